@@ -1,0 +1,244 @@
+//! Starting a board: on threads of its own, or on the caller's.
+//!
+//! `Board::start` and `Board::builder` lead here.
+//!
+//! Invariant: a start that fails leaves nothing running, and says what failed and why.
+//!
+//! It does not outlive the start.
+
+use std::io;
+
+use tokio::runtime::Handle;
+
+use super::house::{House, adopt};
+use super::{Board, Inner};
+use crate::broker::Broker;
+use crate::clock::Clock;
+use crate::defaults;
+use crate::dice::Dice;
+use crate::exit::Exit;
+use crate::host::{Home, Order, Problem};
+use crate::panic::guard;
+use crate::park::block_on;
+use crate::pulse::Pulse;
+use crate::registry::Registry;
+use crate::service::{Placement, current_board};
+use crate::supervisor::{Opener, Parent, Supervisor, SupervisorActor, check};
+use crate::sync::Arc;
+use crate::wall::Wall;
+
+/// Why a board was not started. Nothing runs.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum StartError {
+    /// The tree cannot be meant; nothing was started.
+    #[error("the tree is impossible: {}", list(problems))]
+    #[non_exhaustive]
+    Refused {
+        /// Everything that is impossible about it.
+        problems: Vec<Problem>,
+    },
+    /// A child did not start; those before it have been stopped again.
+    #[error("{path} did not start: it {exit}")]
+    #[non_exhaustive]
+    Failed {
+        /// The path of the child.
+        path: String,
+        /// Why it did not start.
+        exit: Exit,
+    },
+    /// The system gave no thread or runtime.
+    #[error("no thread for the board")]
+    Threads(#[source] io::Error),
+    /// `on_this_thread` was used outside a tokio `LocalSet`.
+    #[error("on_this_thread needs a tokio runtime and a LocalSet around the call")]
+    NoLocalSet,
+    /// `start` was called on a thread of a board, which it would block.
+    #[error("a board cannot be started on a thread of a board, which it would block")]
+    Blocking,
+}
+
+fn list(problems: &[Problem]) -> String {
+    let texts: Vec<String> = problems.iter().map(Problem::to_string).collect();
+    texts.join("; ")
+}
+
+/// How a board is to run.
+#[derive(Clone, Debug)]
+#[must_use]
+pub struct BoardBuilder {
+    arbiters: Option<usize>,
+    seed: u64,
+    shelf: usize,
+}
+
+/// A board that will run on the caller's own thread; see [`BoardBuilder::on_this_thread`].
+#[derive(Clone, Debug)]
+#[must_use]
+pub struct LocalBoardBuilder(BoardBuilder);
+
+impl BoardBuilder {
+    pub(crate) fn new() -> Self {
+        BoardBuilder {
+            arbiters: None,
+            seed: 0,
+            shelf: defaults::SHELF,
+        }
+    }
+
+    /// How many threads services share, at least 1; one per core by default.
+    pub fn arbiters(mut self, count: usize) -> Self {
+        self.arbiters = Some(count);
+        self
+    }
+
+    /// The seed of all randomness (jitter); 0 by default.
+    pub fn seed(mut self, seed: u64) -> Self {
+        self.seed = seed;
+        self
+    }
+
+    /// How many dead letters the shelf keeps; 1,024 by default.
+    pub fn shelf(mut self, most: usize) -> Self {
+        self.shelf = most;
+        self
+    }
+
+    /// Runs the whole board on this thread, inside the caller's `LocalSet`: one thread, so that
+    /// tokio's paused clock and the seed govern everything. For tests. Placement is ignored.
+    pub fn on_this_thread(self) -> LocalBoardBuilder {
+        LocalBoardBuilder(self)
+    }
+
+    /// Starts the tree: every child in order, each up before the next. Blocks until all are, at
+    /// most 30 s for each.
+    ///
+    /// # Errors
+    /// [`StartError`]: the tree is impossible, a child did not start, or there are no threads.
+    pub fn start(self, root: Supervisor) -> Result<Board, StartError> {
+        if current_board().is_some() {
+            return Err(StartError::Blocking);
+        }
+        let cores = || std::thread::available_parallelism().map_or(1, usize::from);
+        let arbiters = self.arbiters.unwrap_or_else(cores);
+        refuse(&root, arbiters)?;
+        let mut house = House::raise(arbiters).map_err(StartError::Threads)?;
+        let clock = Clock::new(house.time.clone()).driven_by(house.driver.clone());
+        let home = house
+            .place(Placement::Together)
+            .map_err(StartError::Threads)?;
+        let mut trouble = None;
+        let board = {
+            let adopting = clock.clone();
+            let mut place = |placement| {
+                let placed = house.place(placement).unwrap_or_else(|error| {
+                    trouble = Some(error);
+                    home.clone()
+                });
+                adopt(&placed, &adopting);
+                placed
+            };
+            adopt(&home, &adopting);
+            self.open(root, clock, &home, &mut place)
+        };
+        house.settle_in();
+        *crate::sync::lock(&board.inner.house) = Some(house);
+        let started = match trouble {
+            Some(error) => Err(StartError::Threads(error)),
+            None => block_on(board.rise()),
+        };
+        if let Err(error) = started {
+            block_on(board.inner.take_down());
+            return Err(error);
+        }
+        Ok(board)
+    }
+
+    /// Takes every place on the board and makes the actors; nothing is started yet.
+    fn open(
+        &self,
+        root: Supervisor,
+        clock: Clock,
+        home: &Home,
+        place: &mut dyn FnMut(Placement) -> Home,
+    ) -> Board {
+        let time = clock.handle();
+        let wall = Wall::new(Pulse::new(clock, Dice::new(self.seed)), self.shelf);
+        let registry = Registry::default();
+        let opened = Opener {
+            wall: &wall,
+            registry: &registry,
+            place,
+        }
+        .root(root, home);
+        let inner = Inner::new(Arc::clone(&wall), registry, opened.path.to_string(), time);
+        let inner = Arc::new(inner);
+        // The root's actor keeps the board, which so goes on when the last handle is dropped. The
+        // actor itself ends with its arbiter.
+        let board = Arc::clone(&inner);
+        let parent = Parent::Board(Box::new(move |news| board.hear(news)));
+        let broker = Broker::new(Arc::clone(&wall));
+        let _ = inner.broker.set(home.start(move || broker));
+        let root = home.start(move || SupervisorActor::new(opened, parent, wall));
+        let _ = inner.root.set(root.recipient());
+        Board { inner }
+    }
+}
+
+impl LocalBoardBuilder {
+    /// Starts the tree on this thread; see [`BoardBuilder::start`].
+    ///
+    /// # Errors
+    /// [`StartError`]: the tree is impossible, a child did not start, or there is no `LocalSet`.
+    pub async fn start(self, root: Supervisor) -> Result<Board, StartError> {
+        refuse(&root, 1)?;
+        let time = Handle::try_current().map_err(|_| StartError::NoLocalSet)?;
+        // tokio offers no way to ask, and a panic of our own would be no answer.
+        guard(|| drop(actix_rt::spawn(async {}))).map_err(|_| StartError::NoLocalSet)?;
+        let mut here = |_| Home::Here;
+        let board = self.0.open(root, Clock::new(time), &Home::Here, &mut here);
+        board.rise().await?;
+        Ok(board)
+    }
+}
+
+fn refuse(root: &Supervisor, arbiters: usize) -> Result<(), StartError> {
+    let mut problems = check(root, arbiters.max(1));
+    if arbiters == 0 {
+        let text = "a board needs at least one arbiter".to_owned();
+        problems.push(Problem {
+            path: "board".to_owned(),
+            event: None,
+            text,
+        });
+    }
+    if problems.is_empty() {
+        Ok(())
+    } else {
+        Err(StartError::Refused { problems })
+    }
+}
+
+impl Board {
+    /// Starts the root and waits until it is up, or has come down again.
+    async fn rise(&self) -> Result<(), StartError> {
+        let mut root = self.inner.root_state.subscribe();
+        self.inner.order(Order::Start { generation: 1 });
+        let risen = root.wait_for(|root| root.started.is_some()).await;
+        let started = risen.ok().and_then(|root| root.started.clone());
+        let Some(Err(exit)) = started else {
+            return Ok(());
+        };
+        let _ = root.wait_for(|root| root.closed).await;
+        let (path, exit) = innermost(&self.inner.path, exit);
+        Err(StartError::Failed { path, exit })
+    }
+}
+
+/// Whose failure it was that reached the root.
+fn innermost(path: &str, exit: Exit) -> (String, Exit) {
+    match exit {
+        Exit::Escalated { path, cause } => innermost(&path, *cause),
+        exit => (path.to_owned(), exit),
+    }
+}

@@ -1,0 +1,248 @@
+//! The running whole, and the handle to it.
+//!
+//! Users hold it; it looks topics and services up, and speaks to the root and the broker.
+//!
+//! Invariant: the handle is `Send`, `Sync` and cheap to clone, and works from any thread and any
+//! runtime. Dropping the last one ends nothing: shutdown does.
+//!
+//! No event passes through an actor on its way: verbs write to the topics themselves.
+
+mod builder;
+mod house;
+mod report;
+mod shutdown;
+
+use std::fmt;
+
+use actix::{Addr, Recipient};
+use tokio::runtime::Handle as TimeHandle;
+use tokio::sync::watch;
+
+use crate::broker::{Alter, Broker, Redrive, RedriveError};
+use crate::dead_letter::DeadLetter;
+use crate::event::{Event, EventId};
+use crate::host::Order;
+use crate::ledger::Ledger;
+use crate::registry::{LookupError, Registry};
+use crate::service::{Address, Handle, On, Publisher, Service, SubscribeError};
+use crate::supervisor::Supervisor;
+use crate::sync::{Arc, Mutex, OnceLock};
+use crate::topic::publish::{Publish, PublishError};
+use crate::wall::Wall;
+use house::House;
+
+pub use builder::{BoardBuilder, LocalBoardBuilder, StartError};
+pub use report::{ShutdownReport, Stuck, Undelivered};
+pub use shutdown::BoardError;
+use shutdown::Root;
+
+/// A running board. Cheap to clone; usable from any thread and any runtime.
+#[derive(Clone)]
+pub struct Board {
+    inner: Arc<Inner>,
+}
+
+pub(crate) struct Inner {
+    wall: Arc<Wall>,
+    registry: Registry,
+    /// The path of the root.
+    path: String,
+    time: TimeHandle,
+    root: OnceLock<Recipient<Order>>,
+    broker: OnceLock<Addr<Broker>>,
+    root_state: watch::Sender<Root>,
+    /// The board's own threads; none when it runs on the caller's.
+    house: Mutex<Option<House>>,
+    report: tokio::sync::Mutex<Option<ShutdownReport>>,
+}
+
+impl Inner {
+    fn new(wall: Arc<Wall>, registry: Registry, path: String, time: TimeHandle) -> Self {
+        Inner {
+            wall,
+            registry,
+            path,
+            time,
+            root: OnceLock::new(),
+            broker: OnceLock::new(),
+            root_state: watch::Sender::new(Root::default()),
+            house: Mutex::new(None),
+            report: tokio::sync::Mutex::new(None),
+        }
+    }
+}
+
+impl Board {
+    /// Starts a board with default settings; short for `Board::builder().start(root)`.
+    ///
+    /// # Errors
+    /// [`StartError`].
+    pub fn start(root: Supervisor) -> Result<Board, StartError> {
+        Board::builder().start(root)
+    }
+
+    /// Settings of a board to be started.
+    pub fn builder() -> BoardBuilder {
+        BoardBuilder::new()
+    }
+
+    /// Publishes one event; waits for room at most 5 s. See [`Publish`].
+    pub fn publish<E: Event>(&self, event: E) -> Publish<E> {
+        self.publisher().publish(event)
+    }
+
+    /// Publishes one event if every subscriber has room now.
+    ///
+    /// # Errors
+    /// [`PublishError`], with the event.
+    pub fn try_publish<E: Event>(&self, event: E) -> Result<EventId, PublishError<E>> {
+        self.publisher().try_publish(event)
+    }
+
+    /// As [`Board::publish`], for callers outside any runtime: blocks the thread.
+    ///
+    /// # Errors
+    /// [`PublishError`], with the event; [`PublishError::Blocking`] on a thread of a board.
+    pub fn publish_blocking<E: Event>(&self, event: E) -> Result<EventId, PublishError<E>> {
+        self.publisher().publish_blocking(event)
+    }
+
+    /// A typed handle for hot paths: publishing through it looks nothing up.
+    pub fn publisher<E: Event>(&self) -> Publisher<E> {
+        Publisher::new(&self.inner.wall)
+    }
+
+    /// The address of the service at `path`, such as `shop/payments`.
+    ///
+    /// # Errors
+    /// [`LookupError`] if there is none, or it is of another type.
+    pub fn service<S: Service>(&self, path: &str) -> Result<Address<S>, LookupError> {
+        self.inner.registry.find(path)
+    }
+
+    /// The paths of all services, sorted.
+    pub fn services(&self) -> Vec<String> {
+        self.inner.registry.paths()
+    }
+
+    /// Subscribes a running service to an event type, with default terms: it hears what is
+    /// published from now on, until it ends for good.
+    ///
+    /// # Errors
+    /// [`SubscribeError`], if it has subscribed already or does not run here.
+    ///
+    /// # Cancel safety
+    /// Dropping the future may or may not leave the subscription made.
+    pub async fn subscribe<E: Event>(
+        &self,
+        service: &Address<impl Handle<E>>,
+    ) -> Result<(), SubscribeError> {
+        self.subscribe_with(service, |on: On<E>| on).await
+    }
+
+    /// As [`Board::subscribe`], with terms.
+    ///
+    /// # Errors
+    /// [`SubscribeError`], if it has subscribed already, does not run here, or the terms are
+    /// impossible.
+    ///
+    /// # Cancel safety
+    /// As [`Board::subscribe`].
+    pub async fn subscribe_with<E: Event>(
+        &self,
+        service: &Address<impl Handle<E>>,
+        terms: impl FnOnce(On<E>) -> On<E>,
+    ) -> Result<(), SubscribeError> {
+        self.owns(service)?;
+        let (service, on) = (service.clone(), terms(On::new()));
+        self.alter(Alter(Box::new(move || service.subscribe(&on))))
+            .await
+    }
+
+    /// Ends a subscription of a running service, before its next delivery; what it had not read
+    /// is counted as undelivered.
+    ///
+    /// # Errors
+    /// [`SubscribeError`], if it has not subscribed or does not run here.
+    ///
+    /// # Cancel safety
+    /// As [`Board::subscribe`].
+    pub async fn unsubscribe<E: Event>(
+        &self,
+        service: &Address<impl Handle<E>>,
+    ) -> Result<(), SubscribeError> {
+        self.owns(service)?;
+        let service = service.clone();
+        self.alter(Alter(Box::new(move || service.unsubscribe::<E>())))
+            .await
+    }
+
+    fn owns<S: Service>(&self, service: &Address<S>) -> Result<(), SubscribeError> {
+        let home = service
+            .inbox
+            .home()
+            .filter(|home| home.wall.id() == self.inner.wall.id());
+        home.map(|_| ()).ok_or(SubscribeError::NotRunning)
+    }
+
+    async fn alter(&self, alter: Alter) -> Result<(), SubscribeError> {
+        let broker = self.inner.broker.get().ok_or(SubscribeError::NotRunning)?;
+        broker
+            .send(alter)
+            .await
+            .unwrap_or(Err(SubscribeError::NotRunning))
+    }
+
+    /// The accounting of everything that was accepted; its gap is 0 at every moment.
+    ///
+    /// Each row is consistent in itself, under load too. No service is asked, so it works while
+    /// one is stuck.
+    pub fn ledger(&self) -> Ledger {
+        self.inner.wall.ledger()
+    }
+
+    /// Waits until nothing is queued, in flight or deferred. Timers are not waited for.
+    ///
+    /// # Cancel safety
+    /// Dropping the future only stops the waiting.
+    pub async fn settle(&self) {
+        self.inner.wall.settle().await;
+    }
+
+    /// As [`Board::settle`], for callers outside any runtime: blocks the thread. On a thread of a
+    /// board, where it would wait for itself, it returns at once.
+    pub fn settle_blocking(&self) {
+        if crate::service::current_board().is_none() {
+            crate::park::block_on(self.settle());
+        }
+    }
+
+    /// The last dead letters, the oldest first.
+    pub fn dead_letters(&self) -> Vec<DeadLetter> {
+        self.inner.wall.shelf.letters()
+    }
+
+    /// Gives a dead letter back to the very subscriber that failed it: a new accepted delivery,
+    /// attempt 1, marked as redriven. It leaves the shelf.
+    ///
+    /// # Errors
+    /// [`RedriveError`] if it is not on the shelf any more, or its subscription has ended.
+    ///
+    /// # Cancel safety
+    /// Dropping the future may or may not leave it given back.
+    pub async fn redrive(&self, letter: &DeadLetter) -> Result<EventId, RedriveError> {
+        let broker = self.inner.broker.get().ok_or(RedriveError::Ended)?;
+        broker
+            .send(Redrive(letter.clone()))
+            .await
+            .unwrap_or(Err(RedriveError::Ended))
+    }
+}
+
+impl fmt::Debug for Board {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Board")
+            .field("root", &self.inner.path)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,91 @@
+//! The broker: an ordinary actix actor that changes subscriptions and gives dead letters back.
+//!
+//! Board handles send it their changes, so that those from outside happen one after the other.
+//!
+//! Invariant: a dead letter is given back at most once.
+//!
+//! Publishing does not pass through it: that is the topics'.
+
+use actix::{Actor, Context, Handler, MessageResult};
+
+use crate::dead_letter::DeadLetter;
+use crate::event::EventId;
+use crate::service::SubscribeError;
+use crate::sync::Arc;
+use crate::wall::Wall;
+
+/// Why a dead letter was not given back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum RedriveError {
+    /// It has been given back already, or newer letters have pushed it off the shelf.
+    #[error("the dead letter is not on the shelf")]
+    NotOnTheShelf,
+    /// The subscription that failed has ended, or the board takes in nothing more. The letter
+    /// stays on the shelf.
+    #[error("its subscription has ended")]
+    Ended,
+}
+
+/// A change of subscriptions, its types no longer known.
+pub(crate) struct Alter(pub(crate) Box<dyn FnOnce() -> Result<(), SubscribeError> + Send>);
+
+/// Gives a dead letter back.
+pub(crate) struct Redrive(pub(crate) DeadLetter);
+
+impl actix::Message for Alter {
+    type Result = Result<(), SubscribeError>;
+}
+
+impl actix::Message for Redrive {
+    type Result = Result<EventId, RedriveError>;
+}
+
+#[derive(Debug)]
+pub(crate) struct Broker {
+    wall: Arc<Wall>,
+}
+
+impl Broker {
+    pub(crate) fn new(wall: Arc<Wall>) -> Self {
+        Broker { wall }
+    }
+
+    fn redrive(&self, letter: &DeadLetter) -> Result<EventId, RedriveError> {
+        if !self.wall.shelf.take(letter) {
+            return Err(RedriveError::NotOnTheShelf);
+        }
+        let Some(id) = letter.give_back() else {
+            self.wall.shelf.put(letter.clone());
+            return Err(RedriveError::Ended);
+        };
+        tracing::info!(
+            target: "callboard::broker",
+            service = letter.service(),
+            event = letter.event_name(),
+            event_id = letter.event_id().number(),
+            "a dead letter was given back"
+        );
+        Ok(id)
+    }
+}
+
+impl Actor for Broker {
+    type Context = Context<Self>;
+}
+
+impl Handler<Alter> for Broker {
+    type Result = MessageResult<Alter>;
+
+    fn handle(&mut self, Alter(alter): Alter, _: &mut Self::Context) -> Self::Result {
+        MessageResult(alter())
+    }
+}
+
+impl Handler<Redrive> for Broker {
+    type Result = MessageResult<Redrive>;
+
+    fn handle(&mut self, Redrive(letter): Redrive, _: &mut Self::Context) -> Self::Result {
+        MessageResult(self.redrive(&letter))
+    }
+}

@@ -1,0 +1,59 @@
+//! Every default, by name, in one place.
+//!
+//! Builders on every floor start from these. It calls nothing.
+//!
+//! Invariant: a default is stated here and nowhere else.
+//!
+//! What has no default value is not here: there is no timeout, no deadline and no time to live
+//! unless you set one, what fails for good becomes a dead letter, a child is permanent, and the
+//! board starts one arbiter per core.
+
+use std::time::Duration;
+
+/// Attempts at an event, the first included: 3. Fewer than [`MAX_RESTARTS`], so that one event
+/// that always panics cannot use up the restarts of its supervisor.
+pub const ATTEMPTS: u32 = 3;
+
+/// The first delay before an event is tried again: 50 ms, doubled each time, with full jitter.
+pub const BACKOFF_FIRST: Duration = Duration::from_millis(50);
+
+/// The longest delay before an event is tried again: 5 s.
+pub const BACKOFF_MAX: Duration = Duration::from_secs(5);
+
+/// Restarts a supervisor makes within [`RESTART_WINDOW`] before it gives up: 5.
+pub const MAX_RESTARTS: u32 = 5;
+
+/// The time within which [`MAX_RESTARTS`] are allowed: 10 s.
+pub const RESTART_WINDOW: Duration = Duration::from_secs(10);
+
+/// Events a subscription may lag behind: 1,024.
+pub const CAPACITY: usize = 1_024;
+
+/// Letters a service may have waiting: 1,024.
+pub const LETTER_CAPACITY: usize = 1_024;
+
+/// How long `publish` waits for room at most: 5 s, or what is left of the handler's own timeout.
+pub const PUBLISH_WAIT: Duration = Duration::from_secs(5);
+
+/// How long `ask` waits for the reply: 5 s.
+pub const ASK_WAIT: Duration = Duration::from_secs(5);
+
+/// How long a child may take to stop before it is killed: 5 s.
+pub const SHUTDOWN_WAIT: Duration = Duration::from_secs(5);
+
+/// How long a child may take to start: 30 s.
+pub const START_WAIT: Duration = Duration::from_secs(30);
+
+/// Dead letters the board keeps on its shelf; the oldest goes first: 1,024.
+pub const SHELF: usize = 1_024;
+
+/// Deliveries a service handles in one turn before it lets others run: 128. Enough to pay for a
+/// wake-up, few enough to keep timers fair.
+pub const BATCH_DELIVERIES: usize = 128;
+
+/// How long a service handles deliveries in one turn before it lets others run: about 1 ms.
+pub const BATCH_TIME: Duration = Duration::from_millis(1);
+
+// What must hold between them; see the docs of each.
+const _: () = assert!(ATTEMPTS <= MAX_RESTARTS);
+const _: () = assert!(BACKOFF_FIRST.as_nanos() <= BACKOFF_MAX.as_nanos());

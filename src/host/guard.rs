@@ -1,0 +1,76 @@
+//! The guard around one life: panics are caught, kills are obeyed.
+//!
+//! The host's actor spawns it; it polls the life and ends with its exit.
+//!
+//! Invariant: whatever the life does, even in its drops, this future ends with an exit and the
+//! thread goes on.
+//!
+//! It says nothing to anybody: its output does.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll};
+
+use crate::exit::Exit;
+use crate::panic::guard;
+use crate::service::InsideOf;
+use crate::service::control::Control;
+
+pub(crate) struct Guarded {
+    life: Option<Pin<Box<dyn Future<Output = Exit>>>>,
+    control: Rc<Control>,
+    board: usize,
+}
+
+impl Guarded {
+    pub(crate) fn new(
+        life: Pin<Box<dyn Future<Output = Exit>>>,
+        control: Rc<Control>,
+        board: usize,
+    ) -> Self {
+        Guarded {
+            life: Some(life),
+            control,
+            board,
+        }
+    }
+
+    /// Drops what is left of the life; a panic in a user's drop changes the exit.
+    fn bury(&mut self, exit: Exit) -> Exit {
+        let life = self.life.take();
+        match guard(move || drop(life)) {
+            Err(panic) if !matches!(exit, Exit::Panic(_)) => Exit::Panic(panic),
+            _ => exit,
+        }
+    }
+}
+
+impl Future for Guarded {
+    type Output = Exit;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Exit> {
+        let _inside = InsideOf::enter(self.board);
+        self.control.runs_on(cx.waker());
+        if self.control.is_killed() {
+            let _ = self.bury(Exit::Killed);
+            return Poll::Ready(Exit::Killed);
+        }
+        let Some(life) = &mut self.life else {
+            return Poll::Pending;
+        };
+        let exit = match guard(|| life.as_mut().poll(cx)) {
+            Ok(Poll::Pending) => return Poll::Pending,
+            Ok(Poll::Ready(exit)) => exit,
+            Err(panic) => Exit::Panic(panic),
+        };
+        Poll::Ready(self.bury(exit))
+    }
+}
+
+impl Drop for Guarded {
+    fn drop(&mut self) {
+        let _inside = InsideOf::enter(self.board);
+        let _ = self.bury(Exit::Killed);
+    }
+}

@@ -1,0 +1,316 @@
+//! One life of a service: from its recipe to its exit.
+//!
+//! The host spawns it; it calls the user's hooks and handlers, and asks the verdict.
+//!
+//! Invariant: this is the one loop that chooses between orders, timers and the mailbox, in this
+//! order, between any two deliveries.
+//!
+//! It catches no panic itself: it runs inside a guard.
+
+use std::future::poll_fn;
+use std::pin::pin;
+use std::task::Poll;
+
+use tokio::time::{Instant, Sleep};
+use tracing::Instrument;
+
+use crate::clock::within;
+use crate::defaults::START_WAIT;
+use crate::exit::Exit;
+use crate::failure::{Failure, Outcome};
+use crate::host::ruling::{self, Consequence};
+use crate::host::{Borrowed, ServiceMailbox};
+use crate::mailbox::Next;
+use crate::mailbox::source::Setback;
+use crate::policy::Trouble;
+use crate::pulse::Pulse;
+use crate::service::{
+    Change, Context, Deliver, Fault, Inbox, Job, LetterEnd, Pace, Service, TimerId, Turn, Work,
+};
+use crate::sync::Arc;
+use crate::topic::tally::Count;
+
+/// What a life needs besides its service.
+pub(crate) struct Life<S: Service, L> {
+    pub(crate) mailbox: Borrowed<ServiceMailbox<S, L>>,
+    pub(crate) inbox: Arc<Inbox<S>>,
+    pub(crate) pulse: Arc<Pulse>,
+    pub(crate) pace: Pace,
+    pub(crate) dice: fastrand::Rng,
+}
+
+impl<S: Service, L: Deliver<S>> Life<S, L> {
+    /// Lives. `up` is called once `started` has succeeded.
+    pub(crate) async fn run(
+        mut self,
+        mut service: S,
+        mut cx: Context<S>,
+        up: impl FnOnce(),
+    ) -> Exit {
+        let started = self.start(&mut service, &mut cx).await;
+        if let Err(exit) = started {
+            return exit;
+        }
+        up();
+        let exit = self.work(&mut service, &mut cx).await;
+        self.inbox.note_rest();
+        if !matches!(exit, Exit::Timeout(_)) {
+            cx.begin_hook();
+            service.stopping(&exit, &mut cx).await;
+            let _ = cx.publish_follow_ups().await;
+        }
+        exit
+    }
+
+    async fn start(&mut self, service: &mut S, cx: &mut Context<S>) -> Result<(), Exit> {
+        cx.begin_hook();
+        let starting = async {
+            service.started(cx).await?;
+            cx.publish_follow_ups().await
+        };
+        match within(&self.pulse.clock, Some(START_WAIT), starting).await {
+            Some(Ok(())) => Ok(()),
+            Some(Err(failure)) => Err(Exit::Failure(failure)),
+            None => Err(Exit::Timeout(START_WAIT)),
+        }
+    }
+
+    /// Works until an order or a failure ends the life.
+    async fn work(&mut self, service: &mut S, cx: &mut Context<S>) -> Exit {
+        loop {
+            self.pace.begin(&self.pulse.clock);
+            self.inbox.note_busy(self.pulse.clock.since_start());
+            while !self.pace.is_spent() {
+                if cx.control.is_stopped() {
+                    return Exit::Shutdown;
+                }
+                if cx.is_stopping() {
+                    return Exit::Normal;
+                }
+                self.make_changes();
+                if let Some(exit) = self.run_timers(service, cx).await {
+                    return exit;
+                }
+                if cx.is_interrupted() {
+                    continue;
+                }
+                let next = {
+                    let clock = &self.pulse.clock;
+                    self.mailbox.next(|| clock.now())
+                };
+                match self.take_up(next, service, cx).await {
+                    Ok(true) => {}
+                    Ok(false) => self.rest(next, cx).await,
+                    Err(exit) => return exit,
+                }
+            }
+            self.mailbox.announce_room();
+            tokio::task::yield_now().await;
+        }
+    }
+
+    fn make_changes(&mut self) {
+        if !self.inbox.has_changes() {
+            return;
+        }
+        for change in self.inbox.take_changes() {
+            match change {
+                Change::Subscribe(source) => self.mailbox.add(source),
+                Change::Unsubscribe(event) => {
+                    self.mailbox.unsubscribe(event);
+                }
+            }
+        }
+    }
+
+    /// Handles what is next. False if there is nothing to do now.
+    async fn take_up(
+        &mut self,
+        next: Next,
+        service: &mut S,
+        cx: &mut Context<S>,
+    ) -> Result<bool, Exit> {
+        match next {
+            Next::Events { source, until } => {
+                self.deliver(source, Work::Events { until }, service, cx)
+                    .await?;
+            }
+            Next::Held { source } => {
+                self.deliver(source, Work::Held, service, cx).await?;
+                self.mailbox.note_held();
+            }
+            Next::Letter => self.answer(service, cx).await,
+            Next::Later(_) | Next::Nothing => return Ok(false),
+        }
+        Ok(true)
+    }
+
+    async fn deliver(
+        &mut self,
+        source: usize,
+        work: Work,
+        service: &mut S,
+        cx: &mut Context<S>,
+    ) -> Result<(), Exit> {
+        let mut turn = Turn {
+            pace: &mut self.pace,
+            clock: &self.pulse.clock,
+        };
+        let delivered = match source.checked_sub(L::LEN) {
+            None => {
+                self.mailbox
+                    .fixed
+                    .deliver(source, work, service, cx, &mut turn)
+                    .await
+            }
+            Some(added) => match self.mailbox.added.get_mut(added) {
+                Some(added) => added.deliver(work, service, cx, &mut turn).await,
+                None => Ok(()),
+            },
+        };
+        self.mailbox.with(source, |source| source.announce_room());
+        match delivered {
+            Ok(()) => Ok(()),
+            Err(fault) => self.judge(fault, cx),
+        }
+    }
+
+    /// What becomes of the event in flight, and of this life, after a fault.
+    fn judge(&mut self, fault: Fault, cx: &Context<S>) -> Result<(), Exit> {
+        let now = self.pulse.clock.now();
+        let limit = fault
+            .began
+            .map(|began| now.saturating_duration_since(began));
+        let (trouble, failure) = (fault.trouble, fault.failure.clone());
+        let setback = Setback {
+            trouble: fault.trouble,
+            failure: fault.failure,
+            began: fault.began.unwrap_or(now),
+            now,
+            at: self.pulse.clock.since_start(),
+            jitter: self.dice.f64(),
+        };
+        let consequence = ruling::carry_out(&mut self.mailbox, setback, &cx.wall, cx.path());
+        match consequence {
+            Consequence::Live => Ok(()),
+            Consequence::End if trouble == Trouble::TimedOut => {
+                Err(Exit::Timeout(limit.unwrap_or_default()))
+            }
+            Consequence::End => Err(Exit::Failure(failure)),
+            Consequence::Retire => Err(Exit::Normal),
+        }
+    }
+
+    async fn answer(&mut self, service: &mut S, cx: &mut Context<S>) {
+        if !self.pace.step(&self.pulse.clock) {
+            return;
+        }
+        let Some(envelope) = self.mailbox.letters.take(Count::InFlight) else {
+            return;
+        };
+        let tally = &self.mailbox.letters.shared.tally;
+        if envelope.letter.is_expired() {
+            envelope.letter.abandon();
+            tally.shift(Count::InFlight, Count::Expired);
+            return;
+        }
+        cx.begin_letter(envelope.number, envelope.origin.cause);
+        let message = envelope.letter.name();
+        let span = cx.letter_span(message, envelope.number, envelope.origin.span.as_ref());
+        let answering = async {
+            let end = envelope.letter.answer(service, cx).await;
+            (end, cx.publish_follow_ups().await)
+        };
+        let (end, follow_ups) = answering.instrument(span).await;
+        let failure = match (end, follow_ups) {
+            (LetterEnd::Answered, Ok(())) => None,
+            (LetterEnd::Failed(failure), _) | (_, Err(failure)) => Some(failure),
+        };
+        let tally = &self.mailbox.letters.shared.tally;
+        match failure {
+            None => tally.shift(Count::InFlight, Count::Done),
+            Some(failure) => {
+                tally.shift(Count::InFlight, Count::Failed);
+                note_failed_letter(cx.path(), message, &failure);
+            }
+        }
+        self.mailbox.letters.announce_room();
+    }
+
+    /// Runs the timers that are due. An exit if one of them failed.
+    async fn run_timers(&mut self, service: &mut S, cx: &mut Context<S>) -> Option<Exit> {
+        cx.timers.next_due()?;
+        let now = self.pulse.clock.now();
+        while let Some((timer, at, job)) = cx.timers.take_due(now) {
+            cx.begin_hook();
+            let ran = match job {
+                Job::Once(job) => job.run(service, cx).await,
+                Job::Every(interval, mut job) => {
+                    let ran = job.run(service, cx).await;
+                    self.repeat(timer, at, Job::Every(interval, job), cx);
+                    ran
+                }
+            };
+            let done: Outcome = match ran {
+                Ok(()) => cx.publish_follow_ups().await,
+                failed => failed,
+            };
+            if let Err(failure) = done {
+                return Some(Exit::Failure(failure));
+            }
+            if cx.is_interrupted() {
+                return None;
+            }
+        }
+        None
+    }
+
+    fn repeat(&self, timer: TimerId, at: Instant, job: Job<S>, cx: &mut Context<S>) {
+        cx.timers.put_back(timer, at, self.pulse.clock.now(), job);
+    }
+
+    /// Sleeps until there is something to do: an order, a timer, a retry, or work.
+    async fn rest(&mut self, next: Next, cx: &Context<S>) {
+        let held = if let Next::Later(due) = next {
+            Some(due)
+        } else {
+            None
+        };
+        let due = [held, cx.timers.next_due()].into_iter().flatten().min();
+        let mut sleep = pin!(None::<Sleep>);
+        self.inbox.note_rest();
+        poll_fn(|task| {
+            let ordered = cx.control.is_stopped();
+            if ordered || self.inbox.has_changes() || !self.mailbox.sleep(task.waker()) {
+                return Poll::Ready(());
+            }
+            // Looked at after the bell was armed: a change rings it.
+            if self.inbox.has_changes() {
+                return Poll::Ready(());
+            }
+            self.pulse.ran_dry();
+            let Some(due) = due else { return Poll::Pending };
+            if sleep.is_none() {
+                sleep.set(Some(self.pulse.clock.sleep_until(due)));
+            }
+            sleep
+                .as_mut()
+                .as_pin_mut()
+                .map_or(Poll::Ready(()), |sleep| sleep.poll(task))
+        })
+        .await;
+        self.mailbox.wake();
+        self.pace.begin(&self.pulse.clock);
+        self.inbox.note_busy(self.pulse.clock.since_start());
+    }
+}
+
+fn note_failed_letter(service: &str, message: &'static str, failure: &Failure) {
+    tracing::warn!(
+        target: "callboard::host",
+        service,
+        message_type = message,
+        failure = %failure.describe(),
+        "a message was answered with a failure"
+    );
+}

@@ -1,0 +1,259 @@
+//! Running one service: its lives, one after the other, on one arbiter.
+//!
+//! The supervisor's actor orders; the host's actor obeys and reports each life's start and exit.
+//! The service itself runs in a guarded future beside the actor, never in an actix hook.
+//!
+//! Invariant: whatever ends a life, the mailbox comes back, and what was in flight gets its
+//! verdict before anybody hears of the exit.
+//!
+//! It does not decide about restarts.
+
+mod actor;
+mod guard;
+mod home;
+mod life;
+mod ruling;
+pub(crate) mod seed;
+
+use std::cell::Cell;
+use std::fmt;
+use std::future::Future;
+use std::ops::{Deref, DerefMut};
+use std::pin::Pin;
+use std::rc::Rc;
+
+use crate::exit::Exit;
+use crate::failure::Failure;
+use crate::mailbox::Mailbox;
+use crate::mailbox::source::Setback;
+use crate::panic::guard as guarded;
+use crate::policy::Trouble;
+use crate::pulse::Pulse;
+use crate::service::control::Control;
+use crate::service::{AddedSource, AnyLetter, Context, Deliver, Inbox, Pace, Service};
+use crate::sync::Arc;
+use crate::topic::tally::Count;
+use life::Life;
+
+pub(crate) use actor::{ChildReport, Host, News, Order};
+pub(crate) use home::Home;
+pub(crate) use seed::{Entry, Problem, Seed};
+
+/// The mailbox of a service.
+pub(crate) type ServiceMailbox<S, L> = Mailbox<L, dyn AddedSource<S> + Send, Box<dyn AnyLetter<S>>>;
+
+/// What was not delivered of one event when a service ended for good.
+#[derive(Clone, Debug)]
+pub(crate) struct Unread {
+    pub(crate) event: &'static str,
+    pub(crate) numbers: Vec<u64>,
+}
+
+/// Something lent to one life at a time: dropping the loan brings it back, panics included.
+pub(crate) struct Borrowed<T> {
+    value: Option<T>,
+    home: Rc<Cell<Option<T>>>,
+}
+
+impl<T> Borrowed<T> {
+    fn lend(value: T, home: &Rc<Cell<Option<T>>>) -> Self {
+        Borrowed {
+            value: Some(value),
+            home: Rc::clone(home),
+        }
+    }
+}
+
+impl<T> Deref for Borrowed<T> {
+    type Target = T;
+
+    #[expect(
+        clippy::expect_used,
+        reason = "the value leaves only when the loan is dropped"
+    )]
+    fn deref(&self) -> &T {
+        self.value.as_ref().expect("a loan holds its value")
+    }
+}
+
+impl<T> DerefMut for Borrowed<T> {
+    #[expect(
+        clippy::expect_used,
+        reason = "the value leaves only when the loan is dropped"
+    )]
+    fn deref_mut(&mut self) -> &mut T {
+        self.value.as_mut().expect("a loan holds its value")
+    }
+}
+
+impl<T> Drop for Borrowed<T> {
+    fn drop(&mut self) {
+        self.home.set(self.value.take());
+    }
+}
+
+/// A service whose types are not known here, between and during its lives.
+pub(crate) trait Stage {
+    /// Begins a life. `up` is called once it has started.
+    fn begin(
+        &mut self,
+        control: Rc<Control>,
+        up: Box<dyn FnOnce()>,
+    ) -> Pin<Box<dyn Future<Output = Exit>>>;
+    /// Takes the mailbox back after a life, and settles what was in flight.
+    fn after(&mut self, exit: &Exit);
+    /// Ends all subscriptions and refuses letters from now on.
+    fn close(&mut self) -> Vec<Unread>;
+}
+
+/// One service: its recipe, and the mailbox that outlives its lives.
+pub(crate) struct Engine<S: Service, L> {
+    recipe: Rc<Cell<Option<Recipe<S>>>>,
+    mailbox: Rc<Cell<Option<ServiceMailbox<S, L>>>>,
+    inbox: Arc<Inbox<S>>,
+    dice: fastrand::Rng,
+    letters: u64,
+    closed: bool,
+}
+
+type Recipe<S> = Box<dyn FnMut() -> S + Send>;
+
+impl<S: Service, L: Deliver<S> + 'static> Engine<S, L> {
+    fn pulse(&self) -> Option<Arc<Pulse>> {
+        self.inbox.home().map(|home| Arc::clone(&home.wall.pulse))
+    }
+
+    /// Lets the mailbox be changed between two lives.
+    fn with_mailbox<R>(&self, act: impl FnOnce(&mut ServiceMailbox<S, L>) -> R) -> Option<R> {
+        let mut mailbox = self.mailbox.take()?;
+        let result = act(&mut mailbox);
+        self.mailbox.set(Some(mailbox));
+        Some(result)
+    }
+
+    fn reopen(&mut self) {
+        if std::mem::take(&mut self.closed) {
+            self.inbox.letters.open(self.letters);
+            self.with_mailbox(|mailbox| {
+                mailbox.reopen();
+                mailbox.each(|_, source| {
+                    self.inbox.note_subscribed(source.event_type());
+                });
+            });
+        }
+    }
+}
+
+impl<S: Service, L: Deliver<S> + 'static> Stage for Engine<S, L> {
+    fn begin(
+        &mut self,
+        control: Rc<Control>,
+        up: Box<dyn FnOnce()>,
+    ) -> Pin<Box<dyn Future<Output = Exit>>> {
+        self.reopen();
+        let home = self.inbox.home().cloned();
+        let loans = self.recipe.take().zip(self.mailbox.take()).zip(home);
+        let Some(((recipe, mailbox), home)) = loans else {
+            // A life is begun only when the one before is over, so this is never seen.
+            return Box::pin(async { Exit::Killed });
+        };
+        let mut recipe = Borrowed::lend(recipe, &self.recipe);
+        let life = Life {
+            mailbox: Borrowed::lend(mailbox, &self.mailbox),
+            inbox: Arc::clone(&self.inbox),
+            pulse: Arc::clone(&home.wall.pulse),
+            pace: Pace::new(),
+            dice: self.dice.fork(),
+        };
+        let address = crate::service::Address::new(Arc::clone(&self.inbox));
+        Box::pin(async move {
+            let service = (*recipe)();
+            drop(recipe);
+            life.run(service, Context::new(home.wall, address, control), up)
+                .await
+        })
+    }
+
+    fn after(&mut self, exit: &Exit) {
+        let Some(home) = self.inbox.home() else {
+            return;
+        };
+        let pulse = &home.wall.pulse;
+        let jitter = self.dice.f64();
+        self.inbox.note_rest();
+        self.with_mailbox(|mailbox| {
+            let now = pulse.clock.now();
+            if let Exit::Panic(panic) = exit {
+                let failure = Failure::from(panic.clone());
+                let at = pulse.clock.since_start();
+                let trouble = Trouble::Crashed;
+                let setback = Setback {
+                    trouble,
+                    failure,
+                    began: now,
+                    now,
+                    at,
+                    jitter,
+                };
+                ruling::carry_out(mailbox, setback, &home.wall, &home.path);
+            } else if let Some(source) = mailbox.in_flight() {
+                mailbox.with(source, |source| source.hand_back(now));
+                mailbox.note_held();
+            }
+            if mailbox.letters.is_in_flight() {
+                mailbox
+                    .letters
+                    .shared
+                    .tally
+                    .shift(Count::InFlight, Count::Failed);
+            }
+            mailbox.wake();
+        });
+        pulse.ran_dry();
+    }
+
+    fn close(&mut self) -> Vec<Unread> {
+        if std::mem::replace(&mut self.closed, true) {
+            return Vec::new();
+        }
+        self.inbox.forget_subscriptions();
+        let closed = self.with_mailbox(|mailbox| {
+            for change in self.inbox.take_changes() {
+                if let crate::service::Change::Subscribe(source) = change {
+                    mailbox.add(source);
+                }
+            }
+            let letters = mailbox.letters.close();
+            (mailbox.close(), letters)
+        });
+        let Some((unread, letters)) = closed else {
+            return Vec::new();
+        };
+        for envelope in letters {
+            envelope.letter.abandon();
+        }
+        if let Some(pulse) = self.pulse() {
+            pulse.ran_dry();
+        }
+        unread
+            .into_iter()
+            .map(|(event, numbers)| Unread { event, numbers })
+            .collect()
+    }
+}
+
+impl<S: Service, L> Drop for Engine<S, L> {
+    /// The recipe is the user's, and so is what it has captured.
+    fn drop(&mut self) {
+        let recipe = self.recipe.take();
+        let _ = guarded(move || drop(recipe));
+    }
+}
+
+impl<S: Service, L> fmt::Debug for Engine<S, L> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Engine")
+            .field("inbox", &self.inbox)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,77 @@
+//! Carrying out a verdict: on the event, on the worker, in the log.
+//!
+//! A life calls it after a fault, the host after a crash.
+//!
+//! Invariant: one verdict settles both, the event and the worker.
+//!
+//! It decides nothing itself.
+
+use crate::mailbox::source::{Ruling, Setback};
+use crate::mailbox::{AsSource, Mailbox, Sources};
+use crate::policy::{EventVerdict, Trouble, WorkerVerdict};
+use crate::wall::Wall;
+
+/// What follows for the life.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Consequence {
+    Live,
+    /// It ends abnormally; its supervisor restarts it.
+    End,
+    /// It ends normally.
+    Retire,
+}
+
+/// Judges what is in flight, if anything is, and does what the verdict says.
+pub(crate) fn carry_out<L: Sources, D: AsSource + ?Sized, T>(
+    mailbox: &mut Mailbox<L, D, T>,
+    setback: Setback,
+    wall: &Wall,
+    service: &str,
+) -> Consequence {
+    let (trouble, failure) = (setback.trouble, setback.failure.clone());
+    let source = mailbox.in_flight();
+    let ruling = source
+        .and_then(|source| mailbox.with(source, |one| one.rule(setback)))
+        .flatten();
+    mailbox.note_held();
+    let Some(ruling) = ruling else {
+        return if trouble == Trouble::Crashed {
+            Consequence::End
+        } else {
+            Consequence::Live
+        };
+    };
+    tell(&ruling, trouble, &failure.describe(), service);
+    let worker = ruling.verdict.worker;
+    if let Some(letter) = ruling.dead {
+        wall.mourn(letter);
+    }
+    match worker {
+        WorkerVerdict::Keep => Consequence::Live,
+        WorkerVerdict::Stop => Consequence::Retire,
+        WorkerVerdict::Restart | WorkerVerdict::Escalate => Consequence::End,
+    }
+}
+
+fn tell(ruling: &Ruling, trouble: Trouble, failure: &str, service: &str) {
+    let Ruling {
+        verdict,
+        event,
+        event_id,
+        attempt,
+        ..
+    } = ruling;
+    let event_id = event_id.number();
+    match verdict.event {
+        EventVerdict::DeadLetter => tracing::error!(
+            target: "callboard::policy",
+            service, event, event_id, attempt, ?trouble, failure,
+            "given up: the event is a dead letter"
+        ),
+        then => tracing::warn!(
+            target: "callboard::policy",
+            service, event, event_id, attempt, ?trouble, failure, %then,
+            "an attempt did not succeed"
+        ),
+    }
+}

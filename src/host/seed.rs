@@ -1,0 +1,203 @@
+//! A service that has not been opened yet, its types no longer known.
+//!
+//! Supervisors collect seeds as children; the board checks them all, then opens them all.
+//!
+//! Invariant: checking changes nothing, so a tree that is refused has done nothing.
+//!
+//! It starts nothing.
+
+use std::any::{Any, type_name};
+use std::cell::Cell;
+use std::collections::BTreeMap;
+use std::fmt;
+use std::rc::Rc;
+use std::time::Duration;
+
+use crate::host::{Engine, ServiceMailbox, Stage};
+use crate::mailbox::letters::Letters;
+use crate::policy::Policy;
+use crate::restart::Restart;
+use crate::service::inbox::Home;
+use crate::service::{Inbox, Placement, Service, ServiceSpec, Subscriptions};
+use crate::sync::Arc;
+use crate::wall::{AnyLetters, Wall};
+
+/// One thing that is impossible about a tree.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Problem {
+    /// The path of the service or supervisor.
+    pub path: String,
+    /// The event's name, if the problem is one of a subscription.
+    pub event: Option<&'static str>,
+    /// What is wrong, in words.
+    pub text: String,
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.event {
+            Some(event) => write!(f, "{}, on {event}: {}", self.path, self.text),
+            None => write!(f, "{}: {}", self.path, self.text),
+        }
+    }
+}
+
+/// What can be asked about a service by its path.
+pub(crate) trait Entry: Send + Sync {
+    fn type_name(&self) -> &'static str;
+    fn address(&self) -> Box<dyn Any>;
+    /// How long it has been busy with what it does now.
+    fn busy_since(&self) -> Option<Duration>;
+}
+
+impl<S: Service> Entry for Arc<Inbox<S>> {
+    fn type_name(&self) -> &'static str {
+        type_name::<S>()
+    }
+
+    fn address(&self) -> Box<dyn Any> {
+        Box::new(crate::service::Address::new(Arc::clone(self)))
+    }
+
+    fn busy_since(&self) -> Option<Duration> {
+        Inbox::busy_since(self)
+    }
+}
+
+/// What the supervisor needs to know of a child that has been opened.
+pub(crate) struct Opened {
+    pub(crate) entry: Arc<dyn Entry>,
+    /// Builds the stage, on the thread where it will stay.
+    pub(crate) stage: Box<dyn FnOnce() -> Box<dyn Stage> + Send>,
+}
+
+/// A service that has not been opened.
+pub(crate) trait Seed: Send {
+    fn name(&self) -> &str;
+    fn restart(&self) -> Restart;
+    fn shutdown(&self) -> Duration;
+    fn placement(&self) -> Placement;
+    /// What is impossible about it. `max_restarts` is its supervisor's.
+    fn check(&self, path: &str, outer: &Policy, max_restarts: u32, problems: &mut Vec<Problem>);
+    /// The events it subscribes to: type names are compared across the tree.
+    fn events(&self, names: &mut dyn FnMut(&'static str, std::any::TypeId));
+    /// Takes its places on the board, and its letters.
+    fn open(self: Box<Self>, wall: &Arc<Wall>, path: Arc<str>, outer: &Policy) -> Opened;
+}
+
+#[expect(
+    private_bounds,
+    reason = "a list of subscriptions is built by `on`, never by hand"
+)]
+impl<S: Service, L> ServiceSpec<S, L>
+where
+    L: Subscriptions<S>,
+{
+    fn attempts(&self, outer: &Policy) -> BTreeMap<&'static str, u32> {
+        let mut attempts = BTreeMap::new();
+        self.on.each(&self.parts.policy.over(outer), &mut |wish| {
+            attempts.insert(wish.event, wish.policy.rules().retry.attempts_max());
+        });
+        attempts
+    }
+}
+
+impl<S: Service, L: Subscriptions<S> + Send + 'static> Seed for ServiceSpec<S, L> {
+    fn name(&self) -> &str {
+        &self.parts.name
+    }
+
+    fn restart(&self) -> Restart {
+        self.parts.restart
+    }
+
+    fn shutdown(&self) -> Duration {
+        self.parts.shutdown
+    }
+
+    fn placement(&self) -> Placement {
+        self.parts.placement
+    }
+
+    fn check(&self, path: &str, outer: &Policy, max_restarts: u32, problems: &mut Vec<Problem>) {
+        let mut note = |event, text: String| {
+            problems.push(Problem {
+                path: path.to_owned(),
+                event,
+                text,
+            });
+        };
+        for text in self.parts.policy.problems() {
+            note(None, text);
+        }
+        if self.parts.letters == 0 {
+            note(
+                None,
+                "the capacity of letters is 0, so nothing could be asked".to_owned(),
+            );
+        }
+        let mut seen = std::collections::BTreeSet::new();
+        self.on.each(&self.parts.policy.over(outer), &mut |wish| {
+            for text in wish.problems {
+                note(Some(wish.event), text);
+            }
+            if !seen.insert(wish.event_type) {
+                note(Some(wish.event), "it subscribes twice".to_owned());
+            }
+        });
+        if self.parts.restart == Restart::Temporary {
+            return;
+        }
+        for (event, attempts) in self.attempts(outer) {
+            if attempts > max_restarts {
+                let text = format!(
+                    "{attempts} attempts, but its supervisor allows {max_restarts} restarts: one \
+                     event that always panics would end the supervisor"
+                );
+                note(Some(event), text);
+            }
+        }
+    }
+
+    fn events(&self, names: &mut dyn FnMut(&'static str, std::any::TypeId)) {
+        self.on.each(&Policy::new(), &mut |wish| {
+            names(wish.event, wish.event_type)
+        });
+    }
+
+    fn open(self: Box<Self>, wall: &Arc<Wall>, path: Arc<str>, outer: &Policy) -> Opened {
+        let ServiceSpec { parts, on } = *self;
+        let policy = parts.policy.over(outer);
+        let home = Home {
+            wall: Arc::clone(wall),
+            path: Arc::clone(&path),
+            policy,
+        };
+        let inbox = parts.inbox;
+        inbox.move_in(home.clone());
+        let letters = parts.letters as u64;
+        inbox.letters.open(letters);
+        wall.add_letters(Arc::clone(&path), Arc::clone(&inbox) as Arc<dyn AnyLetters>);
+        let sources = on.open(&inbox, &home);
+        let mailbox: ServiceMailbox<S, _> = ServiceMailbox::new(
+            sources,
+            Letters::new(Arc::clone(&inbox.letters)),
+            inbox.bell.clone(),
+        );
+        let dice = wall.pulse.dice.fork(&path);
+        let entry = Arc::new(Arc::clone(&inbox)) as Arc<dyn Entry>;
+        let recipe = parts.recipe;
+        let stage = Box::new(move || {
+            Box::new(Engine {
+                recipe: Rc::new(Cell::new(Some(recipe))),
+                mailbox: Rc::new(Cell::new(Some(mailbox))),
+                inbox,
+                dice,
+                letters,
+                closed: false,
+            }) as Box<dyn Stage>
+        });
+        Opened { entry, stage }
+    }
+}

@@ -1,0 +1,56 @@
+//! What wakes a mailbox.
+//!
+//! Topics and senders ring it after they have written; the mailbox arms it before it looks for
+//! the last time and sleeps.
+//!
+//! Invariant: whoever writes after the mailbox has looked finds the bell armed. Arming comes
+//! before the last look, and looking takes the lock that writing takes (or a fence on both
+//! sides), so one of the two sees the other.
+//!
+//! It does not say what there is to read.
+
+use std::task::Waker;
+
+use crate::sync::{AtomicBool, Mutex, Ordering, lock};
+
+#[derive(Debug)]
+pub(crate) struct Bell {
+    armed: AtomicBool,
+    waker: Mutex<Option<Waker>>,
+}
+
+impl Bell {
+    pub(crate) fn new() -> Self {
+        Bell {
+            armed: AtomicBool::new(false),
+            waker: Mutex::new(None),
+        }
+    }
+
+    /// The mailbox is about to look for the last time, then to sleep.
+    pub(crate) fn arm(&self, waker: &Waker) {
+        {
+            let mut slot = lock(&self.waker);
+            if !slot.as_ref().is_some_and(|old| old.will_wake(waker)) {
+                *slot = Some(waker.clone());
+            }
+        }
+        self.armed.store(true, Ordering::SeqCst);
+    }
+
+    /// The mailbox is awake.
+    pub(crate) fn disarm(&self) {
+        self.armed.store(false, Ordering::SeqCst);
+    }
+
+    /// Wakes the mailbox if it sleeps.
+    pub(crate) fn ring(&self) {
+        if self.armed.load(Ordering::SeqCst) && self.armed.swap(false, Ordering::SeqCst) {
+            // Taken out first: waking may run the executor's code, which needs no lock of ours.
+            let waker = lock(&self.waker).clone();
+            if let Some(waker) = waker {
+                waker.wake();
+            }
+        }
+    }
+}

@@ -1,0 +1,203 @@
+//! The letters of one service: a counted, bounded queue from everyone to one reader.
+//!
+//! Addresses send; the mailbox takes. The queue itself is made when the first letter comes.
+//!
+//! Invariant: accepted minus taken never exceeds the capacity, at any instant, and after the
+//! closing bit is set nothing more is accepted.
+//!
+//! It does not open letters.
+
+use crate::ledger::LetterRow;
+use crate::mailbox::bell::Bell;
+use crate::pulse::Pulse;
+use crate::sync::{Arc, AtomicU64, List, OnceLock, Ordering, fence, spin};
+use crate::topic::Origin;
+use crate::topic::room::Queue;
+use crate::topic::tally::{Count, Tally};
+
+/// In `accepted`: nothing more is. Counting to it would take centuries.
+const CLOSED: u64 = 1 << 63;
+
+/// A letter and where it comes from.
+#[derive(Debug)]
+pub(crate) struct Envelope<T> {
+    pub(crate) number: u64,
+    pub(crate) origin: Origin,
+    pub(crate) letter: T,
+}
+
+/// Why a letter was not accepted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Unsent {
+    Full,
+    Closed,
+}
+
+/// The senders' side, shared by all addresses of one service.
+#[derive(Debug)]
+pub(crate) struct Letterbox<T> {
+    pub(crate) bell: Arc<Bell>,
+    pub(crate) room: Queue,
+    capacity: AtomicU64,
+    accepted: AtomicU64,
+    taken: AtomicU64,
+    list: OnceLock<List<Envelope<T>>>,
+    pub(crate) tally: Tally,
+}
+
+impl<T> Letterbox<T> {
+    pub(crate) fn new(bell: Arc<Bell>, capacity: u64) -> Self {
+        Letterbox {
+            bell,
+            room: Queue::new(),
+            capacity: AtomicU64::new(capacity),
+            accepted: AtomicU64::new(CLOSED),
+            taken: AtomicU64::new(0),
+            list: OnceLock::new(),
+            tally: Tally::default(),
+        }
+    }
+
+    /// Takes in letters from now on, `capacity` at a time.
+    pub(crate) fn open(&self, capacity: u64) {
+        self.capacity.store(capacity, Ordering::Relaxed);
+        self.accepted.fetch_and(!CLOSED, Ordering::AcqRel);
+    }
+
+    /// Accepts a letter; [`Letterbox::push`] must follow at once. Never waits.
+    pub(crate) fn reserve(&self, pulse: &Pulse, origin: &Origin) -> Result<(), Unsent> {
+        if pulse.accepts(origin.insider) {
+            self.count()
+        } else {
+            Err(Unsent::Closed)
+        }
+    }
+
+    /// Queues a letter for which room was reserved.
+    pub(crate) fn push(&self, pulse: &Pulse, origin: &Origin, letter: T) {
+        let envelope = Envelope {
+            number: pulse.next_number(),
+            origin: origin.clone(),
+            letter,
+        };
+        self.list.get_or_init(List::new).push(envelope);
+        // Orders the push before the look at the bell; the mailbox arms before it looks.
+        fence(Ordering::SeqCst);
+        self.bell.ring();
+    }
+
+    /// Whether a letter would be accepted now; `None` if never again.
+    pub(crate) fn has_room(&self) -> Option<bool> {
+        let accepted = self.accepted.load(Ordering::SeqCst);
+        (accepted & CLOSED == 0).then(|| accepted - self.taken() < self.capacity())
+    }
+
+    fn capacity(&self) -> u64 {
+        self.capacity.load(Ordering::Relaxed)
+    }
+
+    fn taken(&self) -> u64 {
+        self.taken.load(Ordering::SeqCst)
+    }
+
+    fn count(&self) -> Result<(), Unsent> {
+        let mut accepted = self.accepted.load(Ordering::Acquire);
+        loop {
+            if accepted & CLOSED != 0 {
+                return Err(Unsent::Closed);
+            }
+            if accepted - self.taken() >= self.capacity() {
+                return Err(Unsent::Full);
+            }
+            let next = accepted + 1;
+            match self.accepted.compare_exchange_weak(
+                accepted,
+                next,
+                Ordering::SeqCst,
+                Ordering::Acquire,
+            ) {
+                Ok(_) => return Ok(()),
+                Err(seen) => accepted = seen,
+            }
+        }
+    }
+
+    /// The accounting of these letters.
+    pub(crate) fn row(&self, service: &str) -> LetterRow {
+        let (reading, ()) = self.tally.read(|| ());
+        // Read after what was taken, so it is never less.
+        let accepted = self.accepted.load(Ordering::SeqCst) & !CLOSED;
+        let mut row = LetterRow::new(service.to_owned());
+        row.accepted = accepted;
+        row.taken = reading.of(Count::Taken);
+        row.queued = accepted.saturating_sub(row.taken);
+        row.answered = reading.of(Count::Done);
+        row.failed = reading.of(Count::Failed);
+        row.expired = reading.of(Count::Expired);
+        row.undelivered = reading.of(Count::Undelivered);
+        row.in_flight = reading.of(Count::InFlight);
+        row
+    }
+}
+
+/// The reader's side, part of the mailbox.
+#[derive(Debug)]
+pub(crate) struct Letters<T> {
+    pub(crate) shared: Arc<Letterbox<T>>,
+    /// The oldest letter, still queued: looking at its number means having it out.
+    head: Option<Envelope<T>>,
+}
+
+impl<T> Letters<T> {
+    pub(crate) fn new(shared: Arc<Letterbox<T>>) -> Self {
+        Letters { shared, head: None }
+    }
+
+    /// The number of the oldest letter.
+    pub(crate) fn look(&mut self) -> Option<u64> {
+        if self.head.is_none() {
+            self.head = self.shared.list.get().and_then(List::pop);
+        }
+        self.head.as_ref().map(|envelope| envelope.number)
+    }
+
+    /// Takes the oldest letter into the state `into`.
+    pub(crate) fn take(&mut self, into: Count) -> Option<Envelope<T>> {
+        self.look()?;
+        let envelope = self.head.take();
+        self.shared.tally.change(|tally| {
+            tally.add(Count::Taken, 1);
+            tally.add(into, 1);
+        });
+        self.shared
+            .taken
+            .store(self.shared.tally.now(Count::Taken), Ordering::SeqCst);
+        envelope
+    }
+
+    /// Whether a letter was taken that has not been settled.
+    pub(crate) fn is_in_flight(&self) -> bool {
+        self.shared.tally.now(Count::InFlight) > 0
+    }
+
+    /// Wakes senders who wait for room, if any.
+    pub(crate) fn announce_room(&self) {
+        fence(Ordering::SeqCst);
+        self.shared.room.let_go_if_any();
+    }
+
+    /// Refuses letters from now on, and takes out all that were accepted: they are undelivered.
+    pub(crate) fn close(&mut self) -> Vec<Envelope<T>> {
+        let accepted = self.shared.accepted.fetch_or(CLOSED, Ordering::SeqCst) & !CLOSED;
+        let mut left = Vec::new();
+        while self.shared.tally.now(Count::Taken) < accepted {
+            match self.take(Count::Undelivered) {
+                Some(envelope) => left.push(envelope),
+                // Its sender has counted and is about to push.
+                None => spin(),
+            }
+        }
+        self.shared.room.let_go();
+        left
+    }
+}

@@ -1,0 +1,322 @@
+//! What one service has still to read: its places on the board, and its letters.
+//!
+//! It belongs to the child, not to a life: the host lends it to one life after the other.
+//!
+//! Invariant: of several sources the one with the smallest number is read first, after a second
+//! look at those that were empty; so nobody sees an effect before its cause (for first attempts).
+//!
+//! It runs no handler; it says what is next and keeps what was taken.
+
+pub(crate) mod bell;
+pub(crate) mod letters;
+pub(crate) mod source;
+
+use std::any::TypeId;
+use std::task::Waker;
+
+use tokio::time::Instant;
+
+use crate::sync::Arc;
+use bell::Bell;
+use letters::Letters;
+use source::AnySource;
+
+/// A list of sources whose types are known: what a service subscribed to in its spec.
+pub(crate) trait Sources {
+    /// How many there are.
+    const LEN: usize;
+
+    /// Shows each of them, numbered from `first`.
+    fn each(&mut self, first: usize, visit: &mut dyn FnMut(usize, &mut dyn AnySource));
+}
+
+/// The end of a list of sources.
+#[derive(Debug)]
+pub(crate) struct End;
+
+/// A source and the rest of the list.
+#[derive(Debug)]
+pub(crate) struct Then<A, B> {
+    pub(crate) first: A,
+    pub(crate) rest: B,
+}
+
+impl Sources for End {
+    const LEN: usize = 0;
+
+    fn each(&mut self, _: usize, _: &mut dyn FnMut(usize, &mut dyn AnySource)) {}
+}
+
+impl<A: AnySource, B: Sources> Sources for Then<A, B> {
+    const LEN: usize = 1 + B::LEN;
+
+    fn each(&mut self, first: usize, visit: &mut dyn FnMut(usize, &mut dyn AnySource)) {
+        visit(first, &mut self.first);
+        self.rest.each(first + 1, visit);
+    }
+}
+
+/// What can be shown as a source.
+pub(crate) trait AsSource {
+    fn as_source(&mut self) -> &mut dyn AnySource;
+}
+
+/// What a mailbox has for its service.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Next {
+    /// Events of this source, as far as it has looked, with numbers below `until`.
+    Events { source: usize, until: u64 },
+    /// The event that this source holds is to be tried now.
+    Held { source: usize },
+    /// A letter.
+    Letter,
+    /// Nothing to read; an event is held until then.
+    Later(Instant),
+    /// Nothing.
+    Nothing,
+}
+
+/// `L`: the typed sources. `D`: those added while running. `T`: the letters.
+#[derive(Debug)]
+pub(crate) struct Mailbox<L, D: ?Sized, T> {
+    pub(crate) fixed: L,
+    pub(crate) added: Vec<Box<D>>,
+    pub(crate) letters: Letters<T>,
+    bell: Arc<Bell>,
+    /// The source that holds an event to be tried again: younger events wait behind it.
+    holding: Option<usize>,
+}
+
+/// The head of the line, while several sources are compared.
+struct Head {
+    number: u64,
+    lane: Lane,
+    /// The smallest number known of any other source.
+    next: u64,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Lane {
+    Source(usize),
+    Letters,
+}
+
+impl Head {
+    fn meet(head: &mut Option<Head>, lane: Lane, number: u64) -> bool {
+        match head {
+            Some(head) if head.number <= number => {
+                head.next = head.next.min(number);
+                false
+            }
+            older => {
+                let next = older.as_ref().map_or(u64::MAX, |head| head.number);
+                *older = Some(Head { number, lane, next });
+                true
+            }
+        }
+    }
+}
+
+impl<L: Sources, D: AsSource + ?Sized, T> Mailbox<L, D, T> {
+    pub(crate) fn new(fixed: L, letters: Letters<T>, bell: Arc<Bell>) -> Self {
+        Mailbox {
+            fixed,
+            added: Vec::new(),
+            letters,
+            bell,
+            holding: None,
+        }
+    }
+
+    /// Shows every source.
+    pub(crate) fn each(&mut self, mut visit: impl FnMut(usize, &mut dyn AnySource)) {
+        self.fixed.each(0, &mut visit);
+        for (index, source) in self.added.iter_mut().enumerate() {
+            visit(L::LEN + index, source.as_source());
+        }
+    }
+
+    /// Shows one source.
+    pub(crate) fn with<R>(
+        &mut self,
+        wanted: usize,
+        act: impl FnOnce(&mut dyn AnySource) -> R,
+    ) -> Option<R> {
+        let (mut act, mut result) = (Some(act), None);
+        self.each(|index, source| {
+            if index == wanted
+                && let Some(act) = act.take()
+            {
+                result = Some(act(source));
+            }
+        });
+        result
+    }
+
+    /// What is to be handled next. While an event is held, no other event is, but letters are.
+    pub(crate) fn next(&mut self, now: impl Fn() -> Instant) -> Next {
+        if let Some(next) = self.next_held(&now) {
+            return next;
+        }
+        let Some(head) = self.first_in_line() else {
+            return Next::Nothing;
+        };
+        match head.lane {
+            Lane::Letters => Next::Letter,
+            Lane::Source(source) => {
+                let returned = self
+                    .with(source, |one| one.hold_returned(head.number, now()))
+                    .unwrap_or_default();
+                if returned {
+                    self.holding = Some(source);
+                    return Next::Held { source };
+                }
+                Next::Events {
+                    source,
+                    until: head.next,
+                }
+            }
+        }
+    }
+
+    fn next_held(&mut self, now: impl Fn() -> Instant) -> Option<Next> {
+        let source = self.holding?;
+        let Some(due) = self.with(source, |one| one.due()).flatten() else {
+            self.holding = None;
+            return None;
+        };
+        Some(if due <= now() {
+            Next::Held { source }
+        } else if self.letters.look().is_some() {
+            Next::Letter
+        } else {
+            Next::Later(due)
+        })
+    }
+
+    /// Compares the heads of all sources. Those that were empty are looked at once more after
+    /// the head was seen: what caused it must be visible by now. Whenever that changes the head,
+    /// they are looked at again.
+    fn first_in_line(&mut self) -> Option<Head> {
+        let mut head = None;
+        self.each(|index, source| {
+            if let Some(number) = source.look() {
+                Head::meet(&mut head, Lane::Source(index), number);
+            }
+        });
+        let mut letters_seen = self.look_at_letters(&mut head);
+        let mut seen = head.is_some();
+        while seen && (L::LEN + self.added.len() > 1 || !letters_seen) {
+            seen = false;
+            self.each(|index, source| {
+                if source.is_dry()
+                    && let Some(number) = source.look()
+                {
+                    seen |= Head::meet(&mut head, Lane::Source(index), number);
+                }
+            });
+            if !letters_seen {
+                let before = head.as_ref().map(|head| head.number);
+                letters_seen = self.look_at_letters(&mut head);
+                seen |= head.as_ref().map(|head| head.number) != before;
+            }
+        }
+        head
+    }
+
+    fn look_at_letters(&mut self, head: &mut Option<Head>) -> bool {
+        let number = self.letters.look();
+        if let Some(number) = number {
+            Head::meet(head, Lane::Letters, number);
+        }
+        number.is_some()
+    }
+
+    /// Arms the bell and looks for the last time. False if there is something to read.
+    pub(crate) fn sleep(&mut self, waker: &Waker) -> bool {
+        self.bell.arm(waker);
+        let mut asleep = true;
+        if self.holding.is_none() {
+            self.each(|_, source| asleep = asleep && source.sleep());
+        }
+        // The fence inside orders arming before this look; a sender pushes, fences, and rings.
+        self.letters.announce_room();
+        asleep = asleep && self.letters.look().is_none();
+        if !asleep {
+            self.bell.disarm();
+        }
+        asleep
+    }
+
+    /// Wakes everybody who waits for room here, if there is some.
+    pub(crate) fn announce_room(&mut self) {
+        self.each(|_, source| source.announce_room());
+        self.letters.announce_room();
+    }
+
+    /// The mailbox is being read again.
+    pub(crate) fn wake(&mut self) {
+        self.bell.disarm();
+    }
+
+    /// Notes which source holds an event now, if one does.
+    pub(crate) fn note_held(&mut self) {
+        let mut holding = None;
+        self.each(|index, source| {
+            if source.due().is_some() {
+                holding = Some(index);
+            }
+        });
+        self.holding = holding;
+    }
+
+    /// The source whose event is in flight.
+    pub(crate) fn in_flight(&mut self) -> Option<usize> {
+        let mut found = None;
+        self.each(|index, source| {
+            if source.is_in_flight() {
+                found = Some(index);
+            }
+        });
+        found
+    }
+
+    /// Adds a source while running.
+    pub(crate) fn add(&mut self, source: Box<D>) {
+        self.added.push(source);
+    }
+
+    /// Ends one subscription; returns the numbers of what nobody will handle.
+    pub(crate) fn unsubscribe(&mut self, event: TypeId) -> Vec<u64> {
+        let mut numbers = Vec::new();
+        self.each(|_, source| {
+            if source.event_type() == event {
+                numbers.extend(source.close());
+            }
+        });
+        self.added
+            .retain_mut(|source| source.as_source().event_type() != event);
+        self.note_held();
+        numbers
+    }
+
+    /// Ends all subscriptions: what was not read, by event.
+    pub(crate) fn close(&mut self) -> Vec<(&'static str, Vec<u64>)> {
+        let mut unread = Vec::new();
+        self.each(|_, source| {
+            let numbers = source.close();
+            if !numbers.is_empty() {
+                unread.push((source.event_name(), numbers));
+            }
+        });
+        self.added.clear();
+        self.holding = None;
+        unread
+    }
+
+    /// Subscribes anew to what the spec says.
+    pub(crate) fn reopen(&mut self) {
+        let bell = Arc::clone(&self.bell);
+        self.fixed.each(0, &mut |_, source| source.reopen(&bell));
+    }
+}

@@ -1,0 +1,99 @@
+//! A panic of user code, caught and put into words.
+//!
+//! Every floor runs user code through [`guard`], or hands it the payload it caught itself. It
+//! calls only the standard library.
+//!
+//! Invariant: nothing a user's panic carries can panic a second time on our side, not even the
+//! `Drop` of its payload.
+//!
+//! It installs no panic hook: the hook belongs to the whole process, and so to the program.
+
+use std::any::Any;
+use std::mem;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+/// What is known of a panic in user code.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("panicked: {message}")]
+#[non_exhaustive]
+pub struct Panic {
+    /// The text it panicked with, or `(no text)` when the payload was neither `&str` nor `String`.
+    pub message: String,
+    /// Where it panicked, as `file:line:column`.
+    ///
+    /// Only a panic hook is told the place, and this crate installs none, so this is `None`; the
+    /// program's own hook, which runs first, has printed it.
+    pub location: Option<String>,
+}
+
+impl Panic {
+    /// Puts a caught payload into words and drops it, guarded.
+    pub(crate) fn from_payload(payload: Box<dyn Any + Send>) -> Self {
+        let message = text_of(&*payload).unwrap_or("(no text)").to_owned();
+        discard(payload);
+        Self {
+            message,
+            location: None,
+        }
+    }
+}
+
+/// Runs user code; a panic comes back as an error.
+///
+/// # Errors
+///
+/// The [`Panic`], if the code panicked. What it left behind is the caller's to judge.
+pub(crate) fn guard<R>(run: impl FnOnce() -> R) -> Result<R, Panic> {
+    catch_unwind(AssertUnwindSafe(run)).map_err(Panic::from_payload)
+}
+
+fn text_of(payload: &(dyn Any + Send)) -> Option<&str> {
+    let text = payload.downcast_ref::<&'static str>().copied();
+    text.or_else(|| payload.downcast_ref::<String>().map(String::as_str))
+}
+
+fn discard(payload: Box<dyn Any + Send>) {
+    if let Err(second) = catch_unwind(AssertUnwindSafe(|| drop(payload))) {
+        // Its payload may panic on drop as well, and so on without end: leaking one is the end.
+        mem::forget(second);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::panic::panic_any;
+
+    use super::*;
+
+    struct Bomb;
+    impl Drop for Bomb {
+        fn drop(&mut self) {
+            panic_any(Bomb);
+        }
+    }
+
+    fn message(run: impl FnOnce()) -> String {
+        guard(run).unwrap_err().message
+    }
+
+    #[test]
+    fn code_that_does_not_panic_returns_its_value() {
+        assert_eq!(guard(|| 7), Ok(7));
+    }
+
+    #[test]
+    fn the_text_of_a_panic_is_kept() {
+        assert_eq!(message(|| panic!("boom")), "boom");
+        assert_eq!(message(|| panic!("boom {}", 7)), "boom 7");
+        assert_eq!(message(|| panic_any(7)), "(no text)");
+        assert_eq!(
+            guard(|| panic!("boom")).unwrap_err().to_string(),
+            "panicked: boom"
+        );
+    }
+
+    #[test]
+    fn a_payload_that_panics_on_drop_without_end_is_survived() {
+        assert_eq!(message(|| panic_any(Bomb)), "(no text)");
+    }
+}

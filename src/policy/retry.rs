@@ -1,0 +1,259 @@
+//! Whether, and after how long, an event is tried again.
+//!
+//! A policy holds one; the verdict asks it. It calls the backoff, and the user's functions under
+//! guard.
+//!
+//! Invariant: never more attempts than were set, whatever the user's functions say.
+//!
+//! It does not know what went wrong with the worker, and waits for nothing itself.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::defaults;
+use crate::failure::Failure;
+use crate::panic::guard;
+use crate::policy::backoff::{Backoff, Jitter};
+
+type Delays = Arc<dyn Fn(u32) -> Option<Duration> + Send + Sync>;
+type Condition = Arc<dyn Fn(&Failure) -> bool + Send + Sync>;
+
+/// How often, and after which delays, an event is tried again.
+///
+/// The default is 3 attempts, after 50 ms doubled each time to at most 5 s, with full jitter.
+///
+/// ```
+/// use std::time::Duration;
+/// use callboard::{Jitter, Retry};
+///
+/// let retry = Retry::exponential(Duration::from_millis(50))
+///     .at_most(Duration::from_secs(5))
+///     .jitter(Jitter::Equal)
+///     .attempts(4)
+///     .when(|failure| failure.is::<std::io::Error>());
+/// ```
+#[derive(Clone)]
+pub struct Retry {
+    backoff: Backoff,
+    delays: Option<Delays>,
+    attempts: u32,
+    condition: Option<Condition>,
+}
+
+impl Retry {
+    /// Makes one attempt only.
+    #[must_use]
+    pub fn never() -> Self {
+        Self::fixed(Duration::ZERO).attempts(1)
+    }
+
+    /// Waits this long before each further attempt, without jitter; 3 attempts.
+    #[must_use]
+    pub fn fixed(delay: Duration) -> Self {
+        Self::spaced(Backoff::fixed(delay))
+    }
+
+    /// Waits this long before the second attempt and twice as long each time, with full jitter and
+    /// no bound but [`LONGEST`](crate::policy::LONGEST); 3 attempts.
+    #[must_use]
+    pub fn exponential(first: Duration) -> Self {
+        Self::spaced(Backoff::exponential(first))
+    }
+
+    /// Waits as long as the function says after the failed attempt it is given (1 is the first);
+    /// `None` gives up. Without jitter; 3 attempts, so set [`attempts`](Self::attempts) to let the
+    /// function go on for longer.
+    ///
+    /// It is asked after a panic too, where only the giving up counts. If it panics itself, that is
+    /// giving up.
+    #[must_use]
+    pub fn with(delays: impl Fn(u32) -> Option<Duration> + Send + Sync + 'static) -> Self {
+        Self {
+            delays: Some(Arc::new(delays)),
+            ..Self::fixed(Duration::ZERO)
+        }
+    }
+
+    /// Bounds the delay.
+    #[must_use]
+    pub fn at_most(mut self, delay: Duration) -> Self {
+        self.backoff = self.backoff.at_most(delay);
+        self
+    }
+
+    /// Sets how many attempts are made in all, the first included.
+    #[must_use]
+    pub fn attempts(mut self, attempts: u32) -> Self {
+        self.attempts = attempts;
+        self
+    }
+
+    /// Sets what each delay is multiplied by to get the next, at least 1; no matter for
+    /// [`with`](Self::with).
+    #[must_use]
+    pub fn factor(mut self, factor: f64) -> Self {
+        self.backoff = self.backoff.factor(factor);
+        self
+    }
+
+    /// Sets how delays are spread by chance.
+    #[must_use]
+    pub fn jitter(mut self, jitter: Jitter) -> Self {
+        self.backoff = self.backoff.jitter(jitter);
+        self
+    }
+
+    /// Tries again only if the function says so of the failure; else the event meets the failure
+    /// policy at once. It is not asked after a panic. If it panics itself, that is a no.
+    #[must_use]
+    pub fn when(mut self, condition: impl Fn(&Failure) -> bool + Send + Sync + 'static) -> Self {
+        self.condition = Some(Arc::new(condition));
+        self
+    }
+
+    /// Returns how many attempts are made at most, the first included.
+    pub(crate) fn attempts_max(&self) -> u32 {
+        self.attempts
+    }
+
+    /// Tells whether this failure is one to try again after.
+    pub(crate) fn helps(&self, failure: &Failure) -> bool {
+        let asked = |condition: &Condition| guard(|| condition(failure)).unwrap_or(false);
+        !failure.is_permanent() && self.condition.as_ref().is_none_or(asked)
+    }
+
+    /// Returns how long to wait after this attempt (1 is the first); `None` is giving up.
+    pub(crate) fn delay(&self, attempt: u32, jitter: f64) -> Option<Duration> {
+        if attempt >= self.attempts {
+            return None;
+        }
+        match &self.delays {
+            None => Some(self.backoff.delay(attempt, jitter)),
+            Some(delays) => {
+                let base = guard(|| delays(attempt)).ok().flatten()?;
+                Some(self.backoff.shaped(base, jitter))
+            }
+        }
+    }
+
+    /// Names the settings that cannot be meant, in plain words.
+    pub(crate) fn problems(&self) -> Vec<String> {
+        let mut problems = self.backoff.problems();
+        if self.attempts == 0 {
+            problems.push("attempts is 0, but the first attempt counts as one".to_owned());
+        }
+        problems
+            .iter()
+            .map(|problem| format!("retry: {problem}"))
+            .collect()
+    }
+
+    fn spaced(backoff: Backoff) -> Self {
+        Self {
+            backoff,
+            delays: None,
+            attempts: defaults::ATTEMPTS,
+            condition: None,
+        }
+    }
+}
+
+impl Default for Retry {
+    fn default() -> Self {
+        Self::exponential(defaults::BACKOFF_FIRST).at_most(defaults::BACKOFF_MAX)
+    }
+}
+
+impl fmt::Debug for Retry {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut shown = f.debug_struct("Retry");
+        shown
+            .field("attempts", &self.attempts)
+            .field("backoff", &self.backoff);
+        for (name, set) in [
+            ("with", self.delays.is_some()),
+            ("when", self.condition.is_some()),
+        ] {
+            if set {
+                shown.field(name, &format_args!("(a function)"));
+            }
+        }
+        shown.finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const fn millis(millis: u64) -> Duration {
+        Duration::from_millis(millis)
+    }
+
+    fn delays(retry: &Retry) -> Vec<u128> {
+        let delays = (1..20).map_while(|attempt| retry.delay(attempt, 0.5));
+        delays.map(|delay| delay.as_millis()).collect()
+    }
+
+    #[test]
+    fn each_kind_has_its_delays() {
+        assert_eq!(delays(&Retry::default()), [25, 50]);
+        assert_eq!(delays(&Retry::never()), [0; 0]);
+        assert_eq!(delays(&Retry::fixed(millis(70)).attempts(4)), [70, 70, 70]);
+        let exponential = Retry::exponential(millis(100))
+            .jitter(Jitter::None)
+            .attempts(4);
+        assert_eq!(delays(&exponential), [100, 200, 400]);
+        assert_eq!(delays(&exponential.clone().factor(1.5)), [100, 150, 225]);
+        assert_eq!(delays(&exponential.at_most(millis(150))), [100, 150, 150]);
+        assert_eq!(delays(&Retry::exponential(millis(100)).attempts(0)), [0; 0]);
+    }
+
+    #[test]
+    fn a_function_of_the_user_may_only_give_up_sooner() {
+        let steps = |attempt| (attempt < 4).then(|| millis(u64::from(attempt) * 10));
+        assert_eq!(delays(&Retry::with(steps)), [10, 20]);
+        assert_eq!(delays(&Retry::with(steps).attempts(9)), [10, 20, 30]);
+        assert_eq!(
+            delays(&Retry::with(steps).attempts(9).at_most(millis(15))),
+            [10, 15, 15]
+        );
+        assert_eq!(
+            delays(&Retry::with(steps).attempts(9).jitter(Jitter::Full)),
+            [5, 10, 15]
+        );
+        assert_eq!(delays(&Retry::with(|_| panic!("boom"))), [0; 0]);
+    }
+
+    #[test]
+    fn a_condition_is_asked_unless_the_failure_is_permanent() {
+        let picky = Retry::default().when(|failure| failure.to_string() == "again");
+        assert!(picky.helps(&Failure::new("again")) && !picky.helps(&Failure::new("no")));
+        assert!(!picky.helps(&Failure::permanent("again")));
+        assert!(
+            !Retry::default()
+                .when(|_| panic!("boom"))
+                .helps(&Failure::new("again"))
+        );
+    }
+
+    #[test]
+    fn problems_and_functions_are_shown() {
+        assert!(Retry::default().problems().is_empty() && Retry::never().problems().is_empty());
+        let problems = Retry::exponential(millis(9))
+            .at_most(millis(1))
+            .attempts(0)
+            .problems();
+        assert_eq!(problems.len(), 2);
+        assert!(
+            problems
+                .iter()
+                .all(|problem| problem.starts_with("retry: "))
+        );
+        let shown = format!("{:?}", Retry::with(|_| None).attempts(2));
+        assert!(
+            shown.starts_with("Retry { attempts: 2") && shown.ends_with("with: (a function) }")
+        );
+    }
+}

@@ -1,0 +1,305 @@
+//! The one decision taken after a failure: what happens to the worker and to the event.
+//!
+//! The host asks for it after every failed attempt, and carries it out. It calls only the policy.
+//!
+//! Invariant: it is pure; the same attempt under the same rules gets the same verdict.
+//!
+//! The worker's part is a request: restart intensity may raise it to an escalation.
+
+use std::fmt;
+use std::time::Duration;
+
+use crate::failure::Failure;
+use crate::policy::Rules;
+
+/// What went wrong with an attempt.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Trouble {
+    /// The handler returned a [`Failure`].
+    Failed,
+    /// The handler passed its deadline and was cancelled.
+    TimedOut,
+    /// The handler panicked, and its worker is lost.
+    Crashed,
+}
+
+/// One failed attempt at an event: all that a verdict depends on, besides the rules.
+#[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
+pub struct Attempt<'a> {
+    /// What went wrong.
+    pub trouble: Trouble,
+    /// What is known of it.
+    pub failure: &'a Failure,
+    /// Which attempt it was; 1 is the first.
+    pub number: u32,
+    /// The time since the first attempt began.
+    pub age: Duration,
+    /// A throw of the dice, at least 0 and less than 1.
+    pub jitter: f64,
+}
+
+/// What happens after a failed attempt.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Verdict {
+    /// What happens to the worker.
+    pub worker: WorkerVerdict,
+    /// What happens to the event.
+    pub event: EventVerdict,
+}
+
+/// What happens to a worker.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum WorkerVerdict {
+    /// It goes on, with its state.
+    Keep,
+    /// Its life ends, and its supervisor starts a new one.
+    Restart,
+    /// Its life ends, and no other follows.
+    Stop,
+    /// Its supervisor gives up.
+    Escalate,
+}
+
+/// What happens to an event.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum EventVerdict {
+    /// It counts as handled.
+    Acknowledge,
+    /// It is tried again before anything younger, without delay.
+    RetryNow,
+    /// It is tried again after this delay, and younger events wait.
+    RetryAfter(Duration),
+    /// It is tried again after this delay, and younger events go on.
+    StepAside(Duration),
+    /// It becomes a dead letter.
+    DeadLetter,
+    /// It is let go, and counted as discarded.
+    Discard,
+}
+
+/// Decides what happens to the worker and to the event after a failed attempt.
+///
+/// | trouble | worker | event, while attempts are left | and then |
+/// |---|---|---|---|
+/// | failed | keep | retry after the backoff | dead letter |
+/// | timed out | keep | retry after the backoff | dead letter |
+/// | timed out, where that restarts | restart | retry now | dead letter |
+/// | crashed | restart | retry now, in the new life | dead letter |
+///
+/// A failure that is permanent, or of which [`Retry::when`] says no, goes to the dead letters at
+/// once; after a crash neither is asked. A function of the user that panics gives the event up.
+///
+/// [`Retry::when`]: crate::Retry::when
+pub fn decide(attempt: &Attempt<'_>, rules: &Rules) -> Verdict {
+    let worker = match attempt.trouble {
+        Trouble::Failed => WorkerVerdict::Keep,
+        Trouble::TimedOut if !rules.timeout_restarts => WorkerVerdict::Keep,
+        Trouble::TimedOut | Trouble::Crashed => WorkerVerdict::Restart,
+    };
+    Verdict {
+        worker,
+        event: event_after(attempt, rules, worker),
+    }
+}
+
+impl<'a> Attempt<'a> {
+    /// Describes a failed attempt; see the fields.
+    #[must_use]
+    pub const fn new(
+        trouble: Trouble,
+        failure: &'a Failure,
+        number: u32,
+        age: Duration,
+        jitter: f64,
+    ) -> Self {
+        Self {
+            trouble,
+            failure,
+            number,
+            age,
+            jitter,
+        }
+    }
+}
+
+impl fmt::Display for Verdict {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "worker: {}, event: {}", self.worker, self.event)
+    }
+}
+
+impl fmt::Display for WorkerVerdict {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Keep => "keep",
+            Self::Restart => "restart",
+            Self::Stop => "stop",
+            Self::Escalate => "escalate",
+        })
+    }
+}
+
+impl fmt::Display for EventVerdict {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Acknowledge => f.write_str("acknowledge"),
+            Self::RetryNow => f.write_str("retry now"),
+            Self::RetryAfter(delay) => write!(f, "retry after {delay:?}"),
+            Self::StepAside(delay) => write!(f, "step aside for {delay:?}"),
+            Self::DeadLetter => f.write_str("dead letter"),
+            Self::Discard => f.write_str("discard"),
+        }
+    }
+}
+
+fn event_after(attempt: &Attempt<'_>, rules: &Rules, worker: WorkerVerdict) -> EventVerdict {
+    let number = attempt.number.max(1);
+    let left = number < rules.retry.attempts_max();
+    let crashed = attempt.trouble == Trouble::Crashed;
+    if !left || !(crashed || rules.retry.helps(attempt.failure)) {
+        return EventVerdict::DeadLetter;
+    }
+    match rules.retry.delay(number, attempt.jitter) {
+        None => EventVerdict::DeadLetter,
+        Some(delay) if worker == WorkerVerdict::Restart || delay.is_zero() => {
+            EventVerdict::RetryNow
+        }
+        Some(delay) => EventVerdict::RetryAfter(delay),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::EventVerdict::{DeadLetter, RetryAfter, RetryNow};
+    use super::Trouble::{Crashed, Failed, TimedOut};
+    use super::WorkerVerdict::{Keep, Restart};
+    use super::*;
+    use crate::policy::{Policy, Retry};
+
+    const DELAY: Duration = Duration::from_millis(70);
+
+    fn verdict(trouble: Trouble, failure: &Failure, number: u32, rules: &Rules) -> Verdict {
+        decide(
+            &Attempt::new(trouble, failure, number, Duration::ZERO, 0.5),
+            rules,
+        )
+    }
+
+    fn rules(retry: Retry) -> [Rules; 2] {
+        let policy = Policy::new().retry(retry);
+        [policy.rules(), policy.timeout_restarts().rules()]
+    }
+
+    /// Every trouble, without and with restarts after timeouts: the event's verdicts expected
+    /// where the worker is kept, where a timeout restarts it, and where it crashed.
+    fn check(retry: Retry, failure: &Failure, number: u32, expected: [EventVerdict; 3]) {
+        let [keeping, restarting] = rules(retry.clone());
+        let [kept, restarted, crashed] = expected;
+        for (trouble, rules, worker, event) in [
+            (Failed, &keeping, Keep, kept),
+            (Failed, &restarting, Keep, kept),
+            (TimedOut, &keeping, Keep, kept),
+            (TimedOut, &restarting, Restart, restarted),
+            (Crashed, &keeping, Restart, crashed),
+            (Crashed, &restarting, Restart, crashed),
+        ] {
+            let found = verdict(trouble, failure, number, rules);
+            let case = format!("{trouble:?}, attempt {number}, {failure}, {rules:?}");
+            assert_eq!(found, Verdict { worker, event }, "{case}");
+        }
+    }
+
+    #[test]
+    fn every_trouble_has_its_verdict() {
+        let (again, never) = (Failure::new("again"), Failure::permanent("never"));
+        let fixed = || Retry::fixed(DELAY).attempts(3);
+        let tried = [RetryAfter(DELAY), RetryNow, RetryNow];
+        let refused = [DeadLetter, DeadLetter, RetryNow];
+        let dead = [DeadLetter; 3];
+        for (retry, failure, number, expected) in [
+            (fixed(), &again, 0, tried),
+            (fixed(), &again, 1, tried),
+            (fixed(), &again, 2, tried),
+            (fixed(), &again, 3, dead),
+            (fixed(), &again, u32::MAX, dead),
+            (fixed(), &never, 1, refused),
+            (fixed(), &never, 3, dead),
+            (fixed().when(|_| true), &again, 1, tried),
+            (fixed().when(|_| true), &never, 1, refused),
+            (fixed().when(|_| false), &again, 1, refused),
+            (fixed().when(|_| panic!("boom")), &again, 1, refused),
+            (fixed().attempts(0), &again, 1, dead),
+            (Retry::never(), &again, 1, dead),
+            (Retry::fixed(Duration::ZERO), &again, 1, [RetryNow; 3]),
+            (Retry::with(|_| Some(DELAY)), &again, 1, tried),
+            (Retry::with(|_| Some(DELAY)), &again, 3, dead),
+            (Retry::with(|_| None), &again, 1, dead),
+            (Retry::with(|_| panic!("boom")), &again, 1, dead),
+        ] {
+            check(retry, failure, number, expected);
+        }
+    }
+
+    #[test]
+    fn a_verdict_is_shown_in_words() {
+        let [rules, _] = rules(Retry::fixed(DELAY));
+        let failed = verdict(Failed, &Failure::new("again"), 1, &rules);
+        assert_eq!(failed.to_string(), "worker: keep, event: retry after 70ms");
+        let crashed = verdict(Crashed, &Failure::new("again"), 3, &rules);
+        assert_eq!(crashed.to_string(), "worker: restart, event: dead letter");
+    }
+
+    fn troubles() -> impl Strategy<Value = Trouble> {
+        prop_oneof![Just(Failed), Just(TimedOut), Just(Crashed)]
+    }
+
+    proptest! {
+        #[test]
+        fn an_event_is_never_tried_more_often_than_allowed(
+            attempts in 0..20_u32,
+            troubles in proptest::collection::vec((troubles(), 0.0..1.0_f64), 30),
+            restarts in any::<bool>(),
+        ) {
+            let retry = Retry::exponential(DELAY).attempts(attempts);
+            let rules = &rules(retry)[usize::from(restarts)];
+            let failure = Failure::new("again");
+            let again = (1..).zip(troubles).take_while(|(number, (trouble, jitter))| {
+                let attempt = Attempt::new(*trouble, &failure, *number, DELAY, *jitter);
+                decide(&attempt, rules).event != DeadLetter
+            });
+            prop_assert_eq!(again.count() + 1, attempts.max(1) as usize);
+        }
+
+        #[test]
+        fn any_attempt_gets_a_verdict_with_its_delay_in_bounds(
+            trouble in troubles(),
+            permanent in any::<bool>(),
+            number in any::<u32>(),
+            attempts in any::<u32>(),
+            first in any::<Duration>(),
+            most in any::<Duration>(),
+            jitter in any::<f64>(),
+        ) {
+            let retry = Retry::exponential(first).at_most(most).attempts(attempts);
+            let failure = Failure::new("again");
+            let failure = if permanent { failure.into_permanent() } else { failure };
+            let attempt = Attempt::new(trouble, &failure, number, DELAY, jitter);
+            let verdict = decide(&attempt, &rules(retry)[0]);
+            match verdict.event {
+                RetryNow => prop_assert!(number < attempts),
+                RetryAfter(delay) => {
+                    prop_assert!(number < attempts && !permanent && trouble != Crashed);
+                    prop_assert!(!delay.is_zero() && delay <= most);
+                }
+                event => prop_assert_eq!(event, DeadLetter),
+            }
+        }
+    }
+}

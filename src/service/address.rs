@@ -1,0 +1,220 @@
+//! Where to send messages to one service, across all its lives.
+//!
+//! Users clone it and hand it around; it reserves room, writes the letter, and rings.
+//!
+//! Invariant: it stays valid from before the start until after the end; a message that is not
+//! accepted comes back.
+//!
+//! Dropping all addresses ends nothing.
+
+use std::fmt;
+use std::time::Duration;
+
+use crate::defaults::PUBLISH_WAIT;
+use crate::mailbox::letters::Unsent;
+use crate::message::Message;
+use crate::park::block_on;
+use crate::service::inbox::Home;
+use crate::service::letter::Letter;
+use crate::service::origin::current_board;
+use crate::service::{Answer, Inbox, Service};
+use crate::sync::Arc;
+use crate::topic::Origin;
+use crate::wall::Wall;
+
+/// The address of one service: typed, cheap to clone, `Send` and `Sync` whatever the service is.
+pub struct Address<S: Service> {
+    pub(crate) inbox: Arc<Inbox<S>>,
+}
+
+/// Why a message was not accepted; the message comes back.
+#[derive(thiserror::Error)]
+#[non_exhaustive]
+pub enum TellError<M> {
+    /// The mailbox had no room, for as long as the sender could wait.
+    #[error("the mailbox is full")]
+    Full(M),
+    /// The service has ended for good, or the board takes in nothing more.
+    #[error("the service has stopped")]
+    Stopped(M),
+    /// The board that the service belongs to has not been started.
+    #[error("the service has not been started")]
+    NotStarted(M),
+    /// A `_blocking` form was called on one of the board's own threads, which it would block.
+    #[error("a blocking call on a thread of the board would stop its services")]
+    Blocking(M),
+}
+
+impl<M> TellError<M> {
+    /// The message that was not accepted.
+    pub fn into_message(self) -> M {
+        match self {
+            TellError::Full(message)
+            | TellError::Stopped(message)
+            | TellError::NotStarted(message)
+            | TellError::Blocking(message) => message,
+        }
+    }
+
+    /// Whether the same call may succeed later.
+    pub fn is_retryable(&self) -> bool {
+        matches!(self, TellError::Full(_) | TellError::NotStarted(_))
+    }
+
+    fn unsent(message: M, unsent: Unsent) -> Self {
+        match unsent {
+            Unsent::Full => TellError::Full(message),
+            Unsent::Closed => TellError::Stopped(message),
+        }
+    }
+}
+
+impl<M> fmt::Debug for TellError<M> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            TellError::Full(_) => "Full",
+            TellError::Stopped(_) => "Stopped",
+            TellError::NotStarted(_) => "NotStarted",
+            TellError::Blocking(_) => "Blocking",
+        })
+    }
+}
+
+impl<S: Service> Address<S> {
+    pub(crate) fn new(inbox: Arc<Inbox<S>>) -> Self {
+        Address { inbox }
+    }
+
+    /// The service's path, such as `shop/payments`; empty before its board is started.
+    pub fn path(&self) -> &str {
+        self.inbox.home().map_or("", |home| &home.path)
+    }
+
+    /// Sends a message, and waits for room at most 5 s. There is no answer.
+    ///
+    /// # Errors
+    /// [`TellError`], with the message.
+    ///
+    /// # Cancel safety
+    /// Dropping the future before it is ready sends nothing; the message is dropped with it.
+    pub async fn tell<M: Message>(&self, message: M) -> Result<(), TellError<M>>
+    where
+        S: Answer<M>,
+    {
+        self.tell_from(message, &self.origin(), PUBLISH_WAIT).await
+    }
+
+    /// Sends a message if there is room now.
+    ///
+    /// # Errors
+    /// [`TellError`], with the message.
+    pub fn try_tell<M: Message>(&self, message: M) -> Result<(), TellError<M>>
+    where
+        S: Answer<M>,
+    {
+        self.try_tell_from(message, &self.origin())
+    }
+
+    /// As [`Address::tell`], for callers outside any runtime: blocks the thread.
+    ///
+    /// # Errors
+    /// [`TellError`], with the message; [`TellError::Blocking`] on a thread of a board.
+    pub fn tell_blocking<M: Message>(&self, message: M) -> Result<(), TellError<M>>
+    where
+        S: Answer<M>,
+    {
+        if current_board().is_some() {
+            return Err(TellError::Blocking(message));
+        }
+        block_on(self.tell(message))
+    }
+
+    pub(crate) async fn tell_from<M: Message>(
+        &self,
+        message: M,
+        origin: &Origin,
+        wait: Duration,
+    ) -> Result<(), TellError<M>>
+    where
+        S: Answer<M>,
+    {
+        let Some(Home { wall, .. }) = self.inbox.home() else {
+            return Err(TellError::NotStarted(message));
+        };
+        match self.inbox.reserve(&wall.pulse, origin, wait).await {
+            Ok(()) => self.push(wall, message, origin),
+            Err(unsent) => return Err(TellError::unsent(message, unsent)),
+        }
+        Ok(())
+    }
+
+    pub(crate) fn try_tell_from<M: Message>(
+        &self,
+        message: M,
+        origin: &Origin,
+    ) -> Result<(), TellError<M>>
+    where
+        S: Answer<M>,
+    {
+        let Some(Home { wall, .. }) = self.inbox.home() else {
+            return Err(TellError::NotStarted(message));
+        };
+        match self.inbox.letters.reserve(&wall.pulse, origin) {
+            Ok(()) => self.push(wall, message, origin),
+            Err(unsent) => return Err(TellError::unsent(message, unsent)),
+        }
+        Ok(())
+    }
+
+    fn push<M: Message>(&self, wall: &Wall, message: M, origin: &Origin)
+    where
+        S: Answer<M>,
+    {
+        let letter = Box::new(Letter {
+            message,
+            reply: None,
+        });
+        self.inbox.letters.push(&wall.pulse, origin, letter);
+    }
+
+    /// Where something comes from that is sent through a plain address.
+    pub(crate) fn origin(&self) -> Origin {
+        let board = self.inbox.home().map(|home| home.wall.id());
+        Origin {
+            cause: None,
+            span: current_span(),
+            insider: board.is_some() && current_board() == board,
+        }
+    }
+}
+
+/// The span that the caller is in, if anybody listens to spans.
+pub(crate) fn current_span() -> Option<tracing::Id> {
+    if tracing::dispatcher::has_been_set() {
+        tracing::Span::current().id()
+    } else {
+        None
+    }
+}
+
+impl<S: Service> Clone for Address<S> {
+    fn clone(&self) -> Self {
+        Address {
+            inbox: Arc::clone(&self.inbox),
+        }
+    }
+}
+
+impl<S: Service> PartialEq for Address<S> {
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.inbox, &other.inbox)
+    }
+}
+
+impl<S: Service> Eq for Address<S> {}
+
+impl<S: Service> fmt::Debug for Address<S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Address({:?})", self.path())
+    }
+}

@@ -1,0 +1,208 @@
+//! Asking one service, and waiting for its answer.
+//!
+//! Addresses and contexts ask; the wait covers room and answer together.
+//!
+//! Invariant: every ask ends, with an answer or with the reason why there is none.
+//!
+//! It never asks twice.
+
+use std::fmt;
+use std::time::Duration;
+
+use tokio::sync::oneshot;
+
+use crate::clock::within;
+use crate::defaults::ASK_WAIT;
+use crate::failure::Failure;
+use crate::mailbox::letters::Unsent;
+use crate::message::Message;
+use crate::park::block_on;
+use crate::service::inbox::Home;
+use crate::service::letter::{Letter, Word};
+use crate::service::origin::current_board;
+use crate::service::{Address, Answer, Service};
+use crate::topic::Origin;
+
+/// Why there is no answer. The message comes back if it was never accepted.
+#[derive(thiserror::Error)]
+#[non_exhaustive]
+pub enum AskError<M> {
+    /// The mailbox had no room, for as long as the asker could wait. Not accepted.
+    #[error("the mailbox is full")]
+    Full(M),
+    /// The service has ended for good, or the board takes in nothing more. Not accepted.
+    #[error("the service has stopped")]
+    Stopped(M),
+    /// The board that the service belongs to has not been started. Not accepted.
+    #[error("the service has not been started")]
+    NotStarted(M),
+    /// A `_blocking` form was called on one of the board's own threads. Not accepted.
+    #[error("a blocking call on a thread of the board would stop its services")]
+    Blocking(M),
+    /// A service asked itself, and would wait for ever. Not accepted.
+    #[error("a service cannot wait for its own answer")]
+    Itself(M),
+    /// The service died while it answered.
+    #[error("the service crashed while it answered")]
+    Crashed,
+    /// The service ended before it came to the message.
+    #[error("the service ended before it came to the message")]
+    Undelivered,
+    /// No answer came in time. The message may still be answered, unless it is still queued.
+    #[error("no answer within {0:?}")]
+    TimedOut(Duration),
+    /// The service answered with a failure.
+    #[error("the answer failed: {0}")]
+    Failed(Failure),
+}
+
+impl<M> AskError<M> {
+    /// The message, if it was never accepted.
+    pub fn into_message(self) -> Option<M> {
+        match self {
+            AskError::Full(message)
+            | AskError::Stopped(message)
+            | AskError::NotStarted(message)
+            | AskError::Blocking(message)
+            | AskError::Itself(message) => Some(message),
+            _ => None,
+        }
+    }
+
+    /// Whether the message was certainly never handled, so that asking again repeats nothing.
+    pub fn is_unheard(&self) -> bool {
+        !matches!(
+            self,
+            AskError::Crashed | AskError::TimedOut(_) | AskError::Failed(_)
+        )
+    }
+
+    fn unsent(message: M, unsent: Unsent) -> Self {
+        match unsent {
+            Unsent::Full => AskError::Full(message),
+            Unsent::Closed => AskError::Stopped(message),
+        }
+    }
+}
+
+impl<M> fmt::Debug for AskError<M> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            AskError::Full(_) => f.write_str("Full"),
+            AskError::Stopped(_) => f.write_str("Stopped"),
+            AskError::NotStarted(_) => f.write_str("NotStarted"),
+            AskError::Blocking(_) => f.write_str("Blocking"),
+            AskError::Itself(_) => f.write_str("Itself"),
+            AskError::Crashed => f.write_str("Crashed"),
+            AskError::Undelivered => f.write_str("Undelivered"),
+            AskError::TimedOut(limit) => f.debug_tuple("TimedOut").field(limit).finish(),
+            AskError::Failed(failure) => f.debug_tuple("Failed").field(failure).finish(),
+        }
+    }
+}
+
+impl<S: Service> Address<S> {
+    /// Sends a message and waits for the answer, 5 s at most.
+    ///
+    /// # Errors
+    /// [`AskError`]: the message if it was never accepted, else why there is no answer.
+    ///
+    /// # Cancel safety
+    /// Dropping the future gives up the answer. A message still queued is then dropped unhandled;
+    /// one being handled is handled to its end.
+    pub async fn ask<M: Message>(&self, message: M) -> Result<M::Reply, AskError<M>>
+    where
+        S: Answer<M>,
+    {
+        self.ask_from(message, &self.origin(), ASK_WAIT).await
+    }
+
+    /// As [`Address::ask`], but refused at once if there is no room now.
+    ///
+    /// # Errors
+    /// As [`Address::ask`].
+    ///
+    /// # Cancel safety
+    /// As [`Address::ask`].
+    pub async fn try_ask<M: Message>(&self, message: M) -> Result<M::Reply, AskError<M>>
+    where
+        S: Answer<M>,
+    {
+        let origin = self.origin();
+        let Some(Home { wall, .. }) = self.inbox.home() else {
+            return Err(AskError::NotStarted(message));
+        };
+        match self.inbox.letters.reserve(&wall.pulse, &origin) {
+            Ok(()) => self.answer_to(message, &origin, ASK_WAIT).await,
+            Err(unsent) => Err(AskError::unsent(message, unsent)),
+        }
+    }
+
+    /// As [`Address::ask`], for callers outside any runtime: blocks the thread.
+    ///
+    /// # Errors
+    /// As [`Address::ask`]; [`AskError::Blocking`] on a thread of a board.
+    pub fn ask_blocking<M: Message>(&self, message: M) -> Result<M::Reply, AskError<M>>
+    where
+        S: Answer<M>,
+    {
+        if current_board().is_some() {
+            return Err(AskError::Blocking(message));
+        }
+        block_on(self.ask(message))
+    }
+
+    pub(crate) async fn ask_from<M: Message>(
+        &self,
+        message: M,
+        origin: &Origin,
+        wait: Duration,
+    ) -> Result<M::Reply, AskError<M>>
+    where
+        S: Answer<M>,
+    {
+        let Some(Home { wall, .. }) = self.inbox.home() else {
+            return Err(AskError::NotStarted(message));
+        };
+        let mut left = wait;
+        if let Err(unsent) = self.inbox.letters.reserve(&wall.pulse, origin) {
+            if unsent == Unsent::Closed {
+                return Err(AskError::Stopped(message));
+            }
+            let began = wall.pulse.clock.now();
+            if let Err(unsent) = self.inbox.reserve(&wall.pulse, origin, wait).await {
+                return Err(AskError::unsent(message, unsent));
+            }
+            left = wait.saturating_sub(wall.pulse.clock.now().saturating_duration_since(began));
+        }
+        self.answer_to(message, origin, left).await
+    }
+
+    /// Sends a message for which room was reserved, and waits for the answer.
+    async fn answer_to<M: Message>(
+        &self,
+        message: M,
+        origin: &Origin,
+        wait: Duration,
+    ) -> Result<M::Reply, AskError<M>>
+    where
+        S: Answer<M>,
+    {
+        let Some(Home { wall, .. }) = self.inbox.home() else {
+            return Err(AskError::NotStarted(message));
+        };
+        let (reply, answer) = oneshot::channel();
+        let letter = Box::new(Letter {
+            message,
+            reply: Some(reply),
+        });
+        self.inbox.letters.push(&wall.pulse, origin, letter);
+        match within(&wall.pulse.clock, Some(wait), answer).await {
+            Some(Ok(Word::Reply(reply))) => Ok(reply),
+            Some(Ok(Word::Failed(failure))) => Err(AskError::Failed(failure)),
+            Some(Ok(Word::Undelivered)) => Err(AskError::Undelivered),
+            Some(Err(_)) => Err(AskError::Crashed),
+            None => Err(AskError::TimedOut(wait)),
+        }
+    }
+}

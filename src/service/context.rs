@@ -1,0 +1,397 @@
+//! What a service can do while one of its handlers or hooks runs.
+//!
+//! The host makes one for each life and lends it to every call; its verbs go to the board.
+//!
+//! Invariant: what is published through it carries the cause, and is accepted even while the
+//! board drains.
+//!
+//! It is bound to one life: timers and buffered events end with it.
+
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use crate::clock::deadline;
+use crate::defaults::{ASK_WAIT, PUBLISH_WAIT};
+use crate::event::{Cause, Event, EventId};
+use crate::failure::Outcome;
+use crate::message::Message;
+use crate::service::address::current_span;
+use crate::service::control::Control;
+use crate::service::timers::{Job, Timers};
+use crate::service::{
+    Address, Answer, AskError, Handle, On, Service, SubscribeError, TellError, TimerId,
+};
+use crate::sync::Arc;
+use crate::topic::Origin;
+use crate::topic::block::Stamp;
+use crate::topic::publish::{Publish, PublishError};
+use crate::wall::Wall;
+
+type FollowUp = Pin<Box<dyn Future<Output = Outcome>>>;
+
+/// What the service is doing right now.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Doing {
+    id: Option<EventId>,
+    attempt: u32,
+    cause: Option<Cause>,
+    redriven: bool,
+    /// When a handler with a timeout will be cancelled.
+    until: Option<Instant>,
+}
+
+/// The service's view of its board, lent to every handler and hook.
+pub struct Context<S: Service> {
+    pub(crate) wall: Arc<Wall>,
+    pub(crate) timers: Timers<S>,
+    pub(crate) control: Rc<Control>,
+    address: Address<S>,
+    doing: Doing,
+    follow_ups: Vec<FollowUp>,
+    stopping: bool,
+}
+
+impl<S: Service> Context<S> {
+    pub(crate) fn new(wall: Arc<Wall>, address: Address<S>, control: Rc<Control>) -> Self {
+        Context {
+            wall,
+            timers: Timers::new(),
+            control,
+            address,
+            doing: Doing::default(),
+            follow_ups: Vec::new(),
+            stopping: false,
+        }
+    }
+
+    /// Publishes an event, caused by the one being handled; waits for room, at most 5 s or what
+    /// is left of the handler's own timeout. See [`Publish`].
+    ///
+    /// Publishing is immediate: a handler that publishes and then fails publishes again in its
+    /// next attempt, with the same [cause](Cause) and a higher attempt. See
+    /// [`Context::publish_on_success`] for the other way.
+    pub fn publish<E: Event>(&self, event: E) -> Publish<E> {
+        Publish::new(
+            self.wall.topic(),
+            event,
+            self.origin(),
+            self.patience(PUBLISH_WAIT),
+        )
+    }
+
+    /// Publishes an event if every subscriber has room now.
+    ///
+    /// # Errors
+    /// [`PublishError`], with the event.
+    pub fn try_publish<E: Event>(&self, event: E) -> Result<EventId, PublishError<E>> {
+        let offered = self.wall.topic().offer(event, &self.origin(), None);
+        offered.map_err(|(event, refusal)| PublishError::refused(event, &refusal))
+    }
+
+    /// Publishes an event once the handler has succeeded, before its own event is acknowledged.
+    ///
+    /// If it cannot be published, the attempt has failed. In `started` and in timers it is
+    /// published when they end.
+    pub fn publish_on_success<E: Event>(&mut self, event: E) {
+        let publish = self.publish(event);
+        self.follow_ups.push(Box::pin(async move {
+            publish.await?;
+            Ok(())
+        }));
+    }
+
+    /// Sends a message to another service; waits for room as [`Context::publish`] does.
+    ///
+    /// # Errors
+    /// [`TellError`], with the message.
+    ///
+    /// # Cancel safety
+    /// As [`Address::tell`].
+    pub async fn tell<T: Answer<M>, M: Message>(
+        &self,
+        to: &Address<T>,
+        message: M,
+    ) -> Result<(), TellError<M>> {
+        to.tell_from(message, &self.origin(), self.patience(PUBLISH_WAIT))
+            .await
+    }
+
+    /// Sends a message to another service if there is room now.
+    ///
+    /// # Errors
+    /// [`TellError`], with the message.
+    pub fn try_tell<T: Answer<M>, M: Message>(
+        &self,
+        to: &Address<T>,
+        message: M,
+    ) -> Result<(), TellError<M>> {
+        to.try_tell_from(message, &self.origin())
+    }
+
+    /// Asks another service; waits at most 5 s or what is left of the handler's own timeout.
+    ///
+    /// # Errors
+    /// [`AskError`]; [`AskError::Itself`] at once if `to` is this very service.
+    ///
+    /// # Cancel safety
+    /// As [`Address::ask`].
+    pub async fn ask<T: Answer<M>, M: Message>(
+        &self,
+        to: &Address<T>,
+        message: M,
+    ) -> Result<M::Reply, AskError<M>> {
+        if Arc::as_ptr(&to.inbox).cast::<()>() == Arc::as_ptr(&self.address.inbox).cast::<()>() {
+            return Err(AskError::Itself(message));
+        }
+        to.ask_from(message, &self.origin(), self.patience(ASK_WAIT))
+            .await
+    }
+
+    /// Runs `job` once, after `delay`, between two deliveries of this service.
+    ///
+    /// Timers stand outside the order of events: one that is due runs before what is queued.
+    /// They end with this life. A failure of the job ends the life, as a panic does.
+    ///
+    /// ```
+    /// # use callboard::prelude::*;
+    /// # struct Clerk { open: u32 }
+    /// # impl Service for Clerk {
+    /// async fn started(&mut self, cx: &mut Context<Self>) -> Outcome {
+    ///     cx.after(secs(60), async |clerk: &mut Clerk, _| {
+    ///         clerk.open = 0;
+    ///         Ok(())
+    ///     });
+    ///     Ok(())
+    /// }
+    /// # }
+    /// ```
+    pub fn after<F>(&mut self, delay: Duration, job: F) -> TimerId
+    where
+        F: AsyncFnOnce(&mut S, &mut Context<S>) -> Outcome + 'static,
+    {
+        let due = deadline(self.now(), delay);
+        self.timers.add(due, Job::Once(Box::new(job)))
+    }
+
+    /// Runs `job` every `interval` (at least 1 ms), the first time after one interval, as
+    /// [`Context::after`] does. Ticks that were missed are skipped.
+    pub fn every<F>(&mut self, interval: Duration, job: F) -> TimerId
+    where
+        F: AsyncFnMut(&mut S, &mut Context<S>) -> Outcome + 'static,
+    {
+        let interval = interval.max(Duration::from_millis(1));
+        let due = deadline(self.now(), interval);
+        self.timers.add(due, Job::Every(interval, Box::new(job)))
+    }
+
+    /// Cancels a timer of this life; one that has run, or is of another life, is left alone.
+    pub fn cancel(&mut self, timer: TimerId) {
+        self.timers.cancel(timer);
+    }
+
+    /// Subscribes this service to an event type, with default terms: it hears what is published
+    /// from now on, also in later lives, until it ends for good or unsubscribes.
+    ///
+    /// # Errors
+    /// [`SubscribeError`], if it has subscribed already.
+    pub fn subscribe<E: Event>(&self) -> Result<(), SubscribeError>
+    where
+        S: Handle<E>,
+    {
+        self.subscribe_with(|on: On<E>| on)
+    }
+
+    /// As [`Context::subscribe`], with terms.
+    ///
+    /// # Errors
+    /// [`SubscribeError`], if it has subscribed already or the terms are impossible.
+    pub fn subscribe_with<E: Event>(
+        &self,
+        terms: impl FnOnce(On<E>) -> On<E>,
+    ) -> Result<(), SubscribeError>
+    where
+        S: Handle<E>,
+    {
+        self.address.subscribe(&terms(On::new()))
+    }
+
+    /// Ends a subscription of this service once the current handler has returned; what it had
+    /// not read is counted as undelivered.
+    ///
+    /// # Errors
+    /// [`SubscribeError`], if it has not subscribed.
+    pub fn unsubscribe<E: Event>(&self) -> Result<(), SubscribeError> {
+        self.address.unsubscribe::<E>()
+    }
+
+    /// Ends this life normally once the current handler has returned. What its restart type
+    /// says of a normal end follows.
+    pub fn stop(&mut self) {
+        self.stopping = true;
+    }
+
+    /// The number of the event or letter being handled; `None` in hooks and timers.
+    pub fn event_id(&self) -> Option<EventId> {
+        self.doing.id
+    }
+
+    /// Which attempt at the event this is: 1 the first time, more after failures and crashes;
+    /// 0 in hooks and timers.
+    pub fn attempt(&self) -> u32 {
+        self.doing.attempt
+    }
+
+    /// Whose handling published the event, if a handler's did. Copies published by several
+    /// attempts carry the same id and a higher attempt.
+    pub fn cause(&self) -> Option<Cause> {
+        self.doing.cause
+    }
+
+    /// Whether the event was a dead letter that has been given back.
+    pub fn is_redriven(&self) -> bool {
+        self.doing.redriven
+    }
+
+    /// The path of this service, such as `shop/payments`.
+    pub fn path(&self) -> &str {
+        self.address.path()
+    }
+
+    /// The address of this service, to be handed around.
+    pub fn address(&self) -> Address<S> {
+        self.address.clone()
+    }
+
+    /// The board's time.
+    pub fn now(&self) -> Instant {
+        self.wall.pulse.clock.now()
+    }
+
+    /// A delivery begins.
+    pub(crate) fn begin(
+        &mut self,
+        stamp: &Stamp,
+        attempt: u32,
+        redriven: bool,
+        timeout: Option<Duration>,
+    ) {
+        let until = timeout.map(|timeout| deadline(self.now(), timeout));
+        let id = Some(EventId::new(stamp.number));
+        self.doing = Doing {
+            id,
+            attempt,
+            cause: stamp.cause,
+            redriven,
+            until,
+        };
+        // What a failed attempt had wanted to publish on success.
+        self.follow_ups.clear();
+    }
+
+    /// The answer to a letter begins.
+    pub(crate) fn begin_letter(&mut self, number: u64, cause: Option<Cause>) {
+        let id = Some(EventId::new(number));
+        self.doing = Doing {
+            id,
+            attempt: 1,
+            cause,
+            redriven: false,
+            until: None,
+        };
+        self.follow_ups.clear();
+    }
+
+    /// A hook or a timer begins.
+    pub(crate) fn begin_hook(&mut self) {
+        self.doing = Doing::default();
+        self.follow_ups.clear();
+    }
+
+    /// Publishes what was to be published on success.
+    pub(crate) async fn publish_follow_ups(&mut self) -> Outcome {
+        while !self.follow_ups.is_empty() {
+            self.follow_ups.remove(0).await?;
+        }
+        Ok(())
+    }
+
+    /// The span of one attempt: a root that follows from its publisher's span.
+    pub(crate) fn span(&self, event: &'static str, stamp: &Stamp) -> tracing::Span {
+        let span = tracing::debug_span!(
+            target: "callboard::host",
+            parent: None,
+            "handle",
+            service = self.path(),
+            event,
+            event_id = stamp.number,
+            attempt = self.doing.attempt,
+        );
+        if let Some(publisher) = &stamp.span {
+            span.follows_from(publisher);
+        }
+        span
+    }
+
+    /// The span of one answer.
+    pub(crate) fn letter_span(
+        &self,
+        message: &'static str,
+        number: u64,
+        sender: Option<&tracing::Id>,
+    ) -> tracing::Span {
+        let span = tracing::debug_span!(
+            target: "callboard::host",
+            parent: None,
+            "answer",
+            service = self.path(),
+            message_type = message,
+            event_id = number,
+        );
+        if let Some(sender) = sender {
+            span.follows_from(sender);
+        }
+        span
+    }
+
+    /// Whether the next delivery has to wait for an order, a timer or a change.
+    pub(crate) fn is_interrupted(&self) -> bool {
+        self.stopping || self.control.is_stopped()
+    }
+
+    pub(crate) fn is_stopping(&self) -> bool {
+        self.stopping
+    }
+
+    fn origin(&self) -> Origin {
+        let Doing { id, attempt, .. } = self.doing;
+        let cause = id.map(|id| Cause::new(id, attempt));
+        Origin {
+            cause,
+            span: current_span(),
+            insider: true,
+        }
+    }
+
+    /// How long a verb may wait: `usual`, or what is left of the handler's timeout.
+    fn patience(&self, usual: Duration) -> Duration {
+        let left = self
+            .doing
+            .until
+            .map(|until| until.saturating_duration_since(self.now()));
+        left.map_or(usual, |left| left.min(usual))
+    }
+}
+
+impl<S: Service> fmt::Debug for Context<S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Context")
+            .field("path", &self.path())
+            .field("doing", &self.doing)
+            .finish_non_exhaustive()
+    }
+}

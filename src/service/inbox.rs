@@ -1,0 +1,211 @@
+//! The shared half of one service's mailbox: what its addresses hold.
+//!
+//! Addresses send through it; the host reads the other half.
+//!
+//! Invariant: it outlives every life, and is bound to one board and one path, once.
+//!
+//! It holds no event: those stay on the board.
+
+use std::any::TypeId;
+use std::collections::BTreeSet;
+use std::fmt;
+use std::future::{Future, poll_fn};
+use std::pin::pin;
+use std::task::{Poll, Waker};
+use std::time::Duration;
+
+use tokio::time::{Instant, Sleep};
+
+use crate::clock::deadline;
+use crate::defaults;
+use crate::ledger::LetterRow;
+use crate::mailbox::bell::Bell;
+use crate::mailbox::letters::{Letterbox, Unsent};
+use crate::policy::Policy;
+use crate::pulse::Pulse;
+use crate::service::{AddedSource, AnyLetter, Service};
+use crate::sync::{Arc, AtomicU64, Mutex, OnceLock, Ordering, fence, lock};
+use crate::topic::Origin;
+use crate::wall::{AnyLetters, Wall};
+
+/// A change of subscriptions, made while the service runs.
+pub(crate) enum Change<S: Service> {
+    Subscribe(Box<dyn AddedSource<S> + Send>),
+    Unsubscribe(TypeId),
+}
+
+/// Where an inbox belongs, once its tree is being started.
+#[derive(Clone, Debug)]
+pub(crate) struct Home {
+    pub(crate) wall: Arc<Wall>,
+    pub(crate) path: Arc<str>,
+    /// The service's own policy over those above it.
+    pub(crate) policy: Policy,
+}
+
+pub(crate) struct Inbox<S: Service> {
+    pub(crate) letters: Arc<Letterbox<Box<dyn AnyLetter<S>>>>,
+    pub(crate) bell: Arc<Bell>,
+    home: OnceLock<Home>,
+    changes: Mutex<Vec<Change<S>>>,
+    /// The event types the service subscribes to.
+    subscribed: Mutex<BTreeSet<TypeId>>,
+    /// Microseconds since the board's start, plus one, at which the service last took up work;
+    /// 0 while it rests.
+    busy_since: AtomicU64,
+}
+
+impl<S: Service> Inbox<S> {
+    pub(crate) fn new() -> Arc<Self> {
+        let bell = Arc::new(Bell::new());
+        Arc::new(Inbox {
+            letters: Arc::new(Letterbox::new(
+                Arc::clone(&bell),
+                defaults::LETTER_CAPACITY as u64,
+            )),
+            bell,
+            home: OnceLock::new(),
+            changes: Mutex::new(Vec::new()),
+            subscribed: Mutex::new(BTreeSet::new()),
+            busy_since: AtomicU64::new(0),
+        })
+    }
+
+    pub(crate) fn home(&self) -> Option<&Home> {
+        self.home.get()
+    }
+
+    /// Moves in. A spec is started at most once, so this happens once.
+    pub(crate) fn move_in(&self, home: Home) {
+        let _ = self.home.set(home);
+    }
+
+    /// Notes a subscription; false if there is one to that type already.
+    pub(crate) fn note_subscribed(&self, event: TypeId) -> bool {
+        lock(&self.subscribed).insert(event)
+    }
+
+    /// Notes the end of a subscription; false if there was none.
+    pub(crate) fn note_unsubscribed(&self, event: TypeId) -> bool {
+        lock(&self.subscribed).remove(&event)
+    }
+
+    pub(crate) fn forget_subscriptions(&self) {
+        lock(&self.subscribed).clear();
+    }
+
+    /// Asks the mailbox for a change; it is made before the next delivery.
+    pub(crate) fn change(&self, change: Change<S>) {
+        lock(&self.changes).push(change);
+        self.bell.ring();
+    }
+
+    pub(crate) fn take_changes(&self) -> Vec<Change<S>> {
+        std::mem::take(&mut *lock(&self.changes))
+    }
+
+    pub(crate) fn has_changes(&self) -> bool {
+        !lock(&self.changes).is_empty()
+    }
+
+    pub(crate) fn note_busy(&self, since_start: Duration) {
+        let micros = u64::try_from(since_start.as_micros()).unwrap_or(u64::MAX - 1);
+        self.busy_since.store(micros + 1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn note_rest(&self) {
+        self.busy_since.store(0, Ordering::Relaxed);
+    }
+
+    /// When the service took up what it is busy with, counted from the board's start.
+    pub(crate) fn busy_since(&self) -> Option<Duration> {
+        self.busy_since
+            .load(Ordering::Relaxed)
+            .checked_sub(1)
+            .map(Duration::from_micros)
+    }
+
+    /// Reserves room for one letter, waiting for it at most so long.
+    pub(crate) async fn reserve(
+        &self,
+        pulse: &Pulse,
+        origin: &Origin,
+        wait: Duration,
+    ) -> Result<(), Unsent> {
+        let mut ticket = Ticket {
+            inbox: self,
+            number: None,
+        };
+        let mut until: Option<Instant> = None;
+        let mut sleep = pin!(None::<Sleep>);
+        poll_fn(|cx| {
+            loop {
+                match self.letters.reserve(pulse, origin) {
+                    Err(Unsent::Full) if !wait.is_zero() => {}
+                    other => return Poll::Ready(other),
+                }
+                if !ticket.wait(pulse, origin, cx.waker()) {
+                    continue;
+                }
+                let until = *until.get_or_insert_with(|| deadline(pulse.clock.now(), wait));
+                if sleep.is_none() {
+                    sleep.set(Some(pulse.clock.sleep_until(until)));
+                }
+                let slept = sleep
+                    .as_mut()
+                    .as_pin_mut()
+                    .is_some_and(|sleep| sleep.poll(cx).is_ready());
+                return if slept {
+                    Poll::Ready(Err(Unsent::Full))
+                } else {
+                    Poll::Pending
+                };
+            }
+        })
+        .await
+    }
+}
+
+/// A place among those who wait for room; leaving gives it up.
+struct Ticket<'a, S: Service> {
+    inbox: &'a Inbox<S>,
+    number: Option<u64>,
+}
+
+impl<S: Service> Ticket<'_, S> {
+    /// Waits for room. False if there is some, or never will be.
+    fn wait(&mut self, pulse: &Pulse, origin: &Origin, waker: &Waker) -> bool {
+        let room = &self.inbox.letters.room;
+        room.enter(*self.number.get_or_insert_with(|| room.ticket()), waker);
+        // Orders entering before the look at the room; a reader orders room before its look
+        // at those who have entered.
+        fence(Ordering::SeqCst);
+        pulse.accepts(origin.insider) && self.inbox.letters.has_room() == Some(false)
+    }
+}
+
+impl<S: Service> Drop for Ticket<'_, S> {
+    fn drop(&mut self) {
+        if let Some(number) = self.number {
+            self.inbox.letters.room.leave(number);
+        }
+    }
+}
+
+impl<S: Service> AnyLetters for Inbox<S> {
+    fn row(&self) -> LetterRow {
+        self.letters.row(self.home().map_or("", |home| &home.path))
+    }
+
+    fn phase_changed(&self) {
+        self.letters.room.let_go();
+    }
+}
+
+impl<S: Service> fmt::Debug for Inbox<S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Inbox")
+            .field("home", &self.home())
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,90 @@
+//! A message on its way to one service: `tell` without, `ask` with a way back.
+//!
+//! Addresses write letters; the host has the service answer them.
+//!
+//! Invariant: an asker always hears something: dropping an unanswered letter is an answer.
+//!
+//! It is handled by value, so it is never tried again.
+
+use std::any::type_name;
+use std::future::Future;
+use std::pin::Pin;
+
+use tokio::sync::oneshot;
+
+use crate::failure::Failure;
+use crate::message::Message;
+use crate::panic::guard;
+use crate::service::{Answer, Context, Service};
+
+/// How the answering ended.
+#[derive(Debug)]
+pub(crate) enum LetterEnd {
+    Answered,
+    Failed(Failure),
+}
+
+/// What an asker hears, other than that the letter was dropped in a crash.
+#[derive(Debug)]
+pub(crate) enum Word<R> {
+    Reply(R),
+    Failed(Failure),
+    Undelivered,
+}
+
+/// A letter whose message is not known here.
+pub(crate) trait AnyLetter<S: Service>: Send {
+    /// The message's type, for the log.
+    fn name(&self) -> &'static str;
+    /// Whether nobody waits for the answer any more.
+    fn is_expired(&self) -> bool;
+    fn answer<'a>(
+        self: Box<Self>,
+        service: &'a mut S,
+        cx: &'a mut Context<S>,
+    ) -> Pin<Box<dyn Future<Output = LetterEnd> + 'a>>;
+    /// The service will not see it.
+    fn abandon(self: Box<Self>);
+}
+
+pub(crate) struct Letter<M: Message> {
+    pub(crate) message: M,
+    pub(crate) reply: Option<oneshot::Sender<Word<M::Reply>>>,
+}
+
+impl<S: Answer<M>, M: Message> AnyLetter<S> for Letter<M> {
+    fn name(&self) -> &'static str {
+        type_name::<M>()
+    }
+
+    fn is_expired(&self) -> bool {
+        self.reply.as_ref().is_some_and(|reply| reply.is_closed())
+    }
+
+    fn answer<'a>(
+        self: Box<Self>,
+        service: &'a mut S,
+        cx: &'a mut Context<S>,
+    ) -> Pin<Box<dyn Future<Output = LetterEnd> + 'a>> {
+        Box::pin(async move {
+            let Letter { message, reply } = *self;
+            let (word, end) = match service.answer(message, cx).await {
+                Ok(answer) => (Word::Reply(answer), LetterEnd::Answered),
+                Err(failure) => (Word::Failed(failure.clone()), LetterEnd::Failed(failure)),
+            };
+            if let Some(reply) = reply {
+                // The asker may have gone; the answer was given all the same.
+                let _ = reply.send(word);
+            }
+            end
+        })
+    }
+
+    fn abandon(self: Box<Self>) {
+        let Letter { message, reply } = *self;
+        if let Some(reply) = reply {
+            let _ = reply.send(Word::Undelivered);
+        }
+        let _ = guard(move || drop(message));
+    }
+}

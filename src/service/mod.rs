@@ -1,0 +1,137 @@
+//! The user's actor: what a service is and what it can take.
+//!
+//! Users implement these traits; the host calls them, one at a time for each service.
+//!
+//! Invariant: no two of a service's hooks and handlers run at the same time, and none runs
+//! outside a guarded future.
+//!
+//! Nothing here needs `Send`: a service lives and dies on one thread.
+
+mod address;
+mod ask;
+mod context;
+pub(crate) mod control;
+mod deliver;
+pub(crate) mod inbox;
+mod letter;
+mod origin;
+mod pace;
+mod publisher;
+mod recipient;
+mod spec;
+mod subscription;
+mod timers;
+
+use std::future::Future;
+
+use crate::event::Event;
+use crate::exit::Exit;
+use crate::failure::Outcome;
+use crate::message::Message;
+
+pub use address::{Address, TellError};
+pub use ask::AskError;
+pub use context::Context;
+pub use deliver::TimedOut;
+pub use publisher::Publisher;
+pub use recipient::Recipient;
+pub use spec::{And, Nothing, Placement, ServiceSpec, service};
+pub use subscription::{On, SubscribeError};
+pub use timers::TimerId;
+
+pub(crate) use deliver::{Deliver, Fault, Turn, Work};
+pub(crate) use inbox::{Change, Inbox};
+pub(crate) use letter::{AnyLetter, LetterEnd};
+pub(crate) use origin::{InsideOf, current_board};
+pub(crate) use pace::Pace;
+pub(crate) use spec::Subscriptions;
+pub(crate) use subscription::AddedSource;
+pub(crate) use timers::Job;
+
+/// An actor: a struct that handles one thing at a time and is rebuilt by its recipe when it
+/// fails.
+///
+/// ```
+/// use callboard::prelude::*;
+///
+/// #[derive(Default)]
+/// struct Greeter { greeted: u32 }
+///
+/// impl Service for Greeter {
+///     async fn started(&mut self, cx: &mut Context<Self>) -> Outcome {
+///         println!("{} is up", cx.path());
+///         Ok(())
+///     }
+/// }
+/// ```
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not a service",
+    note = "write `impl Service for {Self} {{}}`: both hooks have defaults"
+)]
+pub trait Service: Sized + 'static {
+    /// Called first in every life, before any event; the next sibling starts only after it.
+    ///
+    /// # Errors
+    /// A failure ends this life. In the first start it reaches whoever starts the board;
+    /// afterwards it counts as a failure of the service. At most 30 s are allowed
+    /// ([`defaults::START_WAIT`](crate::defaults::START_WAIT)).
+    fn started(&mut self, cx: &mut Context<Self>) -> impl Future<Output = Outcome> {
+        let _ = cx;
+        async { Ok(()) }
+    }
+
+    /// Called last in a life that ends in an orderly way, within the child's shutdown time.
+    ///
+    /// Not called after a panic or a kill: then the service's state is not to be trusted.
+    fn stopping(&mut self, exit: &Exit, cx: &mut Context<Self>) -> impl Future<Output = ()> {
+        let _ = (exit, cx);
+        async {}
+    }
+}
+
+/// What a service does with an event it has subscribed to.
+#[diagnostic::on_unimplemented(
+    message = "the service `{Self}` has no handler for the event `{E}`",
+    label = "`{Self}` subscribes to `{E}` here, but cannot handle it",
+    note = "write `impl Handle<{E}> for {Self}` with `async fn handle(&mut self, event: &{E}, \
+            cx: &mut Context<Self>) -> Outcome`"
+)]
+pub trait Handle<E: Event>: Service {
+    /// Handles one event, read in place on the board.
+    ///
+    /// The next event waits until this is done, and the state is borrowed across `.await`.
+    ///
+    /// # Errors
+    /// A [`Failure`](crate::Failure) is what the policy acts on: the event is tried again, and
+    /// at last becomes a dead letter. The service lives on.
+    ///
+    /// # Panics
+    /// A panic ends this life; the event comes back first in the next one, with one attempt
+    /// counted.
+    ///
+    /// # Cancel safety
+    /// With a timeout the future may be dropped at any `.await`, and the state is kept: compute
+    /// first, then commit.
+    fn handle(&mut self, event: &E, cx: &mut Context<Self>) -> impl Future<Output = Outcome>;
+}
+
+/// What a service answers to a message.
+#[diagnostic::on_unimplemented(
+    message = "the service `{Self}` does not answer the message `{M}`",
+    note = "write `impl Answer<{M}> for {Self}` with `async fn answer(&mut self, message: {M}, \
+            cx: &mut Context<Self>) -> Outcome<Reply>`"
+)]
+pub trait Answer<M: Message>: Service {
+    /// Answers one message.
+    ///
+    /// # Errors
+    /// A [`Failure`](crate::Failure) goes to the asker. Letters are never tried again.
+    ///
+    /// # Panics
+    /// A panic ends this life; the asker hears of it at once.
+    fn answer(
+        &mut self,
+        message: M,
+        cx: &mut Context<Self>,
+    ) -> impl Future<Output = Outcome<M::Reply>>;
+}

@@ -1,0 +1,41 @@
+//! Which board's service the current thread is running, if any.
+//!
+//! Hosts mark every poll of a life; blocking verbs ask, and so does anything published through
+//! a plain board handle from inside a handler.
+//!
+//! Invariant: the mark is there only while user code of that board may run.
+//!
+//! It does not know which service.
+
+use std::cell::Cell;
+
+thread_local! {
+    static INSIDE: Cell<Option<usize>> = const { Cell::new(None) };
+}
+
+/// Marks the thread as running code of a board until dropped.
+#[derive(Debug)]
+pub(crate) struct InsideOf {
+    before: Option<usize>,
+}
+
+impl InsideOf {
+    /// `board` is anything that differs between boards that live at the same time.
+    pub(crate) fn enter(board: usize) -> Self {
+        InsideOf {
+            before: INSIDE.with(|inside| inside.replace(Some(board))),
+        }
+    }
+}
+
+impl Drop for InsideOf {
+    fn drop(&mut self) {
+        // The thread may be ending.
+        let _ = INSIDE.try_with(|inside| inside.set(self.before));
+    }
+}
+
+/// The board whose code this thread runs.
+pub(crate) fn current_board() -> Option<usize> {
+    INSIDE.try_with(Cell::get).ok().flatten()
+}

@@ -1,0 +1,226 @@
+//! What a service is made of, before it runs: recipe, subscriptions, policy, place.
+//!
+//! Users build it and hand it to a supervisor; the host opens it.
+//!
+//! Invariant: the types of its subscriptions are kept until the host has built its state
+//! machine, so events are dispatched without a box.
+//!
+//! It starts nothing: a spec that is dropped has done nothing.
+
+use std::any::TypeId;
+use std::fmt;
+use std::time::Duration;
+
+use crate::defaults;
+use crate::event::Event;
+use crate::mailbox::source::Source;
+use crate::mailbox::{End, Then};
+use crate::policy::Policy;
+use crate::restart::Restart;
+use crate::service::deliver::Deliver;
+use crate::service::inbox::Home;
+use crate::service::{Address, Handle, Inbox, On, Service};
+use crate::sync::Arc;
+
+/// Describes a service: `service("accounts", Accounts::default)`.
+///
+/// The name is part of its path and unique among its siblings; it must not be empty or contain
+/// a `/`. The recipe is called for every life, on the thread where the service runs.
+pub fn service<S: Service>(
+    name: impl Into<String>,
+    recipe: impl FnMut() -> S + Send + 'static,
+) -> ServiceSpec<S> {
+    ServiceSpec {
+        parts: ServiceParts {
+            name: name.into(),
+            recipe: Box::new(recipe),
+            policy: Policy::new(),
+            restart: Restart::default(),
+            shutdown: defaults::SHUTDOWN_WAIT,
+            letters: defaults::LETTER_CAPACITY,
+            placement: Placement::default(),
+            inbox: Inbox::new(),
+        },
+        on: Nothing,
+    }
+}
+
+/// Where a service or subtree runs. By default where its parent does; below the root, the
+/// arbiters take turns.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Placement {
+    /// With its parent, so that what talks to each other shares a thread.
+    #[default]
+    Together,
+    /// On the arbiter with this number, counted from 0.
+    Arbiter(usize),
+    /// On the arbiter whose turn it is.
+    Spread,
+    /// On a thread of its own, for what blocks.
+    Dedicated,
+}
+
+/// The subscriptions of a service without any.
+#[derive(Debug)]
+pub struct Nothing;
+
+/// A subscription and those before it.
+#[derive(Debug)]
+pub struct And<A, B> {
+    first: A,
+    rest: B,
+}
+
+/// A service, described; see [`service()`].
+#[must_use = "a service runs only as the child of a supervisor"]
+pub struct ServiceSpec<S: Service, L = Nothing> {
+    pub(crate) parts: ServiceParts<S>,
+    pub(crate) on: L,
+}
+
+/// All of a spec but its subscriptions.
+pub(crate) struct ServiceParts<S: Service> {
+    pub(crate) name: String,
+    pub(crate) recipe: Box<dyn FnMut() -> S + Send>,
+    pub(crate) policy: Policy,
+    pub(crate) restart: Restart,
+    pub(crate) shutdown: Duration,
+    pub(crate) letters: usize,
+    pub(crate) placement: Placement,
+    pub(crate) inbox: Arc<Inbox<S>>,
+}
+
+impl<S: Service, L> ServiceSpec<S, L> {
+    /// Subscribes to an event type, with default terms.
+    pub fn on<E: Event>(self) -> ServiceSpec<S, And<On<E>, L>>
+    where
+        S: Handle<E>,
+    {
+        self.on_with(|on| on)
+    }
+
+    /// Subscribes to an event type, with terms.
+    pub fn on_with<E: Event>(
+        self,
+        terms: impl FnOnce(On<E>) -> On<E>,
+    ) -> ServiceSpec<S, And<On<E>, L>>
+    where
+        S: Handle<E>,
+    {
+        let on = And {
+            first: terms(On::new()),
+            rest: self.on,
+        };
+        ServiceSpec {
+            parts: self.parts,
+            on,
+        }
+    }
+
+    /// The service's policy; parts not set here are its supervisor's.
+    pub fn policy(mut self, policy: Policy) -> Self {
+        self.parts.policy = policy;
+        self
+    }
+
+    /// When it is started again after it has ended; by default always.
+    pub fn restart(mut self, restart: Restart) -> Self {
+        self.parts.restart = restart;
+        self
+    }
+
+    /// How long it may take to stop before it is killed; 5 s by default.
+    pub fn shutdown(mut self, time: Duration) -> Self {
+        self.parts.shutdown = time;
+        self
+    }
+
+    /// How many letters may be queued, at least 1; 1,024 by default.
+    pub fn letters(mut self, capacity: usize) -> Self {
+        self.parts.letters = capacity;
+        self
+    }
+
+    /// Runs it on the arbiter with this number, counted from 0.
+    pub fn arbiter(mut self, number: usize) -> Self {
+        self.parts.placement = Placement::Arbiter(number);
+        self
+    }
+
+    /// Runs it on the arbiter whose turn it is, apart from its siblings.
+    pub fn spread(mut self) -> Self {
+        self.parts.placement = Placement::Spread;
+        self
+    }
+
+    /// Runs it on a thread of its own: for a service that blocks.
+    pub fn dedicated(mut self) -> Self {
+        self.parts.placement = Placement::Dedicated;
+        self
+    }
+
+    /// Its address, valid before the start and across restarts.
+    pub fn address(&self) -> Address<S> {
+        Address::new(Arc::clone(&self.parts.inbox))
+    }
+}
+
+impl<S: Service, L> fmt::Debug for ServiceSpec<S, L> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ServiceSpec")
+            .field("name", &self.parts.name)
+            .finish_non_exhaustive()
+    }
+}
+
+/// What a tree has to know of a subscription to check it.
+pub(crate) struct Wish {
+    pub(crate) event: &'static str,
+    pub(crate) event_type: TypeId,
+    pub(crate) problems: Vec<String>,
+    pub(crate) policy: Policy,
+}
+
+/// A list of subscriptions of the service `S`.
+pub(crate) trait Subscriptions<S: Service> {
+    type Sources: Deliver<S> + Send + 'static;
+
+    /// Shows each of them, under the policy above it.
+    fn each(&self, outer: &Policy, visit: &mut dyn FnMut(Wish));
+
+    /// Takes the places on the board.
+    fn open(&self, inbox: &Inbox<S>, home: &Home) -> Self::Sources;
+}
+
+impl<S: Service> Subscriptions<S> for Nothing {
+    type Sources = End;
+
+    fn each(&self, _: &Policy, _: &mut dyn FnMut(Wish)) {}
+
+    fn open(&self, _: &Inbox<S>, _: &Home) -> End {
+        End
+    }
+}
+
+impl<S: Handle<E>, E: Event, L: Subscriptions<S>> Subscriptions<S> for And<On<E>, L> {
+    type Sources = Then<Source<E>, L::Sources>;
+
+    fn each(&self, outer: &Policy, visit: &mut dyn FnMut(Wish)) {
+        // The first that was written first.
+        self.rest.each(outer, visit);
+        visit(Wish {
+            event: E::NAME,
+            event_type: TypeId::of::<E>(),
+            problems: self.first.problems(),
+            policy: self.first.over(outer),
+        });
+    }
+
+    fn open(&self, inbox: &Inbox<S>, home: &Home) -> Self::Sources {
+        Then {
+            first: self.first.open(inbox, home),
+            rest: self.rest.open(inbox, home),
+        }
+    }
+}

@@ -1,0 +1,224 @@
+//! The terms on which a service hears one event type.
+//!
+//! Specs, contexts and the board subscribe; opening a subscription takes a place in its topic.
+//!
+//! Invariant: a service hears one event type through one subscription at a time.
+//!
+//! It reads nothing: that is the mailbox's and the host's.
+
+use std::any::TypeId;
+use std::fmt;
+use std::future::Future;
+use std::marker::PhantomData;
+use std::pin::Pin;
+
+use crate::dead_letter::DeadLetter;
+use crate::defaults;
+use crate::event::Event;
+use crate::mailbox::AsSource;
+use crate::mailbox::source::{AnySource, Source};
+use crate::policy::Policy;
+use crate::service::deliver::{Fault, Turn, Work, deliver};
+use crate::service::inbox::{Change, Home};
+use crate::service::{Address, Context, Handle, Inbox, Service};
+use crate::topic::place::{Overflow, Terms};
+
+/// The terms of one subscription: capacity, overflow and policy.
+#[must_use]
+pub struct On<E: Event> {
+    capacity: usize,
+    overflow: Option<Overflow>,
+    policy: Policy,
+    event: PhantomData<fn(E)>,
+}
+
+/// Why a subscription was not made or ended while running.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum SubscribeError {
+    /// The service hears this event type already.
+    #[error("{service} has subscribed to {event} already")]
+    #[non_exhaustive]
+    AlreadySubscribed {
+        /// The service's path.
+        service: String,
+        /// The event's name.
+        event: &'static str,
+    },
+    /// The service does not hear this event type.
+    #[error("{service} has not subscribed to {event}")]
+    #[non_exhaustive]
+    NotSubscribed {
+        /// The service's path.
+        service: String,
+        /// The event's name.
+        event: &'static str,
+    },
+    /// The terms cannot be met.
+    #[error("{service}, on {event}: {problem}")]
+    #[non_exhaustive]
+    Impossible {
+        /// The service's path.
+        service: String,
+        /// The event's name.
+        event: &'static str,
+        /// What is wrong with them.
+        problem: String,
+    },
+    /// The service has not been started, has ended for good, or is of another board.
+    #[error("the service does not run on this board")]
+    NotRunning,
+}
+
+impl<E: Event> On<E> {
+    pub(crate) fn new() -> Self {
+        On {
+            capacity: defaults::CAPACITY,
+            overflow: None,
+            policy: Policy::new(),
+            event: PhantomData,
+        }
+    }
+
+    /// How many events may be queued, at least 1; 1,024 by default. What is being handled does
+    /// not count.
+    pub fn capacity(mut self, capacity: usize) -> Self {
+        self.capacity = capacity;
+        self
+    }
+
+    /// What happens when the subscription is full; by default publishers wait.
+    pub fn overflow(mut self, overflow: Overflow) -> Self {
+        self.overflow = Some(overflow);
+        self
+    }
+
+    /// The policy for this event type; parts not set here are the service's.
+    pub fn policy(mut self, policy: Policy) -> Self {
+        self.policy = policy;
+        self
+    }
+
+    pub(crate) fn over(&self, outer: &Policy) -> Policy {
+        self.policy.over(outer)
+    }
+
+    /// What is impossible about these terms.
+    pub(crate) fn problems(&self) -> Vec<String> {
+        let mut problems = self.policy.problems();
+        if self.capacity == 0 {
+            problems.push("the capacity is 0, so no event could ever be queued".to_owned());
+        }
+        if is_dead_letter::<E>() && self.overflow == Some(Overflow::Wait) {
+            problems.push("dead letters never wait for room: use Overflow::DropOldest".to_owned());
+        }
+        problems
+    }
+
+    pub(crate) fn open<S: Handle<E>>(&self, inbox: &Inbox<S>, home: &Home) -> Source<E> {
+        let usual = if is_dead_letter::<E>() {
+            Overflow::DropOldest
+        } else {
+            Overflow::default()
+        };
+        let terms = Terms {
+            service: home.path.clone(),
+            capacity: self.capacity as u64,
+            overflow: self.overflow.unwrap_or(usual),
+        };
+        let rules = self.over(&home.policy).rules();
+        inbox.note_subscribed(TypeId::of::<E>());
+        Source::open(home.wall.topic::<E>(), terms, inbox.bell.clone(), rules)
+    }
+}
+
+fn is_dead_letter<E: Event>() -> bool {
+    TypeId::of::<E>() == TypeId::of::<DeadLetter>()
+}
+
+impl<E: Event> fmt::Debug for On<E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("On")
+            .field("event", &E::NAME)
+            .field("capacity", &self.capacity)
+            .field("overflow", &self.overflow)
+            .finish_non_exhaustive()
+    }
+}
+
+impl<S: Service> Address<S> {
+    /// Opens a subscription on a running service; it hears what is published from now on.
+    pub(crate) fn subscribe<E: Event>(&self, on: &On<E>) -> Result<(), SubscribeError>
+    where
+        S: Handle<E>,
+    {
+        let home = self.inbox.home().ok_or(SubscribeError::NotRunning)?;
+        self.inbox
+            .letters
+            .has_room()
+            .ok_or(SubscribeError::NotRunning)?;
+        let service = || home.path.to_string();
+        if let Some(problem) = on.problems().into_iter().next() {
+            let event = E::NAME;
+            return Err(SubscribeError::Impossible {
+                service: service(),
+                event,
+                problem,
+            });
+        }
+        if !self.inbox.note_subscribed(TypeId::of::<E>()) {
+            let event = E::NAME;
+            return Err(SubscribeError::AlreadySubscribed {
+                service: service(),
+                event,
+            });
+        }
+        let source = on.open(&self.inbox, home);
+        self.inbox
+            .change(Change::Subscribe(Box::new(DynamicSource(source))));
+        Ok(())
+    }
+
+    /// Ends a subscription of a running service, before its next delivery.
+    pub(crate) fn unsubscribe<E: Event>(&self) -> Result<(), SubscribeError> {
+        let home = self.inbox.home().ok_or(SubscribeError::NotRunning)?;
+        if !self.inbox.note_unsubscribed(TypeId::of::<E>()) {
+            let (service, event) = (home.path.to_string(), E::NAME);
+            return Err(SubscribeError::NotSubscribed { service, event });
+        }
+        self.inbox.change(Change::Unsubscribe(TypeId::of::<E>()));
+        Ok(())
+    }
+}
+
+/// A source that was added while running: its type is known to nobody but itself.
+pub(crate) struct DynamicSource<E: Event>(Source<E>);
+
+/// An added source, with what delivering from it takes: a box per batch.
+pub(crate) trait AddedSource<S: Service>: AsSource {
+    fn deliver<'a>(
+        &'a mut self,
+        work: Work,
+        service: &'a mut S,
+        cx: &'a mut Context<S>,
+        turn: &'a mut Turn<'_>,
+    ) -> Pin<Box<dyn Future<Output = Result<(), Fault>> + 'a>>;
+}
+
+impl<E: Event> AsSource for DynamicSource<E> {
+    fn as_source(&mut self) -> &mut dyn AnySource {
+        &mut self.0
+    }
+}
+
+impl<S: Handle<E>, E: Event> AddedSource<S> for DynamicSource<E> {
+    fn deliver<'a>(
+        &'a mut self,
+        work: Work,
+        service: &'a mut S,
+        cx: &'a mut Context<S>,
+        turn: &'a mut Turn<'_>,
+    ) -> Pin<Box<dyn Future<Output = Result<(), Fault>> + 'a>> {
+        Box::pin(deliver(&mut self.0, work, service, cx, turn))
+    }
+}

@@ -1,0 +1,122 @@
+//! What a service will do later: `cx.after` and `cx.every`.
+//!
+//! The context keeps them; the host runs those that are due, between two deliveries.
+//!
+//! Invariant: timers end with the life that made them.
+//!
+//! They stand outside the causal order of events.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use crate::clock::deadline;
+use crate::failure::Outcome;
+use crate::service::{Context, Service};
+
+/// Names one timer of one life, to cancel it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct TimerId(u64);
+
+type Running<'a> = Pin<Box<dyn Future<Output = Outcome> + 'a>>;
+
+pub(crate) enum Job<S: Service> {
+    Once(Box<dyn RunOnce<S>>),
+    Every(Duration, Box<dyn RunEvery<S>>),
+}
+
+pub(crate) trait RunOnce<S: Service> {
+    fn run<'a>(self: Box<Self>, service: &'a mut S, cx: &'a mut Context<S>) -> Running<'a>;
+}
+
+pub(crate) trait RunEvery<S: Service> {
+    fn run<'a>(&'a mut self, service: &'a mut S, cx: &'a mut Context<S>) -> Running<'a>;
+}
+
+impl<S: Service, F> RunOnce<S> for F
+where
+    F: AsyncFnOnce(&mut S, &mut Context<S>) -> Outcome + 'static,
+{
+    fn run<'a>(self: Box<Self>, service: &'a mut S, cx: &'a mut Context<S>) -> Running<'a> {
+        Box::pin(async move { (*self)(service, cx).await })
+    }
+}
+
+impl<S: Service, F> RunEvery<S> for F
+where
+    F: AsyncFnMut(&mut S, &mut Context<S>) -> Outcome + 'static,
+{
+    fn run<'a>(&'a mut self, service: &'a mut S, cx: &'a mut Context<S>) -> Running<'a> {
+        Box::pin(async move { self(service, cx).await })
+    }
+}
+
+pub(crate) struct Timers<S: Service> {
+    next: u64,
+    due: BTreeMap<(Instant, u64), Job<S>>,
+    /// The one that is running now may be cancelled by itself.
+    cancelled: Option<u64>,
+}
+
+impl<S: Service> Timers<S> {
+    pub(crate) fn new() -> Self {
+        Timers {
+            next: 0,
+            due: BTreeMap::new(),
+            cancelled: None,
+        }
+    }
+
+    pub(crate) fn add(&mut self, at: Instant, job: Job<S>) -> TimerId {
+        self.next += 1;
+        self.due.insert((at, self.next), job);
+        TimerId(self.next)
+    }
+
+    pub(crate) fn cancel(&mut self, timer: TimerId) {
+        self.cancelled = Some(timer.0);
+        self.due.retain(|(_, id), _| *id != timer.0);
+    }
+
+    pub(crate) fn next_due(&self) -> Option<Instant> {
+        self.due.keys().next().map(|(at, _)| *at)
+    }
+
+    /// Takes out the first timer that is due.
+    pub(crate) fn take_due(&mut self, now: Instant) -> Option<(TimerId, Instant, Job<S>)> {
+        let entry = self
+            .due
+            .first_entry()
+            .filter(|entry| entry.key().0 <= now)?;
+        let ((at, id), job) = entry.remove_entry();
+        self.cancelled = None;
+        Some((TimerId(id), at, job))
+    }
+
+    /// Puts a repeated timer back, unless it has cancelled itself. Ticks that were missed are
+    /// skipped: the next one is the first multiple of the interval that is still to come.
+    pub(crate) fn put_back(&mut self, timer: TimerId, at: Instant, now: Instant, job: Job<S>) {
+        let Job::Every(interval, _) = &job else {
+            return;
+        };
+        if self.cancelled.take() == Some(timer.0) {
+            return;
+        }
+        let missed = now.saturating_duration_since(at).as_nanos() / interval.as_nanos().max(1);
+        let ticks = u32::try_from(missed).unwrap_or(u32::MAX).saturating_add(1);
+        let next = deadline(at, interval.saturating_mul(ticks)).max(now);
+        self.due.insert((next, timer.0), job);
+    }
+}
+
+impl<S: Service> fmt::Debug for Timers<S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Timers")
+            .field("pending", &self.due.len())
+            .finish_non_exhaustive()
+    }
+}

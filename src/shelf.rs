@@ -1,0 +1,56 @@
+//! The last dead letters of a board.
+//!
+//! Hosts put them there; the broker gives them back on request.
+//!
+//! Invariant: it keeps at most so many, the newest; an older one leaves without a sound, still
+//! counted in the ledger.
+//!
+//! It does not decide whether a letter can be given back.
+
+use std::collections::VecDeque;
+
+use crate::dead_letter::DeadLetter;
+use crate::sync::{Mutex, lock};
+
+#[derive(Debug)]
+pub(crate) struct Shelf {
+    most: usize,
+    letters: Mutex<VecDeque<DeadLetter>>,
+}
+
+impl Shelf {
+    pub(crate) fn new(most: usize) -> Self {
+        Shelf {
+            most,
+            letters: Mutex::new(VecDeque::new()),
+        }
+    }
+
+    pub(crate) fn put(&self, letter: DeadLetter) {
+        let mut letters = lock(&self.letters);
+        let oldest = if letters.len() >= self.most {
+            letters.pop_front()
+        } else {
+            None
+        };
+        if self.most > 0 {
+            letters.push_back(letter);
+        }
+        drop(letters);
+        drop(oldest);
+    }
+
+    /// All of them, the oldest first.
+    pub(crate) fn letters(&self) -> Vec<DeadLetter> {
+        lock(&self.letters).iter().cloned().collect()
+    }
+
+    /// Takes this very letter off the shelf. False if it is not there.
+    pub(crate) fn take(&self, letter: &DeadLetter) -> bool {
+        let mut letters = lock(&self.letters);
+        let found = letters.iter().position(|one| one.is(letter));
+        let taken = found.and_then(|index| letters.remove(index));
+        drop(letters);
+        taken.is_some()
+    }
+}

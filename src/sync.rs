@@ -1,0 +1,124 @@
+//! The primitives that the board's data is built from.
+//!
+//! `topic/` and `mailbox/` take their locks and atomics from here, and nowhere else, so that the
+//! same source runs under the model checker: `--cfg shuttle` swaps every primitive for shuttle's.
+//!
+//! Invariant: no lock here is ever poisoned for its next user, because no user code runs under
+//! one; [`lock`] therefore looks through the poison flag.
+//!
+//! It does not wrap what the model checker need not see (counters that only tests read).
+
+#[cfg(not(shuttle))]
+mod primitives {
+    pub(crate) use std::sync::atomic::{
+        AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering, fence,
+    };
+    pub(crate) use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+
+    /// Lets another thread go on while this one waits for a few instructions of it.
+    pub(crate) fn spin() {
+        std::thread::yield_now();
+    }
+
+    /// An unbounded queue; whoever pushes has counted first.
+    #[derive(Debug)]
+    pub(crate) struct List<T> {
+        sender: crossbeam_channel::Sender<T>,
+        receiver: crossbeam_channel::Receiver<T>,
+    }
+
+    impl<T> List<T> {
+        pub(crate) fn new() -> Self {
+            let (sender, receiver) = crossbeam_channel::unbounded();
+            List { sender, receiver }
+        }
+
+        pub(crate) fn push(&self, value: T) {
+            // The receiver is held beside the sender, so it cannot have gone.
+            let _ = self.sender.send(value);
+        }
+
+        pub(crate) fn pop(&self) -> Option<T> {
+            self.receiver.try_recv().ok()
+        }
+    }
+}
+
+#[cfg(shuttle)]
+mod primitives {
+    pub(crate) use shuttle::sync::atomic::{
+        AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering, fence,
+    };
+    pub(crate) use shuttle::sync::{Mutex, MutexGuard, PoisonError};
+    pub(crate) use std::sync::Arc;
+
+    /// Lets another thread go on while this one waits for a few instructions of it.
+    pub(crate) fn spin() {
+        shuttle::thread::yield_now();
+    }
+
+    /// An unbounded queue; whoever pushes has counted first.
+    #[derive(Debug)]
+    pub(crate) struct List<T>(Mutex<std::collections::VecDeque<T>>);
+
+    impl<T> List<T> {
+        pub(crate) fn new() -> Self {
+            List(Mutex::new(std::collections::VecDeque::new()))
+        }
+
+        pub(crate) fn push(&self, value: T) {
+            super::lock(&self.0).push_back(value);
+        }
+
+        pub(crate) fn pop(&self) -> Option<T> {
+            super::lock(&self.0).pop_front()
+        }
+    }
+
+    /// shuttle has no `OnceLock`: the flag is where threads may be switched, the cell holds.
+    #[derive(Debug)]
+    pub(crate) struct OnceLock<T> {
+        set: AtomicBool,
+        cell: std::sync::OnceLock<T>,
+    }
+
+    impl<T> OnceLock<T> {
+        pub(crate) fn new() -> Self {
+            OnceLock {
+                set: AtomicBool::new(false),
+                cell: std::sync::OnceLock::new(),
+            }
+        }
+
+        pub(crate) fn get(&self) -> Option<&T> {
+            if self.set.load(Ordering::SeqCst) {
+                self.cell.get()
+            } else {
+                None
+            }
+        }
+
+        pub(crate) fn set(&self, value: T) -> Result<(), T> {
+            let result = self.cell.set(value);
+            self.set.store(true, Ordering::SeqCst);
+            result
+        }
+
+        pub(crate) fn get_or_init(&self, make: impl FnOnce() -> T) -> &T {
+            let value = self.cell.get_or_init(make);
+            self.set.store(true, Ordering::SeqCst);
+            value
+        }
+
+        pub(crate) fn take(&mut self) -> Option<T> {
+            self.cell.take()
+        }
+    }
+}
+
+pub(crate) use primitives::*;
+
+/// Locks, whatever happened to an earlier holder.
+pub(crate) fn lock<T: ?Sized>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

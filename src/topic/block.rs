@@ -1,0 +1,137 @@
+//! A run of slots, each written once.
+//!
+//! The topic appends blocks and writes their slots; cursors and pins read them in place.
+//!
+//! Invariant: a slot, once written, never changes until the block is dropped, and a block does
+//! not know its neighbours: holding one keeps no other.
+//!
+//! It does not know who has read it.
+
+use std::fmt;
+
+use crate::event::Cause;
+use crate::panic::guard;
+use crate::sync::{Arc, OnceLock};
+use crate::topic::settlement::Settlement;
+
+/// 64: enough to pay for the lock taken when a reader crosses into the next block, few enough
+/// that a pinned event keeps little.
+const SLOTS_MAX: usize = 64;
+/// The first block of a topic; each next one doubles. Small for quiet topics with big events.
+const SLOTS_MIN: usize = 4;
+/// No block grows beyond this many bytes, so that big events are freed soon.
+const BLOCK_BYTES: usize = 64 * 1024;
+
+/// What is known of an event besides itself.
+#[derive(Debug)]
+pub(crate) struct Stamp {
+    pub(crate) number: u64,
+    pub(crate) cause: Option<Cause>,
+    pub(crate) span: Option<tracing::Id>,
+    pub(crate) watch: Option<Arc<Settlement>>,
+}
+
+/// One event and its stamp.
+pub(crate) struct Slot<E> {
+    pub(crate) stamp: Stamp,
+    pub(crate) event: E,
+}
+
+/// Slots for the positions `start .. end`.
+pub(crate) struct Block<E> {
+    start: u64,
+    slots: Box<[OnceLock<Slot<E>>]>,
+}
+
+impl<E> Block<E> {
+    /// The block that follows a block of `before` slots (0: the first of its topic).
+    pub(crate) fn after(before: usize, start: u64) -> Arc<Self> {
+        let fitting = BLOCK_BYTES / size_of::<OnceLock<Slot<E>>>().max(1);
+        let most = fitting.clamp(1, SLOTS_MAX);
+        let len = (before * 2).clamp(SLOTS_MIN, SLOTS_MAX).min(most);
+        let slots = (0..len).map(|_| OnceLock::new()).collect();
+        Arc::new(Block { start, slots })
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.slots.len()
+    }
+
+    pub(crate) fn end(&self) -> u64 {
+        self.start + self.slots.len() as u64
+    }
+
+    pub(crate) fn holds(&self, position: u64) -> bool {
+        self.start <= position && position < self.end()
+    }
+
+    /// The slot at `position`, if it has been written.
+    pub(crate) fn slot(&self, position: u64) -> Option<&Slot<E>> {
+        let index = position.checked_sub(self.start)?;
+        self.slots.get(usize::try_from(index).ok()?)?.get()
+    }
+
+    /// Writes the slot at `position`. Only the holder of the topic's lock writes, each once.
+    pub(crate) fn write(&self, position: u64, slot: Slot<E>) {
+        let cell = position
+            .checked_sub(self.start)
+            .and_then(|index| self.slots.get(usize::try_from(index).ok()?));
+        let written = cell.is_some_and(|cell| cell.set(slot).is_ok());
+        debug_assert!(written, "a slot is written once, inside its block");
+    }
+}
+
+impl<E> fmt::Debug for Block<E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Block({}..{})", self.start, self.end())
+    }
+}
+
+impl<E> Drop for Block<E> {
+    /// Drops events one by one, each guarded: a panicking `drop` of one event is nobody's
+    /// failure, and two of them in one block must not abort the process.
+    fn drop(&mut self) {
+        if !std::mem::needs_drop::<E>() {
+            return;
+        }
+        for cell in &mut self.slots {
+            if let Some(slot) = cell.take() {
+                let _ = guard(move || drop(slot));
+            }
+        }
+    }
+}
+
+/// Keeps one event readable: holds its block, and no other.
+pub(crate) struct Pinned<E> {
+    block: Arc<Block<E>>,
+    position: u64,
+}
+
+impl<E> Pinned<E> {
+    /// Pins what is written at `position` of `block`.
+    pub(crate) fn new(block: Arc<Block<E>>, position: u64) -> Option<Self> {
+        block.slot(position)?;
+        Some(Pinned { block, position })
+    }
+
+    /// The slot that is pinned. `None` never happens: `new` has looked.
+    pub(crate) fn slot(&self) -> Option<&Slot<E>> {
+        self.block.slot(self.position)
+    }
+}
+
+impl<E> Clone for Pinned<E> {
+    fn clone(&self) -> Self {
+        Pinned {
+            block: Arc::clone(&self.block),
+            position: self.position,
+        }
+    }
+}
+
+impl<E> fmt::Debug for Pinned<E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Pinned({} in {:?})", self.position, self.block)
+    }
+}

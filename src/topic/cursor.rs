@@ -1,0 +1,128 @@
+//! One reader's way through a topic.
+//!
+//! A mailbox owns one per subscription, and asks it what is next; the host reads the event in
+//! place while the cursor keeps its block.
+//!
+//! Invariant: the block of the last event taken stays held until the next one is taken, so what
+//! is in flight can be read, and pinned, at any time.
+//!
+//! It never waits, and takes the topic's lock only to cross into another block.
+
+use crate::event::Event;
+use crate::sync::Arc;
+use crate::topic::Topic;
+use crate::topic::block::{Block, Pinned};
+use crate::topic::place::{Overflow, Place};
+use crate::topic::settlement::Settlement;
+
+#[derive(Debug)]
+pub(crate) struct Cursor<E> {
+    pub(crate) topic: Arc<Topic<E>>,
+    pub(crate) place: Arc<Place<E>>,
+    block: Option<Arc<Block<E>>>,
+    /// The next position to read; the topic may have moved the place on by shedding.
+    next: u64,
+    /// How far the topic was written when this cursor last looked.
+    seen: u64,
+}
+
+impl<E: Event> Cursor<E> {
+    pub(crate) fn new(topic: Arc<Topic<E>>, place: Arc<Place<E>>) -> Self {
+        let next = place.position();
+        Cursor {
+            topic,
+            place,
+            block: None,
+            next,
+            seen: next,
+        }
+    }
+
+    /// Looks how far the topic is written; returns the number of the next event, if there is one.
+    pub(crate) fn look(&mut self) -> Option<u64> {
+        if self.place.is_closed() {
+            return None;
+        }
+        self.seen = self.topic.tail();
+        self.head()
+    }
+
+    /// The number of the next event among those seen at the last look.
+    pub(crate) fn head(&mut self) -> Option<u64> {
+        loop {
+            self.catch_up();
+            if self.next >= self.seen {
+                return None;
+            }
+            if let Some(slot) = self.block.as_ref().and_then(|block| block.slot(self.next)) {
+                return Some(slot.stamp.number);
+            }
+            // Crossing into another block; if it is gone, it was shed, and the place has moved.
+            self.block = self.topic.block(self.next);
+            if self.block.is_none() && self.place.position() <= self.next {
+                return None;
+            }
+        }
+    }
+
+    /// Follows the place over what the topic has shed.
+    fn catch_up(&mut self) {
+        if self.place.terms.overflow == Overflow::DropOldest {
+            self.next = self.next.max(self.place.position());
+        }
+    }
+
+    /// Splits off what a batch needs at once: the block to read from, and how to move on in it.
+    pub(crate) fn split(&mut self) -> Option<(&Block<E>, Steps<'_, E>)> {
+        let block = self.block.as_deref()?;
+        let end = self.seen.min(block.end());
+        Some((
+            block,
+            Steps {
+                next: &mut self.next,
+                end,
+                place: &self.place,
+            },
+        ))
+    }
+
+    /// Who watches the event taken last.
+    pub(crate) fn taken_watch(&self) -> Option<Arc<Settlement>> {
+        let slot = self.block.as_ref()?.slot(self.next.checked_sub(1)?)?;
+        slot.stamp.watch.clone()
+    }
+
+    /// The event taken last, kept readable whatever happens to the rest of its topic.
+    pub(crate) fn pin_taken(&self) -> Option<Pinned<E>> {
+        let taken = self.next.checked_sub(1)?;
+        Pinned::new(Arc::clone(self.block.as_ref()?), taken)
+    }
+}
+
+/// How a batch moves along one block.
+pub(crate) struct Steps<'a, E> {
+    next: &'a mut u64,
+    end: u64,
+    pub(crate) place: &'a Arc<Place<E>>,
+}
+
+impl<E> Steps<'_, E> {
+    /// Where the next event of the batch is, if the block has one that was seen.
+    pub(crate) fn position(&self) -> Option<u64> {
+        (*self.next < self.end).then_some(*self.next)
+    }
+
+    /// Takes the event at [`Steps::position`] into custody; with `done`, the one before it is
+    /// acknowledged in the same breath. False if the topic has shed it in the meantime.
+    pub(crate) fn take(&mut self, position: u64, done: bool) -> bool {
+        let taken = if done {
+            self.place.done_and_take(position)
+        } else {
+            self.place.take(position)
+        };
+        if taken {
+            *self.next = position + 1;
+        }
+        taken
+    }
+}

@@ -1,0 +1,252 @@
+//! The in-memory log of one event type: written once, read in place.
+//!
+//! Publishers append under a short lock; each subscriber reads through its own cursor, without
+//! a lock but when it crosses into another block or falls asleep.
+//!
+//! Invariant: a position below `tail` is written, and stays readable until every place has
+//! passed its block. An event is accepted by all places or by none.
+//!
+//! It knows neither services nor handlers, and runs no user code under its lock.
+
+pub(crate) mod block;
+pub(crate) mod cursor;
+pub(crate) mod place;
+pub(crate) mod publish;
+pub(crate) mod room;
+pub(crate) mod settlement;
+pub(crate) mod tally;
+mod writer;
+
+use std::any::Any;
+use std::fmt;
+use std::task::Waker;
+
+use crossbeam_utils::CachePadded;
+
+use crate::event::{Cause, Event, EventId};
+use crate::ledger::{DeliveryRow, TopicRow};
+use crate::mailbox::bell::Bell;
+use crate::panic::guard;
+use crate::pulse::Pulse;
+use crate::sync::{Arc, AtomicU64, Mutex, Ordering, fence, lock};
+use block::{Block, Pinned, Slot, Stamp};
+use place::{Place, Returned, Terms};
+use room::Queue;
+use settlement::Settlement;
+use writer::Writer;
+
+/// Where an event comes from.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Origin {
+    pub(crate) cause: Option<Cause>,
+    pub(crate) span: Option<tracing::Id>,
+    /// Published by a handler of this board, so still accepted while the board drains.
+    pub(crate) insider: bool,
+}
+
+/// Why an event was not accepted.
+#[derive(Clone, Debug)]
+pub(crate) enum Refusal {
+    /// This subscriber has no room. True: a publisher has waited for it in vain already.
+    Full { service: Arc<str>, stalled: bool },
+    /// The board takes in nothing more.
+    Closed,
+}
+
+pub(crate) struct Topic<E> {
+    pub(crate) name: &'static str,
+    tail: CachePadded<AtomicU64>,
+    writer: Mutex<Writer<E>>,
+    room: Queue,
+    pub(crate) pulse: Arc<Pulse>,
+}
+
+impl<E: Event> Topic<E> {
+    pub(crate) fn new(pulse: Arc<Pulse>) -> Self {
+        Topic {
+            name: E::NAME,
+            tail: CachePadded::new(AtomicU64::new(0)),
+            writer: Mutex::new(Writer::new()),
+            room: Queue::new(),
+            pulse,
+        }
+    }
+
+    /// Lists a new reader first and places it after, at the tail: it hears what is published
+    /// from now on.
+    pub(crate) fn subscribe(&self, terms: Terms, bell: Arc<Bell>) -> Arc<Place<E>> {
+        lock(&self.writer).open(terms, bell, self.name)
+    }
+
+    /// Ends a reader's subscription; what it had not read is undelivered. Returns the numbers
+    /// of those events.
+    pub(crate) fn unsubscribe(&self, place: &Arc<Place<E>>) -> Vec<u64> {
+        let (numbers, freed) = lock(&self.writer).close(place);
+        drop(freed);
+        self.room.let_go();
+        self.pulse.ran_dry();
+        numbers
+    }
+
+    /// Appends an event for all places, or refuses it for all. Never waits.
+    pub(crate) fn offer(
+        &self,
+        event: E,
+        origin: &Origin,
+        watch: Option<&Arc<Settlement>>,
+    ) -> Result<EventId, (E, Refusal)> {
+        let mut writer = lock(&self.writer);
+        if !self.pulse.accepts(origin.insider) {
+            return Err((event, Refusal::Closed));
+        }
+        if let Err(refusal) = writer.admit() {
+            return Err((event, refusal));
+        }
+        let number = self.pulse.next_number();
+        if !writer.count_published() {
+            drop(writer);
+            watch.map(|watch| watch.expect(std::iter::empty()));
+            // Nobody's failure, whatever its `drop` does.
+            let _ = guard(move || drop(event));
+            return Ok(EventId::new(number));
+        }
+        if let Some(watch) = watch {
+            writer.expect(watch);
+        }
+        let stamp = Stamp {
+            number,
+            cause: origin.cause,
+            span: origin.span.clone(),
+            watch: watch.cloned(),
+        };
+        let freed = writer.append(Slot { stamp, event });
+        self.tail.store(writer.tail, Ordering::Release);
+        let woken = writer.wake();
+        drop(writer);
+        drop(freed);
+        self.ring(woken);
+        Ok(EventId::new(number))
+    }
+
+    /// Rings outside the lock: waking another thread may take a system call.
+    fn ring(&self, mut sleepers: Vec<Arc<Place<E>>>) {
+        if sleepers.is_empty() {
+            return;
+        }
+        for place in sleepers.drain(..) {
+            place.bell.ring();
+        }
+        lock(&self.writer).keep_spare(sleepers);
+    }
+
+    /// How far the log is written.
+    pub(crate) fn tail(&self) -> u64 {
+        self.tail.load(Ordering::Acquire)
+    }
+
+    /// The live block that holds `position`, if it has not been freed.
+    pub(crate) fn block(&self, position: u64) -> Option<Arc<Block<E>>> {
+        lock(&self.writer).find(position).map(Arc::clone)
+    }
+
+    /// Lists `place` as asleep unless there is something for it to read. True if it may sleep.
+    pub(crate) fn sleep(&self, place: &Arc<Place<E>>) -> bool {
+        let may_sleep = lock(&self.writer).sleep(place);
+        // Asleep, it frees no more room: let those who wait for it look once more.
+        if may_sleep {
+            self.announce_room();
+        }
+        may_sleep
+    }
+
+    /// Wakes publishers who wait for room, if any. Called by readers after they have moved on.
+    pub(crate) fn announce_room(&self) {
+        // Orders the reader's position before the look at the count of waiters; a publisher
+        // orders its count before its look at the position.
+        fence(Ordering::SeqCst);
+        self.room.let_go_if_any();
+    }
+
+    /// Registers `waker` to hear of room. False if there is room now (or the board has closed).
+    pub(crate) fn wait_for_room(&self, ticket: u64, waker: &Waker, insider: bool) -> bool {
+        self.room.enter(ticket, waker);
+        fence(Ordering::SeqCst);
+        let full = {
+            let mut writer = lock(&self.writer);
+            self.pulse.accepts(insider) && writer.admit_waits().is_err()
+        };
+        if !full {
+            self.room.leave(ticket);
+        }
+        full
+    }
+
+    /// A ticket for [`Topic::wait_for_room`].
+    pub(crate) fn room_ticket(&self) -> u64 {
+        self.room.ticket()
+    }
+
+    /// The holder of `ticket` no longer waits.
+    pub(crate) fn leave_room(&self, ticket: u64) {
+        self.room.leave(ticket);
+    }
+
+    /// Notes that a publisher has waited in vain: until the reader has caught up to half its
+    /// capacity, further publishers do not wait for it.
+    pub(crate) fn mark_stalled(&self) {
+        lock(&self.writer).mark_stalled();
+    }
+
+    /// Gives a failed event back to the reader that failed it, as a new accepted delivery.
+    pub(crate) fn redrive(&self, place: &Arc<Place<E>>, event: Pinned<E>) -> Option<EventId> {
+        let number = {
+            let _writer = lock(&self.writer);
+            if place.is_closed() || !self.pulse.accepts(false) {
+                return None;
+            }
+            let number = self.pulse.next_number();
+            place.give_back(Returned { number, event });
+            number
+        };
+        place.bell.ring();
+        Some(EventId::new(number))
+    }
+}
+
+impl<E> fmt::Debug for Topic<E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Topic({})", self.name)
+    }
+}
+
+/// A topic whose event type is not known here.
+pub(crate) trait AnyTopic: Any + Send + Sync {
+    fn name(&self) -> &'static str;
+    fn row(&self) -> TopicRow;
+    fn delivery_rows(&self, rows: &mut Vec<DeliveryRow>);
+    /// Wakes everybody who waits for room, because the board's phase has changed.
+    fn phase_changed(&self);
+    fn into_any(self: Arc<Self>) -> Arc<dyn Any + Send + Sync>;
+}
+
+impl<E: Event> AnyTopic for Topic<E> {
+    fn name(&self) -> &'static str {
+        self.name
+    }
+
+    fn row(&self) -> TopicRow {
+        lock(&self.writer).row(self.name)
+    }
+
+    fn delivery_rows(&self, rows: &mut Vec<DeliveryRow>) {
+        lock(&self.writer).delivery_rows(rows);
+    }
+
+    fn phase_changed(&self) {
+        self.room.let_go();
+    }
+
+    fn into_any(self: Arc<Self>) -> Arc<dyn Any + Send + Sync> {
+        self
+    }
+}

@@ -1,0 +1,65 @@
+//! Those who wait for room, in a topic or in the letters of a mailbox.
+//!
+//! Senders enter and look once more; readers let them go after they have made room.
+//!
+//! Invariant: a sender that is entered when a reader makes room is woken, or sees the room
+//! itself: count before look on the one side, room before count on the other, a fence between.
+//!
+//! It does not know how much room there is: all who wait try again, in the order of entry.
+
+use std::collections::BTreeMap;
+use std::task::Waker;
+
+use crate::sync::{AtomicU64, AtomicUsize, Mutex, Ordering, lock};
+
+#[derive(Debug)]
+pub(crate) struct Queue {
+    waiting: AtomicUsize,
+    tickets: AtomicU64,
+    wakers: Mutex<BTreeMap<u64, Waker>>,
+}
+
+impl Queue {
+    pub(crate) fn new() -> Self {
+        Queue {
+            waiting: AtomicUsize::new(0),
+            tickets: AtomicU64::new(0),
+            wakers: Mutex::new(BTreeMap::new()),
+        }
+    }
+
+    /// A number that says who is who, and who came first.
+    pub(crate) fn ticket(&self) -> u64 {
+        self.tickets.fetch_add(1, Ordering::Relaxed)
+    }
+
+    pub(crate) fn enter(&self, ticket: u64, waker: &Waker) {
+        let mut wakers = lock(&self.wakers);
+        wakers.insert(ticket, waker.clone());
+        self.waiting.store(wakers.len(), Ordering::SeqCst);
+    }
+
+    pub(crate) fn leave(&self, ticket: u64) {
+        let mut wakers = lock(&self.wakers);
+        wakers.remove(&ticket);
+        self.waiting.store(wakers.len(), Ordering::SeqCst);
+    }
+
+    pub(crate) fn let_go_if_any(&self) {
+        if self.waiting.load(Ordering::SeqCst) > 0 {
+            self.let_go();
+        }
+    }
+
+    /// Wakes all who wait.
+    pub(crate) fn let_go(&self) {
+        let wakers = {
+            let mut wakers = lock(&self.wakers);
+            self.waiting.store(0, Ordering::SeqCst);
+            std::mem::take(&mut *wakers)
+        };
+        for waker in wakers.into_values() {
+            waker.wake();
+        }
+    }
+}

@@ -1,0 +1,164 @@
+//! What the board hangs on: every topic, every letterbox, the shelf of dead letters.
+//!
+//! Verbs find their topic here, without asking anyone; the ledger is read off here.
+//!
+//! Invariant: there is one topic per event type, for as long as the board lives.
+//!
+//! It knows no service and starts nothing.
+
+use std::any::TypeId;
+use std::collections::BTreeMap;
+use std::fmt;
+
+use dashmap::DashMap;
+
+use crate::dead_letter::DeadLetter;
+use crate::event::Event;
+use crate::ledger::{Ledger, LetterRow};
+use crate::pulse::{Phase, Pulse};
+use crate::shelf::Shelf;
+use crate::sync::{Arc, Mutex, lock};
+use crate::topic::{AnyTopic, Origin, Topic};
+
+/// Letters whose service is not known here.
+pub(crate) trait AnyLetters: Send + Sync {
+    fn row(&self) -> LetterRow;
+    /// Wakes everybody who waits for room, because the board's phase has changed.
+    fn phase_changed(&self);
+}
+
+pub(crate) struct Wall {
+    pub(crate) pulse: Arc<Pulse>,
+    pub(crate) shelf: Shelf,
+    topics: DashMap<TypeId, Arc<dyn AnyTopic>>,
+    letters: Mutex<BTreeMap<Arc<str>, Arc<dyn AnyLetters>>>,
+    /// What services left behind when they ended for good: (path, event) and the numbers.
+    undelivered: Mutex<BTreeMap<(Arc<str>, &'static str), Vec<u64>>>,
+}
+
+impl Wall {
+    pub(crate) fn new(pulse: Pulse, shelf: usize) -> Arc<Self> {
+        Arc::new(Wall {
+            pulse: Arc::new(pulse),
+            shelf: Shelf::new(shelf),
+            topics: DashMap::new(),
+            letters: Mutex::new(BTreeMap::new()),
+            undelivered: Mutex::new(BTreeMap::new()),
+        })
+    }
+
+    /// Differs between boards that live at the same time.
+    pub(crate) fn id(&self) -> usize {
+        std::ptr::from_ref(self).addr()
+    }
+
+    /// The topic of an event type; made when it is first asked for.
+    pub(crate) fn topic<E: Event>(&self) -> Arc<Topic<E>> {
+        let id = TypeId::of::<E>();
+        let found = self.topics.get(&id).map(|topic| Arc::clone(&topic));
+        let topic = found.unwrap_or_else(|| {
+            let pulse = &self.pulse;
+            let made = || Arc::new(Topic::<E>::new(Arc::clone(pulse))) as Arc<dyn AnyTopic>;
+            Arc::clone(&self.topics.entry(id).or_insert_with(made))
+        });
+        // The map's key is the type, so this never makes another.
+        let topic = topic.into_any().downcast::<Topic<E>>();
+        topic.unwrap_or_else(|_| Arc::new(Topic::new(Arc::clone(&self.pulse))))
+    }
+
+    pub(crate) fn add_letters(&self, service: Arc<str>, letters: Arc<dyn AnyLetters>) {
+        lock(&self.letters).insert(service, letters);
+    }
+
+    /// One moment's accounting. Rows are read one after the other, each consistent in itself,
+    /// ordered by event and service, so that two ledgers compare.
+    pub(crate) fn ledger(&self) -> Ledger {
+        let mut ledger = Ledger::default();
+        for topic in self.sorted_topics() {
+            topic.delivery_rows(&mut ledger.deliveries);
+            ledger.topics.push(topic.row());
+        }
+        ledger
+            .deliveries
+            .sort_by(|a, b| (&a.service, &a.event).cmp(&(&b.service, &b.event)));
+        let letters: Vec<_> = lock(&self.letters).values().cloned().collect();
+        let rows = letters.iter().map(|letters| letters.row());
+        ledger.letters = rows.filter(|row| row.accepted > 0).collect();
+        ledger
+    }
+
+    fn sorted_topics(&self) -> Vec<Arc<dyn AnyTopic>> {
+        let mut topics: Vec<_> = self
+            .topics
+            .iter()
+            .map(|topic| Arc::clone(topic.value()))
+            .collect();
+        topics.sort_by_key(|topic| topic.name());
+        topics
+    }
+
+    /// Moves the board on; those who wait for room look again.
+    pub(crate) fn advance(&self, phase: Phase) {
+        self.pulse.advance(phase);
+        for topic in self.sorted_topics() {
+            topic.phase_changed();
+        }
+        let letters: Vec<_> = lock(&self.letters).values().cloned().collect();
+        for letters in letters {
+            letters.phase_changed();
+        }
+    }
+
+    /// Waits until nothing is queued, in flight or deferred.
+    ///
+    /// Rows are not read at one instant, so work could slip from one not yet read to one already
+    /// read. Whatever is accepted takes a number: if none was taken during the reading, nothing
+    /// slipped.
+    pub(crate) async fn settle(&self) {
+        let quiet = || {
+            let before = self.pulse.numbers_given();
+            let settled = self.ledger().is_settled();
+            (settled && self.pulse.numbers_given() == before).then_some(())
+        };
+        self.pulse.until(quiet).await;
+    }
+
+    /// A service has ended for good and left these unread.
+    pub(crate) fn note_undelivered(
+        &self,
+        service: &Arc<str>,
+        event: &'static str,
+        numbers: Vec<u64>,
+    ) {
+        let mut undelivered = lock(&self.undelivered);
+        undelivered
+            .entry((Arc::clone(service), event))
+            .or_default()
+            .extend(numbers);
+    }
+
+    /// What has been left unread so far, by path and event.
+    pub(crate) fn undelivered(&self) -> BTreeMap<(Arc<str>, &'static str), Vec<u64>> {
+        lock(&self.undelivered).clone()
+    }
+
+    /// Puts a dead letter on the shelf and tells those who listen. Never waits.
+    pub(crate) fn mourn(&self, letter: DeadLetter) {
+        self.shelf.put(letter.clone());
+        let origin = Origin {
+            cause: letter.cause(),
+            span: None,
+            insider: true,
+        };
+        // Refused only once the board has closed; the shelf has it.
+        let _ = self.topic::<DeadLetter>().offer(letter, &origin, None);
+    }
+}
+
+impl fmt::Debug for Wall {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Wall")
+            .field("topics", &self.topics.len())
+            .finish_non_exhaustive()
+    }
+}
