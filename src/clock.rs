@@ -7,6 +7,11 @@
 //!
 //! It drives no timer: a sleep it makes is polled by whoever asked for it.
 
+#![expect(
+    clippy::disallowed_methods,
+    reason = "the one place that asks tokio for the time"
+)]
+
 use std::any::Any;
 use std::cell::Cell;
 use std::future::{Future, poll_fn};

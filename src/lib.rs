@@ -7,6 +7,7 @@ compile_error!(
 );
 
 mod board;
+mod bridge;
 mod broker;
 mod clock;
 mod dead_letter;
@@ -36,6 +37,7 @@ pub use board::{
     Board, BoardBuilder, BoardError, LocalBoardBuilder, ShutdownReport, StartError, Stuck,
     Undelivered,
 };
+pub use bridge::{ActixRecipient, ToActix, to_actix};
 pub use broker::RedriveError;
 pub use dead_letter::{DeadLetter, FailedAttempt, Reason};
 pub use event::{Cause, Event, EventId, Key};
@@ -70,6 +72,7 @@ pub mod prelude {
 }
 
 /// So many milliseconds.
+#[must_use]
 pub const fn millis(count: u64) -> std::time::Duration {
     std::time::Duration::from_millis(count)
 }

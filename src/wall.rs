@@ -27,13 +27,16 @@ pub(crate) trait AnyLetters: Send + Sync {
     fn phase_changed(&self);
 }
 
+/// The numbers of events left unread, by path and event.
+pub(crate) type Unread = BTreeMap<(Arc<str>, &'static str), Vec<u64>>;
+
 pub(crate) struct Wall {
     pub(crate) pulse: Arc<Pulse>,
     pub(crate) shelf: Shelf,
     topics: DashMap<TypeId, Arc<dyn AnyTopic>>,
     letters: Mutex<BTreeMap<Arc<str>, Arc<dyn AnyLetters>>>,
     /// What services left behind when they ended for good: (path, event) and the numbers.
-    undelivered: Mutex<BTreeMap<(Arc<str>, &'static str), Vec<u64>>>,
+    undelivered: Mutex<Unread>,
 }
 
 impl Wall {
@@ -138,7 +141,7 @@ impl Wall {
     }
 
     /// What has been left unread so far, by path and event.
-    pub(crate) fn undelivered(&self) -> BTreeMap<(Arc<str>, &'static str), Vec<u64>> {
+    pub(crate) fn undelivered(&self) -> Unread {
         lock(&self.undelivered).clone()
     }
 

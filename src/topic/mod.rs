@@ -105,7 +105,9 @@ impl<E: Event> Topic<E> {
         let number = self.pulse.next_number();
         if !writer.count_published() {
             drop(writer);
-            watch.map(|watch| watch.expect(std::iter::empty()));
+            if let Some(watch) = watch {
+                watch.expect(std::iter::empty());
+            }
             // Nobody's failure, whatever its `drop` does.
             let _ = guard(move || drop(event));
             return Ok(EventId::new(number));
