@@ -6,6 +6,7 @@ compile_error!(
      `panic = \"abort\"` the whole process would end instead"
 );
 
+mod bell;
 mod board;
 mod bridge;
 mod broker;

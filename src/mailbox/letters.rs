@@ -7,8 +7,8 @@
 //!
 //! It does not open letters.
 
+use crate::bell::Bell;
 use crate::ledger::LetterRow;
-use crate::mailbox::bell::Bell;
 use crate::pulse::Pulse;
 use crate::sync::{Arc, AtomicU64, List, OnceLock, Ordering, fence, spin};
 use crate::topic::Origin;

@@ -16,10 +16,10 @@ use std::time::Duration;
 
 use tokio::time::{Instant, Sleep};
 
+use crate::bell::Bell;
 use crate::clock::deadline;
 use crate::defaults;
 use crate::ledger::LetterRow;
-use crate::mailbox::bell::Bell;
 use crate::mailbox::letters::{Letterbox, Unsent};
 use crate::policy::Policy;
 use crate::pulse::Pulse;

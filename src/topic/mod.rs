@@ -23,9 +23,9 @@ use std::task::Waker;
 
 use crossbeam_utils::CachePadded;
 
+use crate::bell::Bell;
 use crate::event::{Cause, Event, EventId};
 use crate::ledger::{DeliveryRow, TopicRow};
-use crate::mailbox::bell::Bell;
 use crate::panic::guard;
 use crate::pulse::Pulse;
 use crate::sync::{Arc, AtomicU64, Mutex, Ordering, fence, lock};

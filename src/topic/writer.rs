@@ -16,8 +16,8 @@ use super::block::{Block, Slot};
 use super::place::{Overflow, Place, Terms};
 use super::settlement::{Fate, Settlement};
 use super::tally::Count;
+use crate::bell::Bell;
 use crate::ledger::{DeliveryRow, TopicRow};
-use crate::mailbox::bell::Bell;
 use crate::sync::{Arc, Ordering};
 
 pub(super) struct Writer<E> {
