@@ -88,7 +88,12 @@ impl Clock {
 
     /// Returns how long this clock has been running.
     pub(crate) fn since_start(&self) -> Duration {
-        self.now().saturating_duration_since(self.start)
+        self.since_start_at(self.now())
+    }
+
+    /// How long the clock had been running at this instant.
+    pub(crate) fn since_start_at(&self, now: Instant) -> Duration {
+        now.saturating_duration_since(self.start)
     }
 
     /// Promises that the runtime of this thread has the same time as the clock's, as an arbiter's

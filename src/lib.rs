@@ -42,7 +42,7 @@
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! let accounts = service("accounts", Accounts::default)
 //!     .on::<OrderPlaced>()
-//!     .policy(Policy::new().retry(Retry::exponential(millis(50)).attempts(4)).timeout(secs(2)));
+//!     .policy(Policy::new().retry(Retry::fixed(millis(50)).attempts(4)).timeout(secs(2)));
 //! let books = accounts.address(); // valid before the start and across restarts
 //!
 //! let board = Board::start(
@@ -66,7 +66,7 @@
 //! | `Err(Failure)` | lives on | tried again as its [`Policy`] says, then a [`DeadLetter`] |
 //! | a panic | a new life, by its [`Supervisor`] | comes back first, one attempt counted |
 //! | a timeout | lives on, the handler is cancelled at its `.await` | as after a failure |
-//! | too many restarts | its supervisor gives up, and the next one up decides | stays in the mailbox |
+//! | shutdown | stops in order | *undelivered*, named in the report; no failure |
 //! | shutdown | stops in order | *undelivered*, named in the report: never a failure |
 //!
 //! # Order

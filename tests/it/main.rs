@@ -18,6 +18,9 @@
 )]
 
 /// The tree itself: sizes, floors, words, and that its papers and its code agree.
+/// Actors of actix beside the board: they hear its events, and publish.
+mod bridge;
+
 mod tidy;
 
 /// What we build upon: versions with known holes, doubles, sources, and how many there are.
