@@ -66,7 +66,7 @@
 //! | `Err(Failure)` | lives on | tried again as its [`Policy`] says, then a [`DeadLetter`] |
 //! | a panic | a new life, by its [`Supervisor`] | comes back first, one attempt counted |
 //! | a timeout | lives on, the handler is cancelled at its `.await` | as after a failure |
-//! | shutdown | stops in order | *undelivered*, named in the report; no failure |
+//! | too many restarts | its supervisor gives up, the next one up decides | stays in the mailbox |
 //! | shutdown | stops in order | *undelivered*, named in the report: never a failure |
 //!
 //! # Order

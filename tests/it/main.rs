@@ -17,10 +17,10 @@
     reason = "a test ends by panicking, and helpers outside of `#[test]` functions need that too"
 )]
 
-/// The tree itself: sizes, floors, words, and that its papers and its code agree.
 /// Actors of actix beside the board: they hear its events, and publish.
 mod bridge;
 
+/// The tree itself: sizes, floors, words, and that its papers and its code agree.
 mod tidy;
 
 /// What we build upon: versions with known holes, doubles, sources, and how many there are.
