@@ -137,6 +137,7 @@ mod shelf;
 mod supervisor;
 mod sync;
 mod topic;
+mod waits;
 mod wall;
 
 pub use board::{

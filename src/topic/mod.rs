@@ -141,6 +141,11 @@ impl<E: Event> Topic<E> {
         lock(&self.writer).keep_spare(sleepers);
     }
 
+    /// The paths of all who hear an event published now.
+    pub(crate) fn readers(&self) -> Vec<Arc<str>> {
+        lock(&self.writer).readers()
+    }
+
     /// How far the log is written.
     pub(crate) fn tail(&self) -> u64 {
         self.tail.load(Ordering::Acquire)

@@ -231,6 +231,14 @@ impl<E> Writer<E> {
         self.watched = self.tail + 1;
     }
 
+    /// The paths of those who have a place.
+    pub(super) fn readers(&self) -> Vec<Arc<str>> {
+        self.places
+            .values()
+            .map(|place| Arc::clone(&place.terms.service))
+            .collect()
+    }
+
     /// Writes the slot at the tail; returns blocks that everybody has passed.
     pub(super) fn append(&mut self, slot: Slot<E>) -> Vec<Arc<Block<E>>> {
         let mut freed = Vec::new();

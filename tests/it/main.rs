@@ -20,6 +20,9 @@
 /// Actors of actix beside the board: they hear its events, and publish.
 mod bridge;
 
+/// Cycles of waits: refused at once, with the path.
+mod waits;
+
 /// The tree itself: sizes, floors, words, and that its papers and its code agree.
 mod tidy;
 

@@ -18,6 +18,7 @@ pub(crate) const FLOORS: [&[&str]; 7] = [
     ],
     &[
         "sync",
+        "waits",
         "bell",
         "pulse",
         "topic",
