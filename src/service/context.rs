@@ -337,6 +337,16 @@ impl<S: Service> Context<S> {
         Ok(())
     }
 
+    /// Whether anybody may listen to the spans of handlers: one load while nobody does.
+    pub(crate) fn is_traced() -> bool {
+        tracing::level_filters::LevelFilter::current() >= tracing::Level::DEBUG
+    }
+
+    /// Whether there is something to publish now that the handler has succeeded.
+    pub(crate) fn has_follow_ups(&self) -> bool {
+        !self.follow_ups.is_empty()
+    }
+
     /// The span of one attempt: a root that follows from its publisher's span.
     pub(crate) fn span(&self, event: &'static str, stamp: &Stamp) -> tracing::Span {
         let span = tracing::debug_span!(
