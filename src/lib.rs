@@ -126,6 +126,8 @@ mod host;
 mod ledger;
 mod mailbox;
 mod message;
+#[cfg(all(test, any(loom, shuttle)))]
+mod models;
 mod panic;
 mod park;
 pub mod policy;
