@@ -146,6 +146,12 @@ impl<E: Event> Topic<E> {
         lock(&self.writer).readers()
     }
 
+    /// The open places, for tests that look behind the counters.
+    #[cfg(test)]
+    pub(crate) fn places(&self) -> Vec<Arc<Place<E>>> {
+        lock(&self.writer).open_places()
+    }
+
     /// How far the log is written.
     pub(crate) fn tail(&self) -> u64 {
         self.tail.load(Ordering::Acquire)

@@ -114,6 +114,11 @@ impl<E> Writer<E> {
         place
     }
 
+    #[cfg(test)]
+    pub(super) fn open_places(&self) -> Vec<Arc<Place<E>>> {
+        self.places.values().cloned().collect()
+    }
+
     /// Closes a place; returns the numbers of what it had not read, and blocks to drop.
     pub(super) fn close(&mut self, place: &Arc<Place<E>>) -> (Vec<u64>, Vec<Arc<Block<E>>>) {
         if place.is_closed() {

@@ -28,3 +28,45 @@ mod tidy;
 
 /// What we build upon: versions with known holes, doubles, sources, and how many there are.
 mod supply;
+
+/// What the modules below share: boards of clerks that follow a script.
+mod support_events;
+
+/// A million events, ten thousand panics: nothing is lost, nothing is out of order.
+mod million;
+
+/// Everybody sees events of one type in one order, and causes before effects across types.
+mod order;
+
+/// A subscription has room for so many events, and publishers wait, are refused, or wait no more.
+mod room;
+
+/// What a full subscription that drops the oldest passes over is counted, and is never in custody.
+mod shed;
+
+/// Events are tried again as the nearest policy says, in place, and attempts are counted.
+mod retry;
+
+/// A handler that takes too long is cancelled, or noted as late.
+mod timeout;
+
+/// What was given up is a dead letter: an event, on a shelf, to be given back.
+mod dead_letters;
+
+/// Every event is dropped exactly once, and what is kept keeps nothing else.
+mod memory;
+
+/// Every delivery is in one state, and the gap is 0 at every moment.
+mod ledger;
+
+/// A publisher may wait for what becomes of its event at each subscriber.
+mod settled;
+
+/// `settle` returns when nothing is on its way, and not before.
+mod settle;
+
+/// What is published on success is published only after success.
+mod on_success;
+
+/// Services subscribe and unsubscribe while events flow.
+mod subscriptions;
