@@ -22,3 +22,12 @@ mod tidy;
 
 /// What we build upon: versions with known holes, doubles, sources, and how many there are.
 mod supply;
+
+/// A service that does as it is told, and a log of what it did.
+mod support_lives;
+
+/// Starting in order, from any runtime, and leaving nothing behind when it fails.
+mod start;
+
+/// Lives, restart types, the budget of restarts, and what survives them.
+mod restarts;
