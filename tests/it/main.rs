@@ -31,3 +31,12 @@ mod start;
 
 /// Lives, restart types, the budget of restarts, and what survives them.
 mod restarts;
+
+/// Asking and telling: every ask ends, and what is not accepted comes back.
+mod asks;
+
+/// Timers: between deliveries, never behind a queue, and bound to one life.
+mod timers;
+
+/// Ending in two phases, by the deadline, with a report.
+mod shutdown;
