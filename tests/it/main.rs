@@ -70,3 +70,20 @@ mod on_success;
 
 /// Services subscribe and unsubscribe while events flow.
 mod subscriptions;
+/// A service that does as it is told, and a log of what it did.
+mod support_lives;
+
+/// Starting in order, from any runtime, and leaving nothing behind when it fails.
+mod start;
+
+/// Lives, restart types, the budget of restarts, and what survives them.
+mod restarts;
+
+/// Asking and telling: every ask ends, and what is not accepted comes back.
+mod asks;
+
+/// Timers: between deliveries, never behind a queue, and bound to one life.
+mod timers;
+
+/// Ending in two phases, by the deadline, with a report.
+mod shutdown;
