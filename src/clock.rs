@@ -160,7 +160,7 @@ fn inside<R>(handle: &Handle, run: impl FnOnce() -> R) -> R {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(any(loom, shuttle))))]
 mod tests {
     use std::thread;
 

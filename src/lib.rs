@@ -19,6 +19,8 @@ mod host;
 mod ledger;
 mod mailbox;
 mod message;
+#[cfg(all(test, any(loom, shuttle)))]
+mod models;
 mod panic;
 mod park;
 pub mod policy;
