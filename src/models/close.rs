@@ -113,7 +113,10 @@ fn letters(senders: usize, flaw: Flaw) {
         let sent: Vec<bool> = senders.into_iter().map(|it| it.join().unwrap()).collect();
         let sent = sent.into_iter().filter(|sent| *sent).count() as u64;
         assert_eq!(sent, handled + returned, "each exactly once");
-        assert!(letterbox.list.lock().unwrap().is_empty(), "each exactly once");
+        assert!(
+            letterbox.list.lock().unwrap().is_empty(),
+            "each exactly once"
+        );
         assert!(!letterbox.send(Flaw::None), "accepted after the end");
     });
 }
@@ -143,12 +146,10 @@ impl Topic {
         let floor = writer.tail;
         let mut from = self.position.load(Ordering::Acquire);
         while drops && from < floor {
-            match self.position.compare_exchange(
-                from,
-                floor,
-                Ordering::AcqRel,
-                Ordering::Acquire,
-            ) {
+            match self
+                .position
+                .compare_exchange(from, floor, Ordering::AcqRel, Ordering::Acquire)
+            {
                 Ok(_) => {
                     writer.shed += floor - from;
                     break;

@@ -1,0 +1,226 @@
+//! The whole topic in random schedules: publishers wait for room, readers fall behind, come and
+//! go, and get failed events back.
+//!
+//! Invariant: a reader whose publishers wait hears everything once and in order, whatever the
+//! others do, and every place accounts for what it accepted.
+
+use std::sync::Arc;
+
+use shuttle::thread;
+
+use super::world::{FEW, MANY, Signal, check, publish, pulse, terms};
+use crate::event::Event;
+use crate::mailbox::bell::Bell;
+use crate::topic::cursor::Cursor;
+use crate::topic::place::Overflow;
+use crate::topic::tally::Count;
+use crate::topic::{AnyTopic, Topic};
+
+/// The publisher, and which of its events.
+#[derive(Clone, Copy, Debug, PartialEq)]
+struct Said(u64, u64);
+
+impl Event for Said {
+    const NAME: &'static str = "said";
+}
+
+const LAST: u64 = u64::MAX;
+
+struct Reader {
+    cursor: Cursor<Said>,
+    signal: Arc<Signal>,
+    numbers: Vec<u64>,
+    heard: Vec<Said>,
+}
+
+impl Reader {
+    fn new(topic: &Arc<Topic<Said>>, service: &str, capacity: u64, overflow: Overflow) -> Self {
+        let terms = terms(service, capacity, overflow);
+        let place = topic.subscribe(terms, Arc::new(Bell::new()));
+        Reader {
+            cursor: Cursor::new(Arc::clone(topic), place),
+            signal: Signal::new(),
+            numbers: Vec::new(),
+            heard: Vec::new(),
+        }
+    }
+
+    /// Takes the next event, if there is one, into custody.
+    fn take(&mut self) -> Option<Said> {
+        while let Some(number) = self.cursor.look() {
+            let (block, mut steps) = self.cursor.split().unwrap();
+            let Some(position) = steps.position() else {
+                continue;
+            };
+            if !steps.take(position, false) {
+                continue;
+            }
+            let slot = block.slot(position).unwrap();
+            assert!(slot.stamp.number >= number, "only shedding moves the head");
+            let said = slot.event;
+            assert!(
+                self.numbers.last() < Some(&slot.stamp.number),
+                "out of order"
+            );
+            self.numbers.push(slot.stamp.number);
+            self.heard.push(said);
+            return Some(said);
+        }
+        None
+    }
+
+    fn settle(&self) {
+        self.cursor.place.settle_done(false);
+        self.cursor.topic.announce_room();
+    }
+
+    /// Sleeps until there may be something to read.
+    fn sleep(&self) {
+        let (place, topic) = (&self.cursor.place, &self.cursor.topic);
+        place.bell.arm(&self.signal.waker());
+        if topic.sleep(place) {
+            self.signal.wait();
+        }
+        place.bell.disarm();
+    }
+
+    /// Reads until it has heard the last event.
+    fn read_all(mut self) -> Self {
+        loop {
+            match self.take() {
+                Some(said) => {
+                    self.settle();
+                    if said.0 == LAST {
+                        return self;
+                    }
+                }
+                None => self.sleep(),
+            }
+        }
+    }
+}
+
+fn accounts(topic: &Topic<Said>) -> Vec<crate::ledger::DeliveryRow> {
+    let mut rows = Vec::new();
+    topic.delivery_rows(&mut rows);
+    for row in &rows {
+        assert_eq!(row.gap(), 0, "{row:?}");
+    }
+    assert_eq!(topic.row().gap(), 0);
+    rows
+}
+
+const PUBLISHERS: u64 = 2;
+const EVENTS: u64 = 2;
+
+fn publishers_and_readers() {
+    let topic = Arc::new(Topic::<Said>::new(pulse()));
+    let steady = Reader::new(&topic, "steady", 1, Overflow::Wait);
+    let shedding = Reader::new(&topic, "shedding", 2, Overflow::DropOldest);
+    let steady = thread::spawn(move || steady.read_all());
+    let shedding = thread::spawn(move || shedding.read_all());
+    let late = {
+        let topic = Arc::clone(&topic);
+        thread::spawn(move || {
+            let mut late = Reader::new(&topic, "late", 1, Overflow::Wait);
+            if late.take().is_some() {
+                late.settle();
+            }
+            topic.unsubscribe(&late.cursor.place).len() + late.heard.len()
+        })
+    };
+    let publishers: Vec<_> = (0..PUBLISHERS)
+        .map(|publisher| {
+            let topic = Arc::clone(&topic);
+            thread::spawn(move || {
+                for count in 0..EVENTS {
+                    publish(&topic, Said(publisher, count));
+                }
+            })
+        })
+        .collect();
+    accounts(&topic);
+    for publisher in publishers {
+        publisher.join().unwrap();
+    }
+    publish(&topic, Said(LAST, 0));
+    let steady = steady.join().unwrap();
+    let shedding = shedding.join().unwrap();
+    let late = late.join().unwrap() as u64;
+    for publisher in 0..PUBLISHERS {
+        let of = |said: &&Said| said.0 == publisher;
+        let counts: Vec<u64> = steady.heard.iter().filter(of).map(|said| said.1).collect();
+        assert_eq!(counts, (0..EVENTS).collect::<Vec<_>>());
+    }
+    let rows = accounts(&topic);
+    let row = |service: &str| rows.iter().find(|row| row.service == service).unwrap();
+    let all = PUBLISHERS * EVENTS + 1;
+    assert_eq!(row("steady").acknowledged, all);
+    assert_eq!(row("shedding").acknowledged, shedding.heard.len() as u64);
+    assert_eq!(row("shedding").acknowledged + row("shedding").shed, all);
+    assert_eq!(row("late").accepted, late);
+}
+
+fn failed_events_come_back() {
+    let topic = Arc::new(Topic::<Said>::new(pulse()));
+    let mut reader = Reader::new(&topic, "reader", 1, Overflow::Wait);
+    let place = Arc::clone(&reader.cursor.place);
+    let publisher = {
+        let topic = Arc::clone(&topic);
+        thread::spawn(move || {
+            for count in 0..EVENTS {
+                publish(&topic, Said(0, count));
+            }
+        })
+    };
+    let mut redriven = Vec::new();
+    let mut returned = 0;
+    while returned < EVENTS {
+        if reader.take().is_some() {
+            let event = reader.cursor.pin_taken().unwrap();
+            let place = Arc::clone(&place);
+            place.tally.shift(Count::InFlight, Count::DeadLettered);
+            topic.announce_room();
+            let topic = Arc::clone(&topic);
+            redriven.push(thread::spawn(move || topic.redrive(&place, event).unwrap()));
+        } else if let Some(back) = place.take_return(Count::InFlight) {
+            assert!(back.event.slot().unwrap().stamp.number < back.number);
+            place.settle_done(false);
+            returned += 1;
+        } else {
+            reader.sleep();
+        }
+    }
+    publisher.join().unwrap();
+    for redrive in redriven {
+        redrive.join().unwrap();
+    }
+    let rows = accounts(&topic);
+    assert_eq!(rows[0].accepted, 2 * EVENTS);
+    assert_eq!(
+        (rows[0].acknowledged, rows[0].dead_lettered),
+        (EVENTS, EVENTS)
+    );
+}
+
+#[test]
+fn publishers_and_readers_come_and_go() {
+    check(FEW, publishers_and_readers);
+}
+
+#[test]
+fn an_event_given_back_is_heard() {
+    check(FEW, failed_events_come_back);
+}
+
+#[test]
+#[ignore = "long"]
+fn publishers_and_readers_come_and_go_for_long() {
+    check(MANY, publishers_and_readers);
+}
+
+#[test]
+#[ignore = "long"]
+fn an_event_given_back_is_heard_for_long() {
+    check(MANY, failed_events_come_back);
+}
