@@ -164,7 +164,11 @@ impl<E: Event> Topic<E> {
 
     /// Lists `place` as asleep unless there is something for it to read. True if it may sleep.
     pub(crate) fn sleep(&self, place: &Arc<Place<E>>) -> bool {
-        let may_sleep = lock(&self.writer).sleep(place);
+        let (may_sleep, freed) = {
+            let mut writer = lock(&self.writer);
+            (writer.sleep(place), writer.free_read())
+        };
+        drop(freed);
         // Asleep, it frees no more room: let those who wait for it look once more.
         if may_sleep {
             self.announce_room();

@@ -264,6 +264,18 @@ impl<E> Writer<E> {
         freed
     }
 
+    /// As [`Writer::free_passed`], for readers that fall asleep: nobody may append for long. The
+    /// last block stays, because the next one grows from it.
+    pub(super) fn free_read(&mut self) -> Vec<Arc<Block<E>>> {
+        if self.blocks.len() < 2 {
+            return Vec::new();
+        }
+        let last = self.blocks.pop_back();
+        let freed = self.free_passed();
+        self.blocks.extend(last);
+        freed
+    }
+
     /// Takes from the front the blocks that every place has passed. The laggard of last
     /// time is asked first, so that a slow reader costs one look and not one per place.
     fn free_passed(&mut self) -> Vec<Arc<Block<E>>> {

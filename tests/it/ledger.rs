@@ -82,14 +82,14 @@ fn a_ledger_prints_as_a_table() {
         let expected = "\
 deliveries to  event                  accepted  acknowledged  dead  discarded  shed  queued  \
 in flight  deferred
-shop/busy      note                          5             1     1          0     0       2  \
-        1         0
-shop/lossy     memo                          4             0     0          0     2       1  \
-        1         0
-shop/mourner   callboard.dead_letter         1             0     0          1     0       0  \
-        0         0
-shop/tired     memo                          4             0     0          0     0       3  \
-        0         1
+shop/busy      note                          5             1     1          0     0       2          \
+1         0
+shop/lossy     memo                          4             0     0          0     2       1          \
+1         0
+shop/mourner   callboard.dead_letter         1             0     0          1     0       0          \
+0         0
+shop/tired     memo                          4             0     0          0     0       3          \
+0         1
 
 letters to  accepted  answered  failed  queued
 shop/busy          1         1       0       0

@@ -159,7 +159,11 @@ fn any_number_of_events_past_one_dead_letter_do_not_grow_memory() {
     board.settle_blocking();
     assert_eq!(handled.load(Ordering::Relaxed), COUNT);
     assert_eq!(board.dead_letters().len(), 1);
-    assert!(most <= ROOM as i64 + 4 * BLOCK, "{most} were alive at once");
+    // What was read may be on its way out, in another thread, while as much again comes in.
+    assert!(
+        most <= 2 * ROOM as i64 + 4 * BLOCK,
+        "{most} were alive at once"
+    );
     assert!(live.load(Ordering::Relaxed) <= 3 * BLOCK);
     assert_eq!(row(&board, "shop/porter", "parcel").acknowledged, COUNT - 1);
     board.shutdown_blocking(secs(5));
