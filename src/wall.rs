@@ -22,7 +22,7 @@ use crate::topic::{AnyTopic, Origin, Topic};
 
 /// Letters whose service is not known here.
 pub(crate) trait AnyLetters: Send + Sync {
-    fn row(&self) -> LetterRow;
+    fn row(&self, service: &str) -> LetterRow;
     /// Wakes everybody who waits for room, because the board's phase has changed.
     fn phase_changed(&self);
 }
@@ -81,8 +81,8 @@ impl Wall {
         ledger
             .deliveries
             .sort_by(|a, b| (&a.service, &a.event).cmp(&(&b.service, &b.event)));
-        let letters: Vec<_> = lock(&self.letters).values().cloned().collect();
-        let rows = letters.iter().map(|letters| letters.row());
+        let letters = lock(&self.letters).clone();
+        let rows = letters.iter().map(|(path, letters)| letters.row(path));
         ledger.letters = rows.filter(|row| row.accepted > 0).collect();
         ledger
     }

@@ -178,7 +178,10 @@ impl<S: Service, L: Subscriptions<S> + Send + 'static> Seed for ServiceSpec<S, L
         inbox.move_in(home.clone());
         let letters = parts.letters as u64;
         inbox.letters.open(letters);
-        wall.add_letters(Arc::clone(&path), Arc::clone(&inbox) as Arc<dyn AnyLetters>);
+        wall.add_letters(
+            Arc::clone(&path),
+            Arc::clone(&inbox.letters) as Arc<dyn AnyLetters>,
+        );
         let sources = on.open(&inbox, &home);
         let mailbox: ServiceMailbox<S, _> = ServiceMailbox::new(
             sources,
