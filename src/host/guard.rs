@@ -8,14 +8,58 @@
 //! It says nothing to anybody: its output does.
 
 use std::future::Future;
+use std::ops::{Deref, DerefMut};
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
+use std::thread::panicking;
 
 use crate::exit::Exit;
 use crate::panic::guard;
 use crate::service::InsideOf;
 use crate::service::control::Control;
+
+/// Something of the user's that is dropped under guard if a panic passes by: a second panic, in
+/// its drop, would abort the process.
+pub(crate) struct Kept<T>(Option<T>);
+
+impl<T> Kept<T> {
+    pub(crate) fn new(value: T) -> Self {
+        Kept(Some(value))
+    }
+}
+
+impl<T> Deref for Kept<T> {
+    type Target = T;
+
+    #[expect(
+        clippy::expect_used,
+        reason = "the value leaves only when this is dropped"
+    )]
+    fn deref(&self) -> &T {
+        self.0.as_ref().expect("it is kept until this is dropped")
+    }
+}
+
+impl<T> DerefMut for Kept<T> {
+    #[expect(
+        clippy::expect_used,
+        reason = "the value leaves only when this is dropped"
+    )]
+    fn deref_mut(&mut self) -> &mut T {
+        self.0.as_mut().expect("it is kept until this is dropped")
+    }
+}
+
+impl<T> Drop for Kept<T> {
+    fn drop(&mut self) {
+        let value = self.0.take();
+        // Without a panic passing by, one in the drop is the life's exit, as any other.
+        if panicking() {
+            let _ = guard(move || drop(value));
+        }
+    }
+}
 
 pub(crate) struct Guarded {
     life: Option<Pin<Box<dyn Future<Output = Exit>>>>,

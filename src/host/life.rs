@@ -18,6 +18,7 @@ use crate::clock::within;
 use crate::defaults::START_WAIT;
 use crate::exit::Exit;
 use crate::failure::{Failure, Outcome};
+use crate::host::guard::Kept;
 use crate::host::ruling::{self, Consequence};
 use crate::host::{Borrowed, ServiceMailbox};
 use crate::mailbox::Next;
@@ -41,12 +42,8 @@ pub(crate) struct Life<S: Service, L> {
 
 impl<S: Service, L: Deliver<S>> Life<S, L> {
     /// Lives. `up` is called once `started` has succeeded.
-    pub(crate) async fn run(
-        mut self,
-        mut service: S,
-        mut cx: Context<S>,
-        up: impl FnOnce(),
-    ) -> Exit {
+    pub(crate) async fn run(mut self, service: S, cx: Context<S>, up: impl FnOnce()) -> Exit {
+        let (mut service, mut cx) = (Kept::new(service), Kept::new(cx));
         let started = self.start(&mut service, &mut cx).await;
         if let Err(exit) = started {
             return exit;

@@ -6,6 +6,7 @@
 //!
 //! It decides nothing itself.
 
+use crate::failure::Failure;
 use crate::mailbox::source::{Ruling, Setback};
 use crate::mailbox::{AsSource, Mailbox, Sources};
 use crate::policy::{EventVerdict, Trouble, WorkerVerdict};
@@ -41,7 +42,7 @@ pub(crate) fn carry_out<L: Sources, D: AsSource + ?Sized, T>(
             Consequence::Live
         };
     };
-    tell(&ruling, trouble, &failure.describe(), service);
+    tell(&ruling, trouble, &failure, service);
     let worker = ruling.verdict.worker;
     if let Some(letter) = ruling.dead {
         wall.mourn(letter);
@@ -53,7 +54,7 @@ pub(crate) fn carry_out<L: Sources, D: AsSource + ?Sized, T>(
     }
 }
 
-fn tell(ruling: &Ruling, trouble: Trouble, failure: &str, service: &str) {
+fn tell(ruling: &Ruling, trouble: Trouble, failure: &Failure, service: &str) {
     let Ruling {
         verdict,
         event,
@@ -65,12 +66,12 @@ fn tell(ruling: &Ruling, trouble: Trouble, failure: &str, service: &str) {
     match verdict.event {
         EventVerdict::DeadLetter => tracing::error!(
             target: "callboard::policy",
-            service, event, event_id, attempt, ?trouble, failure,
+            service, event, event_id, attempt, ?trouble, failure = failure.describe(),
             "given up: the event is a dead letter"
         ),
         then => tracing::warn!(
             target: "callboard::policy",
-            service, event, event_id, attempt, ?trouble, failure, %then,
+            service, event, event_id, attempt, ?trouble, failure = failure.describe(), %then,
             "an attempt did not succeed"
         ),
     }

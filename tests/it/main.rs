@@ -87,3 +87,21 @@ mod timers;
 
 /// Ending in two phases, by the deadline, with a report.
 mod shutdown;
+
+/// Panics of user code anywhere: the process lives on and nothing is lost.
+mod panics;
+
+/// Which thread services run on.
+mod placement;
+
+/// Boards on the caller's own thread: one clock and one seed.
+mod local;
+
+/// What the docs say of types, stated as code.
+mod doc_facts;
+
+/// What is told to `tracing`, and that nothing is put into words unless somebody listens.
+mod tracing;
+
+/// What the compiler says of the usual mistakes.
+mod compile_fail;

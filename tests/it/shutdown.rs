@@ -399,3 +399,41 @@ fn a_panic_in_the_stopping_hook_stops_nobody_else() {
         assert!(log.has("b dropped") && log.has("a stopped") && !log.has("b stopped"));
     });
 }
+
+/// An event that somebody counts the holders of.
+struct Held(#[expect(dead_code, reason = "it is only held")] std::sync::Arc<()>);
+impl Event for Held {
+    const NAME: &'static str = "held";
+}
+struct Unable;
+impl Service for Unable {}
+impl Handle<Held> for Unable {
+    async fn handle(&mut self, _: &Held, _: &mut Context<Self>) -> Outcome {
+        Err(Failure::permanent("unable"))
+    }
+}
+impl Answer<Do> for Unable {
+    async fn answer(&mut self, _: Do, _: &mut Context<Self>) -> Outcome<u32> {
+        Ok(1)
+    }
+}
+
+#[test]
+fn a_board_that_has_ended_keeps_nothing_when_its_handles_are_dropped() {
+    paused(async {
+        let held = std::sync::Arc::new(());
+        let weak = std::sync::Arc::downgrade(&held);
+        tokio::task::LocalSet::new()
+            .run_until(async {
+                let spec = service("unable", || Unable).on::<Held>();
+                let unable = spec.address();
+                let board = here(shop().child(spec)).await;
+                board.publish(Held(held)).await.unwrap();
+                unable.ask(Do(Deed::Nothing)).await.unwrap();
+                end(&board).await;
+                assert_eq!((board.dead_letters().len(), weak.strong_count()), (1, 1));
+            })
+            .await;
+        assert_eq!(weak.strong_count(), 0);
+    });
+}

@@ -1,0 +1,7 @@
+use callboard::prelude::*;
+
+struct Accounts;
+
+fn main() {
+    let _ = service("accounts", || Accounts);
+}
