@@ -358,9 +358,9 @@ impl<S: Service> Context<S> {
         span
     }
 
-    /// Whether the next delivery has to wait for an order, a timer or a change.
+    /// Whether the next delivery has to wait for an order, a stop or a change of subscriptions.
     pub(crate) fn is_interrupted(&self) -> bool {
-        self.stopping || self.control.is_stopped()
+        self.stopping || self.control.is_stopped() || self.address.inbox.has_changes()
     }
 
     pub(crate) fn is_stopping(&self) -> bool {

@@ -22,3 +22,6 @@ mod tidy;
 
 /// What we build upon: versions with known holes, doubles, sources, and how many there are.
 mod supply;
+
+/// Random trees under random trouble: every promise at once, against a model.
+mod random_tree;
