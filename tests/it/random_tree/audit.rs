@@ -52,6 +52,9 @@ pub(crate) fn in_between(book: &Shared, ledger: &Ledger) {
     if ledger.gap() != 0 {
         broken(&book, &format!("there is a gap\n{ledger}"));
     }
+    if book.unsure {
+        return;
+    }
     for (role, cast) in book.plan.roles.iter().zip(&book.casts) {
         for (topic, lane) in cast.lanes.iter().enumerate() {
             let row = row(ledger, &role.path, topic);
@@ -122,7 +125,9 @@ pub(crate) fn over(
 ) -> Summary {
     let ledger = board.ledger();
     in_between(book, &ledger);
-    dead_letters(book, board);
+    if !open(book).unsure {
+        dead_letters(book, board);
+    }
     let book = open(book);
     if ledger.gap() != 0 || report.ledger.gap() != 0 || !ledger.is_settled() {
         broken(&book, &format!("not all is in a final state\n{ledger}"));
@@ -163,6 +168,9 @@ fn lane_over(
 ) {
     let lane = &book.casts[service].lanes[topic];
     let sure = [lane.acknowledged, lane.dead, lane.retried];
+    if book.unsure {
+        return;
+    }
     if sure != [row.acknowledged, row.dead_lettered, row.retried] {
         broken(book, &format!("expected {lane:?}: {row:?}"));
     }
@@ -206,7 +214,7 @@ fn letters_over(book: &Book, service: usize, ledger: &Ledger) {
 
 /// `settled()` told the same outcomes as the books, of the same services.
 fn watch_over(book: &Book, watch: &Watched) {
-    if !book.is_exact() {
+    if !book.is_exact() || book.unsure {
         return;
     }
     let path = |service: &usize| book.plan.roles[*service].path.clone();

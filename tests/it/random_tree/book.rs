@@ -92,6 +92,8 @@ pub(crate) struct Book {
     pub(crate) redriven: u64,
     /// The board is being shut down: who still hears what is published is no longer known.
     pub(crate) closing: bool,
+    /// How an attempt ended could not be told.
+    pub(crate) unsure: bool,
 }
 
 impl Book {
@@ -117,6 +119,7 @@ impl Book {
             handled: 0,
             redriven: 0,
             closing: false,
+            unsure: false,
         }
     }
 
@@ -303,7 +306,9 @@ impl Book {
             if let Some(index) = queued {
                 lane.queue.drain(..=index);
             }
-            if !lenient && queued != Some(0) {
+            if !lenient && queued.is_none() && lane.ended {
+                fault = Some("was handled after its subscription had ended");
+            } else if !lenient && queued != Some(0) {
                 fault = Some("was not the oldest in its queue");
             }
             let at = self.seen.get(&event).copied().unwrap_or_default();

@@ -1,6 +1,6 @@
 //! The services that play, what they send each other, and the tree they form.
 
-use std::sync::{Arc, Mutex, MutexGuard, Once};
+use std::sync::{Arc, Mutex, MutexGuard, Once, PoisonError};
 
 use callboard::prelude::*;
 use callboard::{ServiceSpec, SubscribeError};
@@ -13,7 +13,8 @@ use super::plan::{Act, Alarm, End, LIMIT, Mode, Plan, SLOW, TOPICS};
 pub(crate) type Shared = Arc<Mutex<Book>>;
 
 pub(crate) fn open(book: &Shared) -> MutexGuard<'_, Book> {
-    book.lock().unwrap()
+    // A run that fails does so while it holds the book, and its services are dropped after it.
+    book.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Panics on purpose begin so; the hook lets them pass in silence.
@@ -85,6 +86,7 @@ struct Attempt {
     index: usize,
     act: Act,
     timed: bool,
+    began: Instant,
     ended: bool,
 }
 
@@ -100,14 +102,18 @@ impl Drop for Attempt {
         if self.ended {
             return;
         }
+        let spent = self.began.elapsed();
+        let mut book = open(&self.book);
         let end = if std::thread::panicking() {
             End::Panicked
-        } else if self.timed && self.act == Act::Slow {
+        } else if self.timed && self.act == Act::Slow && spent >= LIMIT {
+            // Or was it killed in the very moment in which its time was over?
+            book.unsure |= book.closing;
             End::TimedOut
         } else {
             End::Interrupted
         };
-        open(&self.book).end(self.index, end);
+        book.end(self.index, end);
     }
 }
 
@@ -152,6 +158,7 @@ impl Player {
             index: self.index,
             act,
             timed,
+            began: Instant::now(),
             ended: false,
         };
         let end = self.act(act, event, timed, cx).await;
