@@ -70,6 +70,7 @@ mod on_success;
 
 /// Services subscribe and unsubscribe while events flow.
 mod subscriptions;
+
 /// A service that does as it is told, and a log of what it did.
 mod support_lives;
 
@@ -105,3 +106,6 @@ mod tracing;
 
 /// What the compiler says of the usual mistakes.
 mod compile_fail;
+
+/// Random trees under random trouble: every promise at once, against a model.
+mod random_tree;
