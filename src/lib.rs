@@ -105,6 +105,17 @@
 //! # Ok(()) }
 //! ```
 
+#![cfg_attr(
+    test,
+    allow(
+        clippy::disallowed_methods,
+        clippy::expect_used,
+        clippy::panic,
+        clippy::unwrap_used,
+        reason = "a test ends by panicking"
+    )
+)]
+
 #[cfg(not(panic = "unwind"))]
 compile_error!(
     "callboard needs `panic = \"unwind\"`: a service that panics is caught and restarted, and with \
