@@ -8,7 +8,7 @@
 //! must find it: a model that cannot fail proves nothing.
 //!
 //! They test what threads may do to each other, not what services promise.
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::panic, clippy::unwrap_used)]
 
 #[cfg(loom)]
 mod close;
