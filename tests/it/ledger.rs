@@ -7,7 +7,7 @@ use callboard::prelude::*;
 use callboard::{Ledger, On};
 
 use crate::support_events::{
-    HowMany, Memo, Note, Step, clerk, failing, gate, here, paused, row, shop,
+    HowMany, Memo, Note, Raise, Step, clerk, failing, gate, here, paused, row, shop,
 };
 
 /// A board that holds deliveries in every state there is.
@@ -82,14 +82,14 @@ fn a_ledger_prints_as_a_table() {
         let expected = "\
 deliveries to  event                  accepted  acknowledged  dead  discarded  shed  queued  \
 in flight  deferred
-shop/busy      note                          5             1     1          0     0       2          \
-1         0
-shop/lossy     memo                          4             0     0          0     2       1          \
-1         0
-shop/mourner   callboard.dead_letter         1             0     0          1     0       0          \
-0         0
-shop/tired     memo                          4             0     0          0     0       3          \
-0         1
+shop/busy      note                          5             1     1          0     0       2\
+\x20         1         0
+shop/lossy     memo                          4             0     0          0     2       1\
+\x20         1         0
+shop/mourner   callboard.dead_letter         1             0     0          1     0       0\
+\x20         0         0
+shop/tired     memo                          4             0     0          0     0       3\
+\x20         0         1
 
 letters to  accepted  answered  failed  queued
 shop/busy          1         1       0       0
@@ -172,13 +172,14 @@ fn the_gap_is_0_in_every_ledger_under_load() {
             }
             id
         });
+        let over = Raise(&done);
         let mut moving = 0;
         for _ in 0..LEDGERS {
             let ledger = board.ledger();
             assert_eq!(ledger.gap(), 0, "{ledger}");
             moving += u64::from(!ledger.is_settled());
         }
-        done.store(true, Ordering::Relaxed);
+        drop(over);
         (publishing.join().unwrap(), moving)
     });
     board.settle_blocking();

@@ -9,7 +9,7 @@ use callboard::prelude::*;
 use callboard::{StartError, SubscribeError};
 
 use crate::support_events::{
-    Clerk, HowMany, Memo, Note, Step, clerk, failing, gate, here, paused, row, shop,
+    Clerk, HowMany, Memo, Note, Raise, Step, clerk, failing, gate, here, paused, row, shop,
 };
 
 #[test]
@@ -224,6 +224,7 @@ fn coming_and_going_a_thousand_times_while_events_flow_leaves_the_ledger_exact()
             }
             id
         });
+        let over = Raise(&done);
         let runtime = tokio::runtime::Builder::new_current_thread()
             .build()
             .unwrap();
@@ -231,7 +232,7 @@ fn coming_and_going_a_thousand_times_while_events_flow_leaves_the_ledger_exact()
             .map(|_| runtime.block_on(come_and_go(&board, &address)))
             .collect();
         assert_eq!(gaps, vec![0; gaps.len()]);
-        done.store(true, Ordering::Relaxed);
+        drop(over);
         publishing.join().unwrap()
     });
     assert_eq!(address.ask_blocking(HowMany).unwrap(), heard.seen().len());

@@ -9,7 +9,7 @@
 
 use std::future::Future;
 use std::panic;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, Once};
 
 use callboard::prelude::*;
@@ -237,6 +237,15 @@ pub(crate) fn row(board: &Board, service: &str, event: &str) -> DeliveryRow {
     let ledger = board.ledger();
     assert_eq!(ledger.gap(), 0, "{ledger}");
     ledger.delivery(service, event).unwrap().clone()
+}
+
+/// Raises a flag when it goes, so that a test that fails does not leave its threads running.
+pub(crate) struct Raise<'a>(pub(crate) &'a AtomicBool);
+
+impl Drop for Raise<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
 }
 
 /// Panics made on purpose print nothing.
