@@ -220,7 +220,7 @@ pub(crate) fn tree(
                 .child(service("payments", payments).on::<StockReserved>()),
         )
         .child(
-            Supervisor::rest_for_one("dispatch")
+            Supervisor::one_for_one("dispatch")
                 .policy(Policy::new().retry(Retry::exponential(millis(10)).attempts(4)))
                 .child(shipping.on::<PaymentTaken>())
                 .child(mailer.on_with::<OrderShipped>(|on| on.capacity(AMPLE))),
