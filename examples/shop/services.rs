@@ -155,7 +155,10 @@ impl Handle<OrderShipped> for Mailer {
 
 /// How many lives each service has had. A life cannot count those before it, its recipe can.
 #[derive(Clone, Default)]
-pub(crate) struct Lives(Arc<Mutex<Vec<(&'static str, Arc<AtomicU64>)>>>);
+pub(crate) struct Lives(Arc<Mutex<Vec<Counted>>>);
+
+/// A service and its lives so far.
+type Counted = (&'static str, Arc<AtomicU64>);
 
 impl Lives {
     fn counted<S>(
