@@ -155,7 +155,10 @@ impl Handle<OrderShipped> for Mailer {
 
 /// How many lives each service has had. A life cannot count those before it, its recipe can.
 #[derive(Clone, Default)]
-pub(crate) struct Lives(Arc<Mutex<Vec<(&'static str, Arc<AtomicU64>)>>>);
+pub(crate) struct Lives(Arc<Mutex<Vec<Counted>>>);
+
+/// A service and its lives so far.
+type Counted = (&'static str, Arc<AtomicU64>);
 
 impl Lives {
     fn counted<S>(
@@ -220,7 +223,7 @@ pub(crate) fn tree(
                 .child(service("payments", payments).on::<StockReserved>()),
         )
         .child(
-            Supervisor::rest_for_one("dispatch")
+            Supervisor::one_for_one("dispatch")
                 .policy(Policy::new().retry(Retry::exponential(millis(10)).attempts(4)))
                 .child(shipping.on::<PaymentTaken>())
                 .child(mailer.on_with::<OrderShipped>(|on| on.capacity(AMPLE))),

@@ -26,6 +26,9 @@ mod waits;
 /// The tree itself: sizes, floors, words, and that its papers and its code agree.
 mod tidy;
 
+/// The shop example, run as a user runs it: its answers, messages and exit codes.
+mod shop;
+
 /// What we build upon: versions with known holes, doubles, sources, and how many there are.
 mod supply;
 
