@@ -7,6 +7,11 @@
 //!
 //! It drives no timer: a sleep it makes is polled by whoever asked for it.
 
+#![expect(
+    clippy::disallowed_methods,
+    reason = "the one place that asks tokio for the time"
+)]
+
 use std::any::Any;
 use std::cell::Cell;
 use std::future::{Future, poll_fn};
@@ -83,7 +88,12 @@ impl Clock {
 
     /// Returns how long this clock has been running.
     pub(crate) fn since_start(&self) -> Duration {
-        self.now().saturating_duration_since(self.start)
+        self.since_start_at(self.now())
+    }
+
+    /// How long the clock had been running at this instant.
+    pub(crate) fn since_start_at(&self, now: Instant) -> Duration {
+        now.saturating_duration_since(self.start)
     }
 
     /// Promises that the runtime of this thread has the same time as the clock's, as an arbiter's
@@ -160,7 +170,7 @@ fn inside<R>(handle: &Handle, run: impl FnOnce() -> R) -> R {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(any(loom, shuttle))))]
 mod tests {
     use std::thread;
 

@@ -38,7 +38,7 @@ fn mixed(number: u64) -> u64 {
     mixed ^ (mixed >> 31)
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(any(loom, shuttle))))]
 mod tests {
     use std::collections::HashSet;
 
@@ -55,7 +55,7 @@ mod tests {
         let first = rolls(dice, "shop/accounts");
         rolls(dice, "shop/mailer");
         assert_eq!(rolls(dice, "shop/accounts"), first);
-        assert_eq!(rolls(Dice::new(dice.seed()), "shop/accounts"), first);
+        assert_eq!(rolls(Dice::new(7), "shop/accounts"), first);
     }
 
     #[test]

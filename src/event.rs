@@ -123,7 +123,7 @@ impl fmt::Display for Key {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(any(loom, shuttle))))]
 mod tests {
     use super::*;
 

@@ -228,7 +228,7 @@ fn chain(error: &(dyn Error + Send + Sync + 'static)) -> String {
     text
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(any(loom, shuttle))))]
 mod tests {
     use std::io;
 

@@ -1,4 +1,109 @@
 //! Event-driven services inside one binary.
+//!
+//! Each service is an actor with a mailbox; a supervisor tree restarts the ones that fail and
+//! applies retry and timeout policies; services subscribe to event types, which are published on
+//! one shared board. Every event that was accepted ends in exactly one visible state for every
+//! subscriber, whatever crashes in between, and [`Board::ledger`] proves it: its gap is 0.
+//!
+//! # A whole small service
+//!
+//! ```
+//! use callboard::prelude::*;
+//!
+//! struct OrderPlaced { id: u64, cents: u64 }
+//! impl Event for OrderPlaced { const NAME: &'static str = "order.placed"; }
+//!
+//! struct OrderPaid { id: u64 }
+//! impl Event for OrderPaid { const NAME: &'static str = "order.paid"; }
+//!
+//! struct Revenue;
+//! impl Message for Revenue { type Reply = u64; }
+//!
+//! #[derive(Default)]
+//! struct Accounts { cents: u64 }
+//! impl Service for Accounts {}
+//!
+//! impl Handle<OrderPlaced> for Accounts {
+//!     async fn handle(&mut self, order: &OrderPlaced, cx: &mut Context<Self>) -> Outcome {
+//!         if order.cents == 0 {
+//!             return Err(Failure::permanent("an order for nothing")); // a dead letter
+//!         }
+//!         self.cents += order.cents;
+//!         cx.publish(OrderPaid { id: order.id }).await?; // any error is a failure: tried again
+//!         Ok(())
+//!     }
+//! }
+//! impl Answer<Revenue> for Accounts {
+//!     async fn answer(&mut self, _: Revenue, _: &mut Context<Self>) -> Outcome<u64> {
+//!         Ok(self.cents)
+//!     }
+//! }
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let accounts = service("accounts", Accounts::default)
+//!     .on::<OrderPlaced>()
+//!     .policy(Policy::new().retry(Retry::fixed(millis(50)).attempts(4)).timeout(secs(2)));
+//! let books = accounts.address(); // valid before the start and across restarts
+//!
+//! let board = Board::start(
+//!     Supervisor::one_for_one("shop").max_restarts(5, secs(10)).child(accounts),
+//! )?;
+//! board.publish_blocking(OrderPlaced { id: 7, cents: 500 })?;
+//! board.publish_blocking(OrderPlaced { id: 8, cents: 0 })?;
+//! assert_eq!(books.ask_blocking(Revenue)?, 500);
+//!
+//! board.settle_blocking();
+//! assert_eq!(board.dead_letters().len(), 1);
+//! assert_eq!(board.ledger().gap(), 0);
+//! println!("{}", board.shutdown_blocking(secs(5)));
+//! # Ok(()) }
+//! ```
+//!
+//! # What happens when something goes wrong
+//!
+//! | what | the service | the event |
+//! |---|---|---|
+//! | `Err(Failure)` | lives on | tried again as its [`Policy`] says, then a [`DeadLetter`] |
+//! | a panic | a new life, by its [`Supervisor`] | comes back first, one attempt counted |
+//! | a timeout | lives on, the handler is cancelled at its `.await` | as after a failure |
+//! | too many restarts | its supervisor gives up, the next one up decides | stays in the mailbox |
+//! | shutdown | stops in order | *undelivered*, named in the report: never a failure |
+//!
+//! # Order
+//!
+//! Per event type: by publishing. Across types: nobody sees an effect before its cause, for first
+//! attempts. A retry in place keeps the order; younger events of that service wait, letters do
+//! not.
+//!
+//! # Tests of your services
+//!
+//! [`BoardBuilder::on_this_thread`] runs the whole board on your thread, so that tokio's paused
+//! clock and one seed govern everything, and [`Board::settle`] waits for quiet, not for time:
+//!
+//! ```
+//! # use callboard::prelude::*;
+//! # struct Ping;
+//! # impl Event for Ping { const NAME: &'static str = "ping"; }
+//! # #[derive(Default)] struct Flaky;
+//! # impl Service for Flaky {}
+//! # impl Handle<Ping> for Flaky {
+//! #     async fn handle(&mut self, _: &Ping, cx: &mut Context<Self>) -> Outcome {
+//! #         if cx.attempt() < 3 { Err(Failure::new("not yet")) } else { Ok(()) }
+//! #     }
+//! # }
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # let runtime =
+//! #     tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build()?;
+//! # tokio::task::LocalSet::new().block_on(&runtime, async {
+//! let tree = Supervisor::one_for_one("shop").child(service("flaky", Flaky::default).on::<Ping>());
+//! let board = Board::builder().seed(1).on_this_thread().start(tree).await?;
+//! board.publish(Ping).await?;
+//! board.settle().await; // two retries, no waiting
+//! assert_eq!(board.ledger().delivery("shop/flaky", "ping").map(|row| row.retried), Some(2));
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! # })?;
+//! # Ok(()) }
+//! ```
 
 #[cfg(not(panic = "unwind"))]
 compile_error!(
@@ -6,7 +111,9 @@ compile_error!(
      `panic = \"abort\"` the whole process would end instead"
 );
 
+mod bell;
 mod board;
+mod bridge;
 mod broker;
 mod clock;
 mod dead_letter;
@@ -19,6 +126,8 @@ mod host;
 mod ledger;
 mod mailbox;
 mod message;
+#[cfg(all(test, any(loom, shuttle)))]
+mod models;
 mod panic;
 mod park;
 pub mod policy;
@@ -30,12 +139,14 @@ mod shelf;
 mod supervisor;
 mod sync;
 mod topic;
+mod waits;
 mod wall;
 
 pub use board::{
     Board, BoardBuilder, BoardError, LocalBoardBuilder, ShutdownReport, StartError, Stuck,
     Undelivered,
 };
+pub use bridge::{ActixRecipient, ToActix, to_actix};
 pub use broker::RedriveError;
 pub use dead_letter::{DeadLetter, FailedAttempt, Reason};
 pub use event::{Cause, Event, EventId, Key};
@@ -70,6 +181,7 @@ pub mod prelude {
 }
 
 /// So many milliseconds.
+#[must_use]
 pub const fn millis(count: u64) -> std::time::Duration {
     std::time::Duration::from_millis(count)
 }
@@ -78,3 +190,8 @@ pub const fn millis(count: u64) -> std::time::Duration {
 pub const fn secs(count: u64) -> std::time::Duration {
     std::time::Duration::from_secs(count)
 }
+
+/// The README's program is compiled and run with the documentation's tests.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -19,6 +19,7 @@ use crate::pulse::{Phase, Pulse};
 use crate::shelf::Shelf;
 use crate::sync::{Arc, Mutex, lock};
 use crate::topic::{AnyTopic, Origin, Topic};
+use crate::waits::Waits;
 
 /// Letters whose service is not known here.
 pub(crate) trait AnyLetters: Send + Sync {
@@ -27,13 +28,17 @@ pub(crate) trait AnyLetters: Send + Sync {
     fn phase_changed(&self);
 }
 
+/// The numbers of events left unread, by path and event.
+pub(crate) type Unread = BTreeMap<(Arc<str>, &'static str), Vec<u64>>;
+
 pub(crate) struct Wall {
     pub(crate) pulse: Arc<Pulse>,
     pub(crate) shelf: Shelf,
+    pub(crate) waits: Arc<Waits>,
     topics: DashMap<TypeId, Arc<dyn AnyTopic>>,
     letters: Mutex<BTreeMap<Arc<str>, Arc<dyn AnyLetters>>>,
     /// What services left behind when they ended for good: (path, event) and the numbers.
-    undelivered: Mutex<BTreeMap<(Arc<str>, &'static str), Vec<u64>>>,
+    undelivered: Mutex<Unread>,
 }
 
 impl Wall {
@@ -41,6 +46,7 @@ impl Wall {
         Arc::new(Wall {
             pulse: Arc::new(pulse),
             shelf: Shelf::new(shelf),
+            waits: Arc::default(),
             topics: DashMap::new(),
             letters: Mutex::new(BTreeMap::new()),
             undelivered: Mutex::new(BTreeMap::new()),
@@ -138,7 +144,7 @@ impl Wall {
     }
 
     /// What has been left unread so far, by path and event.
-    pub(crate) fn undelivered(&self) -> BTreeMap<(Arc<str>, &'static str), Vec<u64>> {
+    pub(crate) fn undelivered(&self) -> Unread {
         lock(&self.undelivered).clone()
     }
 

@@ -7,6 +7,11 @@
 //!
 //! It knows no service.
 
+#![expect(
+    clippy::disallowed_methods,
+    reason = "the one place that starts threads"
+)]
+
 use std::io;
 use std::sync::Arc;
 use std::sync::mpsc;

@@ -11,6 +11,8 @@ mod builder;
 mod house;
 mod report;
 mod shutdown;
+#[cfg(test)]
+mod tests;
 
 use std::fmt;
 

@@ -128,7 +128,7 @@ impl Board {
         let (time, board) = (self.inner.time.clone(), self.clone());
         block_on(async move {
             // The signal is heard on the board's own runtime; this thread may have none.
-            let heard = time.spawn(async { tokio::signal::ctrl_c().await });
+            let heard = time.spawn(interrupt());
             let mut heard = std::pin::pin!(heard);
             let mut ended = std::pin::pin!(ended);
             std::future::poll_fn(|cx| {
@@ -307,4 +307,16 @@ impl Inner {
         };
         self.registry.busy().into_iter().map(stuck).collect()
     }
+}
+
+/// Waits for ctrl-c.
+#[cfg(not(loom))]
+async fn interrupt() -> std::io::Result<()> {
+    tokio::signal::ctrl_c().await
+}
+
+/// Under the model checker's flag tokio hears no signals; no model runs a board.
+#[cfg(loom)]
+async fn interrupt() -> std::io::Result<()> {
+    std::future::pending().await
 }

@@ -20,6 +20,10 @@ use crate::service::control::Control;
 use crate::sync::Arc;
 use crate::wall::Wall;
 
+/// What a life that is told to stop gets at least, though the board's deadline has passed: enough
+/// for one that only rests to end in order, and far less than the board waits before it ends all.
+const LAST_TURN: Duration = Duration::from_millis(10);
+
 /// What a supervisor tells a child's actor, host or supervisor alike.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Order {
@@ -150,7 +154,7 @@ impl Host {
         }
         running.control.stop();
         let left = until.map(|until| until.saturating_duration_since(clock.now()));
-        let grace = left.map_or(self.grace, |left| left.min(self.grace));
+        let grace = left.map_or(self.grace, |left| left.max(LAST_TURN).min(self.grace));
         let sleep = clock.sleep_until(crate::clock::deadline(clock.now(), grace));
         let control = Rc::clone(&running.control);
         let path = Arc::clone(&self.path);

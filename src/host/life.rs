@@ -78,8 +78,7 @@ impl<S: Service, L: Deliver<S>> Life<S, L> {
     /// Works until an order or a failure ends the life.
     async fn work(&mut self, service: &mut S, cx: &mut Context<S>) -> Exit {
         loop {
-            self.pace.begin(&self.pulse.clock);
-            self.inbox.note_busy(self.pulse.clock.since_start());
+            self.begin_turn();
             while !self.pace.is_spent() {
                 if cx.control.is_stopped() {
                     return Exit::Shutdown;
@@ -300,8 +299,13 @@ impl<S: Service, L: Deliver<S>> Life<S, L> {
         })
         .await;
         self.mailbox.wake();
-        self.pace.begin(&self.pulse.clock);
-        self.inbox.note_busy(self.pulse.clock.since_start());
+        self.begin_turn();
+    }
+
+    fn begin_turn(&mut self) {
+        let now = self.pulse.clock.now();
+        self.pace.begin(now);
+        self.inbox.note_busy(self.pulse.clock.since_start_at(now));
     }
 }
 

@@ -162,7 +162,7 @@ impl<S: Service, L: Deliver<S> + 'static> Stage for Engine<S, L> {
             mailbox: Borrowed::lend(mailbox, &self.mailbox),
             inbox: Arc::clone(&self.inbox),
             pulse: Arc::clone(&home.wall.pulse),
-            pace: Pace::new(),
+            pace: Pace::new(home.wall.pulse.clock.now()),
             dice: self.dice.fork(),
         };
         let address = crate::service::Address::new(Arc::clone(&self.inbox));

@@ -7,8 +7,8 @@
 //!
 //! It does not open letters.
 
+use crate::bell::Bell;
 use crate::ledger::LetterRow;
-use crate::mailbox::bell::Bell;
 use crate::pulse::Pulse;
 use crate::sync::{Arc, AtomicU64, List, OnceLock, Ordering, fence, spin};
 use crate::topic::Origin;
@@ -89,7 +89,7 @@ impl<T> Letterbox<T> {
     /// Whether a letter would be accepted now; `None` if never again.
     pub(crate) fn has_room(&self) -> Option<bool> {
         let accepted = self.accepted.load(Ordering::SeqCst);
-        (accepted & CLOSED == 0).then(|| accepted - self.taken() < self.capacity())
+        (accepted & CLOSED == 0).then(|| self.queued(accepted) < self.capacity())
     }
 
     fn capacity(&self) -> u64 {
@@ -100,13 +100,19 @@ impl<T> Letterbox<T> {
         self.taken.load(Ordering::SeqCst)
     }
 
+    /// How many of `accepted` are still queued. What was taken is looked at later than what was
+    /// accepted, so it may have passed it; then `accepted` is out of date.
+    fn queued(&self, accepted: u64) -> u64 {
+        accepted.saturating_sub(self.taken())
+    }
+
     fn count(&self) -> Result<(), Unsent> {
         let mut accepted = self.accepted.load(Ordering::Acquire);
         loop {
             if accepted & CLOSED != 0 {
                 return Err(Unsent::Closed);
             }
-            if accepted - self.taken() >= self.capacity() {
+            if self.queued(accepted) >= self.capacity() {
                 return Err(Unsent::Full);
             }
             let next = accepted + 1;

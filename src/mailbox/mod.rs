@@ -7,7 +7,6 @@
 //!
 //! It runs no handler; it says what is next and keeps what was taken.
 
-pub(crate) mod bell;
 pub(crate) mod letters;
 pub(crate) mod source;
 
@@ -16,8 +15,8 @@ use std::task::Waker;
 
 use tokio::time::Instant;
 
+use crate::bell::Bell;
 use crate::sync::Arc;
-use bell::Bell;
 use letters::Letters;
 use source::AnySource;
 

@@ -12,11 +12,11 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use crate::bell::Bell;
 use crate::clock::deadline;
 use crate::dead_letter::{DeadLetter, FailedAttempt, Obituary, Reason};
 use crate::event::{Event, EventId};
 use crate::failure::Failure;
-use crate::mailbox::bell::Bell;
 use crate::policy::{Attempt, EventVerdict, Rules, Trouble, Verdict, decide};
 use crate::sync::Arc;
 use crate::topic::Topic;

@@ -153,7 +153,7 @@ fn scaled(delay: Duration, factor: f64) -> Duration {
     Duration::try_from_secs_f64(delay.as_secs_f64() * factor).unwrap_or(LONGEST)
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(any(loom, shuttle))))]
 mod tests {
     use backon::{BackoffBuilder, ExponentialBuilder};
     use proptest::prelude::*;

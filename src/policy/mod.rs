@@ -123,7 +123,7 @@ enum Timeout {
     After(Duration),
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(any(loom, shuttle))))]
 mod tests {
     use super::*;
 

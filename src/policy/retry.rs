@@ -183,7 +183,7 @@ impl fmt::Debug for Retry {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(any(loom, shuttle))))]
 mod tests {
     use super::*;
 

@@ -173,7 +173,7 @@ fn event_after(attempt: &Attempt<'_>, rules: &Rules, worker: WorkerVerdict) -> E
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(any(loom, shuttle))))]
 mod tests {
     use proptest::prelude::*;
 

@@ -43,6 +43,15 @@ pub enum TellError<M> {
     /// A `_blocking` form was called on one of the board's own threads, which it would block.
     #[error("a blocking call on a thread of the board would stop its services")]
     Blocking(M),
+    /// The services on this path would wait for each other's room for ever.
+    #[error("a cycle of waits: {path}")]
+    #[non_exhaustive]
+    Cycle {
+        /// The paths of the services, the sender first and last.
+        path: String,
+        /// The message that was not sent.
+        message: M,
+    },
 }
 
 impl<M> TellError<M> {
@@ -52,7 +61,8 @@ impl<M> TellError<M> {
             TellError::Full(message)
             | TellError::Stopped(message)
             | TellError::NotStarted(message)
-            | TellError::Blocking(message) => message,
+            | TellError::Blocking(message)
+            | TellError::Cycle { message, .. } => message,
         }
     }
 
@@ -72,6 +82,12 @@ impl<M> TellError<M> {
 impl<M> fmt::Debug for TellError<M> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
+            TellError::Cycle { path, .. } => {
+                return f
+                    .debug_struct("Cycle")
+                    .field("path", path)
+                    .finish_non_exhaustive();
+            }
             TellError::Full(_) => "Full",
             TellError::Stopped(_) => "Stopped",
             TellError::NotStarted(_) => "NotStarted",

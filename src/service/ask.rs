@@ -39,9 +39,15 @@ pub enum AskError<M> {
     /// A `_blocking` form was called on one of the board's own threads. Not accepted.
     #[error("a blocking call on a thread of the board would stop its services")]
     Blocking(M),
-    /// A service asked itself, and would wait for ever. Not accepted.
-    #[error("a service cannot wait for its own answer")]
-    Itself(M),
+    /// The services on this path would wait for each other for ever. Not accepted.
+    #[error("a cycle of waits: {path}")]
+    #[non_exhaustive]
+    Cycle {
+        /// The paths of the services, the asker first and last.
+        path: String,
+        /// The message that was not sent.
+        message: M,
+    },
     /// The service died while it answered.
     #[error("the service crashed while it answered")]
     Crashed,
@@ -64,7 +70,7 @@ impl<M> AskError<M> {
             | AskError::Stopped(message)
             | AskError::NotStarted(message)
             | AskError::Blocking(message)
-            | AskError::Itself(message) => Some(message),
+            | AskError::Cycle { message, .. } => Some(message),
             _ => None,
         }
     }
@@ -92,7 +98,10 @@ impl<M> fmt::Debug for AskError<M> {
             AskError::Stopped(_) => f.write_str("Stopped"),
             AskError::NotStarted(_) => f.write_str("NotStarted"),
             AskError::Blocking(_) => f.write_str("Blocking"),
-            AskError::Itself(_) => f.write_str("Itself"),
+            AskError::Cycle { path, .. } => f
+                .debug_struct("Cycle")
+                .field("path", path)
+                .finish_non_exhaustive(),
             AskError::Crashed => f.write_str("Crashed"),
             AskError::Undelivered => f.write_str("Undelivered"),
             AskError::TimedOut(limit) => f.debug_tuple("TimedOut").field(limit).finish(),

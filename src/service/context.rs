@@ -30,6 +30,7 @@ use crate::sync::Arc;
 use crate::topic::Origin;
 use crate::topic::block::Stamp;
 use crate::topic::publish::{Publish, PublishError};
+use crate::waits::{Cycle, Waiter, Waiting};
 use crate::wall::Wall;
 
 type FollowUp = Pin<Box<dyn Future<Output = Outcome>>>;
@@ -76,12 +77,8 @@ impl<S: Service> Context<S> {
     /// next attempt, with the same [cause](Cause) and a higher attempt. See
     /// [`Context::publish_on_success`] for the other way.
     pub fn publish<E: Event>(&self, event: E) -> Publish<E> {
-        Publish::new(
-            self.wall.topic(),
-            event,
-            self.origin(),
-            self.patience(PUBLISH_WAIT),
-        )
+        let wait = self.patience(PUBLISH_WAIT);
+        Publish::new(self.wall.topic(), event, self.origin(), wait).by(self.waiter())
     }
 
     /// Publishes an event if every subscriber has room now.
@@ -117,6 +114,19 @@ impl<S: Service> Context<S> {
         to: &Address<T>,
         message: M,
     ) -> Result<(), TellError<M>> {
+        let message = match self.try_tell(to, message) {
+            Err(TellError::Full(message)) => message,
+            done => return done,
+        };
+        let _waiting = match self.wait_for(to) {
+            Ok(waiting) => waiting,
+            Err(cycle) => {
+                return Err(TellError::Cycle {
+                    path: cycle.to_string(),
+                    message,
+                });
+            }
+        };
         to.tell_from(message, &self.origin(), self.patience(PUBLISH_WAIT))
             .await
     }
@@ -136,7 +146,8 @@ impl<S: Service> Context<S> {
     /// Asks another service; waits at most 5 s or what is left of the handler's own timeout.
     ///
     /// # Errors
-    /// [`AskError`]; [`AskError::Itself`] at once if `to` is this very service.
+    /// [`AskError`]; [`AskError::Cycle`] at once if `to` waits for this service, or is this
+    /// service.
     ///
     /// # Cancel safety
     /// As [`Address::ask`].
@@ -145,9 +156,15 @@ impl<S: Service> Context<S> {
         to: &Address<T>,
         message: M,
     ) -> Result<M::Reply, AskError<M>> {
-        if Arc::as_ptr(&to.inbox).cast::<()>() == Arc::as_ptr(&self.address.inbox).cast::<()>() {
-            return Err(AskError::Itself(message));
-        }
+        let _waiting = match self.wait_for(to) {
+            Ok(waiting) => waiting,
+            Err(cycle) => {
+                return Err(AskError::Cycle {
+                    path: cycle.to_string(),
+                    message,
+                });
+            }
+        };
         to.ask_from(message, &self.origin(), self.patience(ASK_WAIT))
             .await
     }
@@ -320,6 +337,16 @@ impl<S: Service> Context<S> {
         Ok(())
     }
 
+    /// Whether anybody may listen to the spans of handlers: one load while nobody does.
+    pub(crate) fn is_traced() -> bool {
+        tracing::level_filters::LevelFilter::current() >= tracing::Level::DEBUG
+    }
+
+    /// Whether there is something to publish now that the handler has succeeded.
+    pub(crate) fn has_follow_ups(&self) -> bool {
+        !self.follow_ups.is_empty()
+    }
+
     /// The span of one attempt: a root that follows from its publisher's span.
     pub(crate) fn span(&self, event: &'static str, stamp: &Stamp) -> tracing::Span {
         let span = tracing::debug_span!(
@@ -365,6 +392,22 @@ impl<S: Service> Context<S> {
 
     pub(crate) fn is_stopping(&self) -> bool {
         self.stopping
+    }
+
+    /// Notes that this service waits for another one; `None` if that belongs to no board yet.
+    fn wait_for<T: Service>(&self, to: &Address<T>) -> Result<Option<Waiting>, Cycle> {
+        let Some((waiter, home)) = self.waiter().zip(to.inbox.home()) else {
+            return Ok(None);
+        };
+        waiter.wait(vec![Arc::clone(&home.path)]).map(Some)
+    }
+
+    fn waiter(&self) -> Option<Waiter> {
+        let path = Arc::clone(&self.address.inbox.home()?.path);
+        Some(Waiter {
+            waits: Arc::clone(&self.wall.waits),
+            path,
+        })
     }
 
     fn origin(&self) -> Origin {

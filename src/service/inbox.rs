@@ -16,15 +16,15 @@ use std::time::Duration;
 
 use tokio::time::{Instant, Sleep};
 
+use crate::bell::Bell;
 use crate::clock::deadline;
 use crate::defaults;
 use crate::ledger::LetterRow;
-use crate::mailbox::bell::Bell;
 use crate::mailbox::letters::{Letterbox, Unsent};
 use crate::policy::Policy;
 use crate::pulse::Pulse;
 use crate::service::{AddedSource, AnyLetter, Service};
-use crate::sync::{Arc, AtomicU64, Mutex, OnceLock, Ordering, fence, lock};
+use crate::sync::{Arc, AtomicBool, AtomicU64, Mutex, OnceLock, Ordering, fence, lock};
 use crate::topic::Origin;
 use crate::wall::{AnyLetters, Wall};
 
@@ -48,6 +48,8 @@ pub(crate) struct Inbox<S: Service> {
     pub(crate) bell: Arc<Bell>,
     home: OnceLock<Home>,
     changes: Mutex<Vec<Change<S>>>,
+    /// Whether there are changes: looked at before every batch.
+    changed: AtomicBool,
     /// The event types the service subscribes to.
     subscribed: Mutex<BTreeSet<TypeId>>,
     /// Microseconds since the board's start, plus one, at which the service last took up work;
@@ -66,6 +68,7 @@ impl<S: Service> Inbox<S> {
             bell,
             home: OnceLock::new(),
             changes: Mutex::new(Vec::new()),
+            changed: AtomicBool::new(false),
             subscribed: Mutex::new(BTreeSet::new()),
             busy_since: AtomicU64::new(0),
         })
@@ -96,16 +99,22 @@ impl<S: Service> Inbox<S> {
 
     /// Asks the mailbox for a change; it is made before the next delivery.
     pub(crate) fn change(&self, change: Change<S>) {
-        lock(&self.changes).push(change);
+        let mut changes = lock(&self.changes);
+        changes.push(change);
+        // Before the bell is looked at; the mailbox arms it before it looks here.
+        self.changed.store(true, Ordering::SeqCst);
+        drop(changes);
         self.bell.ring();
     }
 
     pub(crate) fn take_changes(&self) -> Vec<Change<S>> {
-        std::mem::take(&mut *lock(&self.changes))
+        let mut changes = lock(&self.changes);
+        self.changed.store(false, Ordering::SeqCst);
+        std::mem::take(&mut *changes)
     }
 
     pub(crate) fn has_changes(&self) -> bool {
-        !lock(&self.changes).is_empty()
+        self.changed.load(Ordering::SeqCst)
     }
 
     pub(crate) fn note_busy(&self, since_start: Duration) {

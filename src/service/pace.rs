@@ -8,8 +8,6 @@
 //!
 //! It cannot interrupt a handler that never waits.
 
-use std::time::Duration;
-
 use tokio::time::Instant;
 
 use crate::clock::Clock;
@@ -21,31 +19,30 @@ const STRIDE_MAX: u32 = 32;
 #[derive(Debug)]
 pub(crate) struct Pace {
     left: usize,
-    began: Option<Instant>,
-    last: Option<Instant>,
+    began: Instant,
+    last: Instant,
     /// Deliveries between two looks at the clock, and until the next.
     stride: u32,
     until_look: u32,
 }
 
 impl Pace {
-    pub(crate) fn new() -> Self {
+    pub(crate) fn new(now: Instant) -> Self {
         Pace {
             left: 0,
-            began: None,
-            last: None,
+            began: now,
+            last: now,
             stride: 1,
             until_look: 1,
         }
     }
 
     /// Begins a turn.
-    pub(crate) fn begin(&mut self, clock: &Clock) {
+    pub(crate) fn begin(&mut self, now: Instant) {
         self.left = BATCH_DELIVERIES;
         self.until_look = self.stride;
-        // Where deliveries are fast, the first look begins the turn: it is short before that.
-        self.began = (self.stride < STRIDE_MAX).then(|| clock.now());
-        self.last = self.began;
+        self.began = now;
+        self.last = now;
     }
 
     /// Whether the turn is over.
@@ -67,16 +64,15 @@ impl Pace {
     }
 
     fn look(&mut self, now: Instant) {
-        let began = *self.began.get_or_insert(now);
-        let lap = self.last.map(|last| now.saturating_duration_since(last));
-        self.last = Some(now);
-        self.stride = match lap.unwrap_or(Duration::ZERO) {
+        let lap = now.saturating_duration_since(self.last);
+        self.last = now;
+        self.stride = match lap {
             lap if lap > BATCH_TIME => 1,
             lap if lap > BATCH_TIME / 4 => (self.stride / 2).max(1),
             _ => (self.stride * 2).min(STRIDE_MAX),
         };
         self.until_look = self.stride;
-        if now.saturating_duration_since(began) >= BATCH_TIME {
+        if now.saturating_duration_since(self.began) >= BATCH_TIME {
             self.left = 0;
         }
     }

@@ -52,7 +52,7 @@ impl Intensity {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(any(loom, shuttle))))]
 mod tests {
     use proptest::{collection::vec, prelude::*};
 

@@ -23,9 +23,9 @@ use std::task::Waker;
 
 use crossbeam_utils::CachePadded;
 
+use crate::bell::Bell;
 use crate::event::{Cause, Event, EventId};
 use crate::ledger::{DeliveryRow, TopicRow};
-use crate::mailbox::bell::Bell;
 use crate::panic::guard;
 use crate::pulse::Pulse;
 use crate::sync::{Arc, AtomicU64, Mutex, Ordering, fence, lock};
@@ -105,7 +105,9 @@ impl<E: Event> Topic<E> {
         let number = self.pulse.next_number();
         if !writer.count_published() {
             drop(writer);
-            watch.map(|watch| watch.expect(std::iter::empty()));
+            if let Some(watch) = watch {
+                watch.expect(std::iter::empty());
+            }
             // Nobody's failure, whatever its `drop` does.
             let _ = guard(move || drop(event));
             return Ok(EventId::new(number));
@@ -137,6 +139,17 @@ impl<E: Event> Topic<E> {
             place.bell.ring();
         }
         lock(&self.writer).keep_spare(sleepers);
+    }
+
+    /// The paths of all who hear an event published now.
+    pub(crate) fn readers(&self) -> Vec<Arc<str>> {
+        lock(&self.writer).readers()
+    }
+
+    /// The open places, for tests that look behind the counters.
+    #[cfg(test)]
+    pub(crate) fn places(&self) -> Vec<Arc<Place<E>>> {
+        lock(&self.writer).open_places()
     }
 
     /// How far the log is written.

@@ -13,8 +13,8 @@ use std::fmt;
 use crossbeam_utils::CachePadded;
 use serde::{Deserialize, Serialize};
 
+use crate::bell::Bell;
 use crate::ledger::DeliveryRow;
-use crate::mailbox::bell::Bell;
 use crate::sync::{Arc, AtomicBool, AtomicU64, AtomicUsize, Mutex, Ordering, lock};
 use crate::topic::block::Pinned;
 use crate::topic::tally::{Count, Tally};

@@ -21,6 +21,7 @@ use super::{Origin, Refusal, Topic};
 use crate::clock::deadline;
 use crate::event::{Event, EventId};
 use crate::sync::Arc;
+use crate::waits::{Cycle, Waiter, Waiting};
 
 /// Why an event was not accepted; the event comes back. Nobody has seen it.
 #[derive(thiserror::Error)]
@@ -49,6 +50,15 @@ pub enum PublishError<E> {
         /// The event that nobody accepted.
         event: E,
     },
+    /// The services on this path would wait for each other for ever.
+    #[error("a cycle of waits: {path}")]
+    #[non_exhaustive]
+    Cycle {
+        /// The paths of the services, the publisher first and last.
+        path: String,
+        /// The event that nobody accepted.
+        event: E,
+    },
 }
 
 impl<E> PublishError<E> {
@@ -57,7 +67,8 @@ impl<E> PublishError<E> {
         match self {
             PublishError::Full { event, .. }
             | PublishError::Closed { event }
-            | PublishError::Blocking { event } => event,
+            | PublishError::Blocking { event }
+            | PublishError::Cycle { event, .. } => event,
         }
     }
 
@@ -86,6 +97,10 @@ impl<E> fmt::Debug for PublishError<E> {
                 .finish_non_exhaustive(),
             PublishError::Closed { .. } => f.write_str("Closed"),
             PublishError::Blocking { .. } => f.write_str("Blocking"),
+            PublishError::Cycle { path, .. } => f
+                .debug_struct("Cycle")
+                .field("path", path)
+                .finish_non_exhaustive(),
         }
     }
 }
@@ -97,7 +112,8 @@ impl<E> fmt::Debug for PublishError<E> {
 /// # Errors
 /// [`PublishError::Full`] if a subscriber had no room within the wait (5 s, or what is left of
 /// the handler's own timeout), or at once if an earlier publisher has waited for it in vain;
-/// [`PublishError::Closed`] once the board shuts down.
+/// [`PublishError::Closed`] once the board shuts down; [`PublishError::Cycle`] at once if the
+/// subscriber without room waits for the service that publishes.
 ///
 /// # Cancel safety
 /// Dropping the future before it is ready publishes nothing; the event is dropped with it.
@@ -108,10 +124,17 @@ pub struct Publish<E: Event> {
     origin: Origin,
     wait: Duration,
     watch: Option<Arc<Settlement>>,
+    in_line: Option<InLine>,
+    /// Who had no room when it was last tried.
+    full: Option<Refusal>,
+    /// The service that publishes, if it is one.
+    waiter: Option<Waiter>,
+    /// For whose room, or outcome, that service waits.
     waiting: Option<Waiting>,
 }
 
-struct Waiting {
+/// A place among those who wait for room.
+struct InLine {
     ticket: u64,
     sleep: Pin<Box<Sleep>>,
 }
@@ -127,8 +150,17 @@ impl<E: Event> Publish<E> {
             origin,
             wait,
             watch: None,
+            in_line: None,
+            full: None,
+            waiter: None,
             waiting: None,
         }
+    }
+
+    /// Says which service publishes, so that it is never waited for by those it waits for.
+    pub(crate) fn by(mut self, waiter: Option<Waiter>) -> Self {
+        self.waiter = waiter;
+        self
     }
 
     /// Waits further, until every subscriber has settled the event, and tells how.
@@ -144,31 +176,86 @@ impl<E: Event> Publish<E> {
         PublishSettled {
             publish: Some(self),
             outcome,
+            waiting: None,
         }
     }
 
     fn stop_waiting(&mut self) {
-        if let Some(waiting) = self.waiting.take() {
+        if let Some(waiting) = self.in_line.take() {
             self.topic.leave_room(waiting.ticket);
         }
     }
 
-    /// Registers for room and arms the deadline. Ready when the deadline has passed.
-    fn poll_wait(&mut self, cx: &mut Context<'_>) -> Poll<bool> {
+    /// Gets in line for room and arms the deadline. True if it is worth another try, false if
+    /// the deadline has passed.
+    fn poll_room(&mut self, cx: &mut Context<'_>) -> Poll<bool> {
         let topic = &self.topic;
-        let waiting = self.waiting.get_or_insert_with(|| {
+        let in_line = self.in_line.get_or_insert_with(|| {
             let clock = &topic.pulse.clock;
-            let deadline = deadline(clock.now(), self.wait);
-            Waiting {
+            let until = deadline(clock.now(), self.wait);
+            InLine {
                 ticket: topic.room_ticket(),
-                sleep: Box::pin(clock.sleep_until(deadline)),
+                sleep: Box::pin(clock.sleep_until(until)),
             }
         });
-        if !topic.wait_for_room(waiting.ticket, cx.waker(), self.origin.insider) {
+        if !topic.wait_for_room(in_line.ticket, cx.waker(), self.origin.insider) {
             return Poll::Ready(true);
         }
-        ready!(waiting.sleep.as_mut().poll(cx));
-        Poll::Ready(false)
+        in_line.sleep.as_mut().poll(cx).map(|()| false)
+    }
+
+    /// Notes for whom the publishing service waits from now on.
+    fn wait_for(&mut self, services: Vec<Arc<str>>) -> Result<(), Cycle> {
+        self.waiting = None;
+        if let Some(waiter) = &self.waiter {
+            self.waiting = Some(waiter.wait(services)?);
+        }
+        Ok(())
+    }
+
+    /// Notes, before anything is accepted, that the publishing service will wait for everybody
+    /// who hears the event.
+    fn wait_for_readers(&mut self) -> Result<(), Cycle> {
+        if self.watch.is_none() || self.waiter.is_none() || self.waiting.is_some() {
+            return Ok(());
+        }
+        self.wait_for(self.topic.readers())
+    }
+
+    /// Tries once. `Ok(None)`: there is no room, and waiting for it may help.
+    fn attempt(&mut self, event: E) -> Result<Option<EventId>, PublishError<E>> {
+        if let Err(cycle) = self.wait_for_readers() {
+            return Err(PublishError::Cycle {
+                path: cycle.to_string(),
+                event,
+            });
+        }
+        let offered = self.topic.offer(event, &self.origin, self.watch.as_ref());
+        let (event, refusal) = match offered {
+            Ok(id) => return Ok(Some(id)),
+            Err(refused) => refused,
+        };
+        let Refusal::Full {
+            service,
+            stalled: false,
+        } = &refusal
+        else {
+            return Err(PublishError::refused(event, &refusal));
+        };
+        if self.wait.is_zero() {
+            return Err(PublishError::refused(event, &refusal));
+        }
+        if self.watch.is_none()
+            && let Err(cycle) = self.wait_for(vec![Arc::clone(service)])
+        {
+            return Err(PublishError::Cycle {
+                path: cycle.to_string(),
+                event,
+            });
+        }
+        self.event = Some(event);
+        self.full = Some(refusal);
+        Ok(None)
     }
 }
 
@@ -177,34 +264,29 @@ impl<E: Event> Future for Publish<E> {
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = &mut *self;
-        loop {
-            // A future polled again after it was ready waits for ever, as futures may.
-            let Some(event) = this.event.take() else {
-                return Poll::Pending;
-            };
-            let refused = this.topic.offer(event, &this.origin, this.watch.as_ref());
-            let (event, refusal) = match refused {
-                Ok(id) => {
+        // A future that is polled again after it was ready waits for ever, as futures may.
+        while let Some(event) = this.event.take() {
+            match this.attempt(event) {
+                Ok(None) => {}
+                Ok(Some(id)) => {
                     this.stop_waiting();
                     return Poll::Ready(Ok(id));
                 }
-                Err(refused) => refused,
-            };
-            let patient = matches!(refusal, Refusal::Full { stalled: false, .. });
-            if !patient || this.wait.is_zero() {
-                this.stop_waiting();
-                return Poll::Ready(Err(PublishError::refused(event, &refusal)));
+                Err(refused) => {
+                    this.stop_waiting();
+                    return Poll::Ready(Err(refused));
+                }
             }
-            this.event = Some(event);
-            if !ready!(this.poll_wait(cx)) {
-                this.topic.mark_stalled();
-                this.stop_waiting();
-                let Some(event) = this.event.take() else {
-                    return Poll::Pending;
-                };
+            if ready!(this.poll_room(cx)) {
+                continue;
+            }
+            this.topic.mark_stalled();
+            this.stop_waiting();
+            if let Some((event, refusal)) = this.event.take().zip(this.full.take()) {
                 return Poll::Ready(Err(PublishError::refused(event, &refusal)));
             }
         }
+        Poll::Pending
     }
 }
 
@@ -229,6 +311,8 @@ impl<E: Event> fmt::Debug for Publish<E> {
 pub struct PublishSettled<E: Event> {
     publish: Option<Publish<E>>,
     outcome: oneshot::Receiver<Vec<Settled>>,
+    /// For whose outcomes the publishing service waits.
+    waiting: Option<Waiting>,
 }
 
 impl<E: Event> Future for PublishSettled<E> {
@@ -237,15 +321,16 @@ impl<E: Event> Future for PublishSettled<E> {
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = &mut *self;
         if let Some(publish) = &mut this.publish {
-            let accepted = ready!(Pin::new(publish).poll(cx));
+            let accepted = ready!(Pin::new(&mut *publish).poll(cx));
+            this.waiting = publish.waiting.take();
             this.publish = None;
             if let Err(refused) = accepted {
                 return Poll::Ready(Err(refused));
             }
         }
+        let outcome = ready!(Pin::new(&mut this.outcome).poll(cx));
+        this.waiting = None;
         // The watch always reports before it is dropped, so there is no error to pass on.
-        Pin::new(&mut this.outcome)
-            .poll(cx)
-            .map(|outcome| Ok(outcome.unwrap_or_default()))
+        Poll::Ready(Ok(outcome.unwrap_or_default()))
     }
 }

@@ -113,7 +113,7 @@ impl Tally {
             }
             let more = also();
             fence(Ordering::Acquire);
-            if before % 2 == 0 && self.version.load(Ordering::Relaxed) == before {
+            if before.is_multiple_of(2) && self.version.load(Ordering::Relaxed) == before {
                 return (reading, more);
             }
             spin();

@@ -16,8 +16,8 @@ use super::block::{Block, Slot};
 use super::place::{Overflow, Place, Terms};
 use super::settlement::{Fate, Settlement};
 use super::tally::Count;
+use crate::bell::Bell;
 use crate::ledger::{DeliveryRow, TopicRow};
-use crate::mailbox::bell::Bell;
 use crate::sync::{Arc, Ordering};
 
 pub(super) struct Writer<E> {
@@ -112,6 +112,11 @@ impl<E> Writer<E> {
             Overflow::DropOldest => self.sheds.push(limit),
         }
         place
+    }
+
+    #[cfg(test)]
+    pub(super) fn open_places(&self) -> Vec<Arc<Place<E>>> {
+        self.places.values().cloned().collect()
     }
 
     /// Closes a place; returns the numbers of what it had not read, and blocks to drop.
@@ -229,6 +234,14 @@ impl<E> Writer<E> {
         let readers = self.places.values();
         watch.expect(readers.map(|place| (place.id, Arc::clone(&place.terms.service))));
         self.watched = self.tail + 1;
+    }
+
+    /// The paths of those who have a place.
+    pub(super) fn readers(&self) -> Vec<Arc<str>> {
+        self.places
+            .values()
+            .map(|place| Arc::clone(&place.terms.service))
+            .collect()
     }
 
     /// Writes the slot at the tail; returns blocks that everybody has passed.

@@ -17,6 +17,12 @@
     reason = "a test ends by panicking, and helpers outside of `#[test]` functions need that too"
 )]
 
+/// Actors of actix beside the board: they hear its events, and publish.
+mod bridge;
+
+/// Cycles of waits: refused at once, with the path.
+mod waits;
+
 /// The tree itself: sizes, floors, words, and that its papers and its code agree.
 mod tidy;
 
@@ -25,3 +31,62 @@ mod supply;
 
 /// Random trees under random trouble: every promise at once, against a model.
 mod random_tree;
+
+/// What the modules below share: boards of clerks that follow a script.
+mod support_events;
+
+/// A million events, ten thousand panics: nothing is lost, nothing is out of order.
+mod million;
+
+/// Everybody sees events of one type in one order, and causes before effects across types.
+mod order;
+
+/// A subscription has room for so many events, and publishers wait, are refused, or wait no more.
+mod room;
+
+/// What a full subscription that drops the oldest passes over is counted, and is never in custody.
+mod shed;
+
+/// Events are tried again as the nearest policy says, in place, and attempts are counted.
+mod retry;
+
+/// A handler that takes too long is cancelled, or noted as late.
+mod timeout;
+
+/// What was given up is a dead letter: an event, on a shelf, to be given back.
+mod dead_letters;
+
+/// Every event is dropped exactly once, and what is kept keeps nothing else.
+mod memory;
+
+/// Every delivery is in one state, and the gap is 0 at every moment.
+mod ledger;
+
+/// A publisher may wait for what becomes of its event at each subscriber.
+mod settled;
+
+/// `settle` returns when nothing is on its way, and not before.
+mod settle;
+
+/// What is published on success is published only after success.
+mod on_success;
+
+/// Services subscribe and unsubscribe while events flow.
+mod subscriptions;
+/// A service that does as it is told, and a log of what it did.
+mod support_lives;
+
+/// Starting in order, from any runtime, and leaving nothing behind when it fails.
+mod start;
+
+/// Lives, restart types, the budget of restarts, and what survives them.
+mod restarts;
+
+/// Asking and telling: every ask ends, and what is not accepted comes back.
+mod asks;
+
+/// Timers: between deliveries, never behind a queue, and bound to one life.
+mod timers;
+
+/// Ending in two phases, by the deadline, with a report.
+mod shutdown;

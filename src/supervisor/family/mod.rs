@@ -10,7 +10,7 @@
 
 mod action;
 mod life;
-#[cfg(test)]
+#[cfg(all(test, not(any(loom, shuttle))))]
 mod tests;
 
 use std::{mem, time::Duration};

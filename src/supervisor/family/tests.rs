@@ -194,7 +194,7 @@ fn a_spent_budget_stops_the_others_and_escalates() {
             (ready(1, 3), ""),
             (exited(1, 3, failure()), "close 1, stop 2#1"),
             (exited(2, 1, Exit::Shutdown), "close 2, stop 0#1"),
-            (exited(0, 1, Exit::Shutdown), "close 0, escalate shop"),
+            (exited(0, 1, Exit::Shutdown), "close 0, escalate shop/child"),
         ],
     );
 }

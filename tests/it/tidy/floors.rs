@@ -13,10 +13,20 @@ use super::scan::{blank, closing, is_word, line_of, name_at, skip_space, words};
 /// The modules of each floor, lowest floor first; within a floor the lower ones first.
 pub(crate) const FLOORS: [&[&str]; 7] = [
     &[
-        "defaults", "clock", "dice", "panic", "failure", "exit", "event", "message", "policy",
-        "ledger",
+        "defaults", "clock", "dice", "park", "panic", "failure", "exit", "restart", "event",
+        "message", "policy", "ledger",
     ],
-    &["sync", "topic", "mailbox", "wall"],
+    &[
+        "sync",
+        "waits",
+        "bell",
+        "pulse",
+        "topic",
+        "dead_letter",
+        "mailbox",
+        "shelf",
+        "wall",
+    ],
     &["store"],
     &["service"],
     &["host"],

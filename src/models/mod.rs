@@ -1,0 +1,27 @@
+//! The concurrent protocols, under a model checker.
+//!
+//! `RUSTFLAGS="--cfg loom" cargo test --release --lib models` runs the wake-up, the room, the
+//! close and the tally, extracted without their data, in every order of memory that the language
+//! allows. With `--cfg shuttle` the topic and the mailbox themselves run, in random schedules.
+//!
+//! Invariant: each extracted protocol stands beside a broken variant of itself, and the checker
+//! must find it: a model that cannot fail proves nothing.
+//!
+//! They test what threads may do to each other, not what services promise.
+#![allow(clippy::unwrap_used)]
+
+#[cfg(loom)]
+mod close;
+#[cfg(loom)]
+mod room;
+#[cfg(loom)]
+mod tally;
+#[cfg(loom)]
+mod wake_up;
+
+#[cfg(shuttle)]
+mod mailbox;
+#[cfg(shuttle)]
+mod topic;
+#[cfg(shuttle)]
+mod world;

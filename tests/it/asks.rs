@@ -1,0 +1,348 @@
+//! Every ask ends: with an answer, or at once with the reason why there is none.
+
+use std::time::Duration;
+
+use callboard::prelude::*;
+use callboard::{AskError, Recipient, Restart, TellError};
+use tokio::time::Instant;
+
+use crate::support_lives::{
+    Deed, Do, Log, Note, Probe, end, hearer, here, note, paused, probe, probe_with, until,
+};
+
+const NOTHING: Do = Do(Deed::Nothing);
+
+fn shop() -> Supervisor {
+    Supervisor::one_for_one("shop")
+}
+
+#[test]
+fn a_service_that_has_not_been_started_gives_the_message_back() {
+    paused(async {
+        let a = probe("a", &Log::new()).address();
+        let error = a.ask(NOTHING).await.unwrap_err();
+        assert!(matches!(error, AskError::NotStarted(_)) && error.is_unheard());
+        assert_eq!(error.into_message(), Some(NOTHING));
+        let error = a.tell(NOTHING).await.unwrap_err();
+        assert!(error.is_retryable());
+        assert_eq!(error.to_string(), "the service has not been started");
+        assert!(matches!(a.try_tell(NOTHING), Err(TellError::NotStarted(_))));
+        assert!(matches!(
+            a.try_ask(NOTHING).await,
+            Err(AskError::NotStarted(_))
+        ));
+        assert_eq!(a.path(), "");
+    });
+}
+
+#[test]
+fn a_service_that_crashes_while_it_answers_says_so_at_once() {
+    paused(async {
+        let (log, began) = (Log::new(), Instant::now());
+        let spec = probe("a", &log);
+        let a = spec.address();
+        let board = here(shop().child(spec)).await;
+        let error = a.ask(Do(Deed::Panic)).await.unwrap_err();
+        assert!(matches!(error, AskError::Crashed) && !error.is_unheard());
+        assert_eq!(began.elapsed(), Duration::ZERO);
+        assert_eq!(board.ledger().letter("shop/a").unwrap().failed, 1);
+        end(&board).await;
+    });
+}
+
+#[test]
+fn a_service_that_is_restarting_answers_when_it_is_up() {
+    paused(async {
+        let log = Log::new();
+        let spec = probe_with("a", &log, |life| match life {
+            1 => Deed::Nothing,
+            _ => Deed::Sleep(secs(2)),
+        });
+        let a = spec.address();
+        let board = here(shop().child(spec)).await;
+        assert!(a.ask(Do(Deed::Panic)).await.is_err());
+        let began = Instant::now();
+        assert_eq!(a.ask(NOTHING).await.unwrap(), 2);
+        assert_eq!(began.elapsed().as_secs(), 2);
+        end(&board).await;
+    });
+}
+
+#[test]
+fn a_service_that_has_ended_gives_the_message_back() {
+    paused(async {
+        let log = Log::new();
+        let spec = probe("a", &log).restart(Restart::Temporary);
+        let a = spec.address();
+        let board = here(shop().child(spec)).await;
+        a.tell(Do(Deed::Stop)).await.unwrap();
+        until(|| a.try_tell(NOTHING).is_err()).await;
+        let error = a.ask(NOTHING).await.unwrap_err();
+        assert_eq!(error.to_string(), "the service has stopped");
+        assert_eq!(error.into_message(), Some(NOTHING));
+        assert!(matches!(
+            a.try_ask(NOTHING).await,
+            Err(AskError::Stopped(_))
+        ));
+        end(&board).await;
+    });
+}
+
+#[test]
+fn what_a_service_had_not_come_to_when_it_ended_is_undelivered() {
+    paused(async {
+        let log = Log::new();
+        let spec = probe("a", &log).restart(Restart::Temporary);
+        let a = spec.address();
+        let board = here(shop().child(spec)).await;
+        let (first, second) = tokio::join!(a.ask(Do(Deed::Panic)), a.ask(NOTHING));
+        assert!(matches!(first, Err(AskError::Crashed)));
+        assert!(matches!(second, Err(AskError::Undelivered)));
+        let row = board.ledger().letter("shop/a").unwrap().clone();
+        assert_eq!((row.accepted, row.failed, row.undelivered), (2, 1, 1));
+        end(&board).await;
+    });
+}
+
+#[test]
+fn an_ask_ends_after_5_seconds_and_a_letter_nobody_waits_for_is_never_handled() {
+    paused(async {
+        let (log, began) = (Log::new(), Instant::now());
+        let spec = probe("a", &log);
+        let a = spec.address();
+        let board = here(shop().child(spec)).await;
+        let busy = a.ask(Do(Deed::Sleep(secs(8))));
+        let (first, second) = tokio::join!(busy, a.ask(Do(Deed::Countdown(0))));
+        for answer in [first, second] {
+            let error = answer.unwrap_err();
+            assert_eq!(error.to_string(), "no answer within 5s");
+            assert!(!error.is_unheard());
+        }
+        assert_eq!(began.elapsed().as_secs(), 5);
+        board.settle().await;
+        assert_eq!(began.elapsed().as_secs(), 8);
+        assert_eq!(log.lines(), ["a started 1", "a Sleep(8s)"]);
+        let row = board.ledger().letter("shop/a").unwrap().clone();
+        assert_eq!((row.accepted, row.answered, row.expired), (2, 1, 1));
+        end(&board).await;
+    });
+}
+
+#[test]
+fn a_failure_goes_to_the_asker_and_the_service_lives_on() {
+    paused(async {
+        let log = Log::new();
+        let spec = probe("a", &log);
+        let a = spec.address();
+        let board = here(shop().child(spec)).await;
+        let error = a.ask(Do(Deed::Fail)).await.unwrap_err();
+        assert!(matches!(error, AskError::Failed(_)));
+        assert_eq!(error.to_string(), "the answer failed: no");
+        assert_eq!(a.ask(NOTHING).await.unwrap(), 1);
+        let row = board.ledger().letter("shop/a").unwrap().clone();
+        assert_eq!((row.accepted, row.answered, row.failed), (2, 1, 1));
+        end(&board).await;
+    });
+}
+
+#[test]
+fn a_full_mailbox_gives_the_message_back_at_once_or_after_the_wait() {
+    paused(async {
+        let (log, began) = (Log::new(), Instant::now());
+        let spec = probe("a", &log).letters(1);
+        let a = spec.address();
+        let board = here(shop().child(spec)).await;
+        a.tell(Do(Deed::Sleep(secs(20)))).await.unwrap();
+        log.wait_for("a Sleep(20s)").await;
+        a.try_tell(NOTHING).unwrap();
+        assert_eq!(
+            a.try_tell(Do(Deed::Stop)).unwrap_err().into_message(),
+            Do(Deed::Stop)
+        );
+        let error = a.try_ask(Do(Deed::Stop)).await.unwrap_err();
+        assert_eq!(error.into_message(), Some(Do(Deed::Stop)));
+        assert_eq!(began.elapsed(), Duration::ZERO);
+        let (told, asked) = tokio::join!(a.tell(NOTHING), a.ask(NOTHING));
+        assert!(told.unwrap_err().is_retryable());
+        assert_eq!(asked.unwrap_err().to_string(), "the mailbox is full");
+        assert_eq!(began.elapsed().as_secs(), 5);
+        assert_eq!(board.ledger().letter("shop/a").unwrap().accepted, 2);
+        end(&board).await;
+    });
+}
+
+#[test]
+fn whoever_waits_for_room_gets_it() {
+    paused(async {
+        let log = Log::new();
+        let spec = probe("a", &log).letters(1);
+        let a = spec.address();
+        let board = here(shop().child(spec)).await;
+        a.tell(Do(Deed::Sleep(secs(2)))).await.unwrap();
+        log.wait_for("a Sleep(2s)").await;
+        a.try_tell(NOTHING).unwrap();
+        let (told, asked) = tokio::join!(a.tell(NOTHING), a.ask(NOTHING));
+        assert!(told.is_ok() && asked.unwrap() == 1);
+        board.settle().await;
+        assert_eq!(log.count("a Nothing"), 3);
+        end(&board).await;
+    });
+}
+
+/// A service that asks from inside its own answers.
+struct Inner(Address<Probe>);
+struct Itself;
+impl Message for Itself {
+    type Reply = String;
+}
+struct Blocking;
+impl Message for Blocking {
+    type Reply = [String; 5];
+}
+impl Service for Inner {}
+impl Answer<Itself> for Inner {
+    async fn answer(&mut self, _: Itself, cx: &mut Context<Self>) -> Outcome<String> {
+        let error = cx.ask(&cx.address(), Itself).await.unwrap_err();
+        let text = error.to_string();
+        assert!(error.into_message().is_some());
+        Ok(text)
+    }
+}
+impl Answer<Blocking> for Inner {
+    async fn answer(&mut self, _: Blocking, cx: &mut Context<Self>) -> Outcome<[String; 5]> {
+        let board = Board::start(shop());
+        Ok([
+            self.0.ask_blocking(NOTHING).unwrap_err().to_string(),
+            self.0.tell_blocking(NOTHING).unwrap_err().to_string(),
+            Recipient::from(self.0.clone())
+                .ask_blocking(NOTHING)
+                .unwrap_err()
+                .to_string(),
+            cx.address().ask_blocking(Itself).unwrap_err().to_string(),
+            board.unwrap_err().to_string(),
+        ])
+    }
+}
+
+#[test]
+fn asking_oneself_is_an_error_at_once() {
+    paused(async {
+        let (log, began) = (Log::new(), Instant::now());
+        let a = probe("a", &log);
+        let address = a.address();
+        let inner = service("inner", move || Inner(address.clone()));
+        let to_inner = inner.address();
+        let board = here(shop().child(a).child(inner)).await;
+        let text = to_inner.ask(Itself).await.unwrap();
+        assert_eq!(text, "a service cannot wait for its own answer");
+        assert_eq!(began.elapsed(), Duration::ZERO);
+        end(&board).await;
+    });
+}
+
+#[test]
+fn a_blocking_form_on_a_thread_of_the_board_is_an_error_at_once() {
+    let a = probe("a", &Log::new());
+    let address = a.address();
+    let inner = service("inner", move || Inner(address.clone()));
+    let to_inner = inner.address();
+    let board = Board::builder()
+        .arbiters(2)
+        .start(shop().child(a).child(inner))
+        .unwrap();
+    let [ask, tell, recipient, own, start] = to_inner.ask_blocking(Blocking).unwrap();
+    let text = "a blocking call on a thread of the board would stop its services";
+    assert_eq!([ask, tell, recipient, own], [text; 4]);
+    assert_eq!(
+        start,
+        "a board cannot be started on a thread of a board, which it would block"
+    );
+    let report = board.shutdown_blocking(secs(60));
+    assert_eq!(report.ledger.letter("shop/a"), None);
+    assert_eq!(report.ledger.gap(), 0);
+}
+
+#[test]
+fn the_blocking_forms_work_on_any_other_thread() {
+    let spec = probe("a", &Log::new());
+    let a = spec.address();
+    let board = Board::builder()
+        .arbiters(1)
+        .start(shop().child(spec))
+        .unwrap();
+    a.tell_blocking(NOTHING).unwrap();
+    assert_eq!(a.ask_blocking(NOTHING).unwrap(), 1);
+    assert_eq!(Recipient::from(a).ask_blocking(NOTHING).unwrap(), 1);
+    let report = board.shutdown_blocking(secs(60));
+    assert_eq!(report.ledger.letter("shop/a").unwrap().answered, 3);
+    assert_eq!(report.ledger.gap(), 0);
+}
+
+#[test]
+fn a_recipient_behaves_as_its_address() {
+    paused(async {
+        let log = Log::new();
+        let spec = probe("a", &log);
+        let a: Recipient<Do> = spec.address().into();
+        assert!(matches!(a.ask(NOTHING).await, Err(AskError::NotStarted(_))));
+        let board = here(shop().child(spec)).await;
+        assert_eq!(
+            (a.path(), a.clone().ask(NOTHING).await.unwrap()),
+            ("shop/a", 1)
+        );
+        a.tell(NOTHING).await.unwrap();
+        a.try_tell(NOTHING).unwrap();
+        board.settle().await;
+        assert_eq!(log.count("a Nothing"), 3);
+        end(&board).await;
+        assert!(matches!(a.try_tell(NOTHING), Err(TellError::Stopped(_))));
+    });
+}
+
+#[test]
+fn a_service_is_found_by_its_path_and_type() {
+    paused(async {
+        let log = Log::new();
+        let team = Supervisor::one_for_one("team").child(probe("b", &log));
+        let board = here(shop().child(probe("a", &log)).child(team)).await;
+        assert_eq!(board.services(), ["shop/a", "shop/team/b"]);
+        let b = board.service::<Probe>("shop/team/b").unwrap();
+        assert_eq!(b.ask(NOTHING).await.unwrap(), 1);
+        let error = board.service::<Probe>("shop/b").unwrap_err();
+        let text = "there is no service at shop/b; there are shop/a, shop/team/b";
+        assert_eq!(error.to_string(), text);
+        let error = board.service::<Inner>("shop/a").unwrap_err().to_string();
+        assert!(error.starts_with("the service at shop/a is a "), "{error}");
+        assert!(
+            error.contains("Probe, not a ") && error.ends_with("Inner"),
+            "{error}"
+        );
+        end(&board).await;
+    });
+}
+
+#[test]
+fn what_is_queued_is_handled_when_every_handle_has_been_dropped() {
+    let log = Log::new();
+    let spec = hearer("a", &log);
+    let a = spec.address();
+    let board = Board::builder()
+        .arbiters(1)
+        .start(shop().child(spec))
+        .unwrap();
+    for id in 0..100 {
+        let deed = if id == 50 { Deed::Panic } else { Deed::Nothing };
+        board.try_publish(Note { id, deed }).unwrap();
+    }
+    let publisher = board.publisher();
+    drop(board);
+    drop(a);
+    publisher.publish_blocking(note(100)).unwrap();
+    drop(publisher);
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_time()
+        .build()
+        .unwrap();
+    runtime.block_on(log.wait_for("a 100"));
+    assert_eq!(log.lines().len(), 1 + 101 + 1 + 2);
+}

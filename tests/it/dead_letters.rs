@@ -1,0 +1,228 @@
+//! What was given up is a dead letter.
+//!
+//! It is an event itself, lies on a bounded shelf, and can be given back to who failed it.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use callboard::policy::Trouble;
+use callboard::prelude::*;
+use callboard::{Reason, RedriveError};
+
+use crate::support_events::{
+    Memo, Note, ON_PURPOSE, Step, clerk, failing, here, paused, row, shop,
+};
+
+fn twice() -> Policy {
+    Policy::new().retry(Retry::fixed(millis(10)).attempts(2))
+}
+
+#[test]
+fn a_dead_letter_tells_everything_about_its_event() {
+    paused(async {
+        let (spec, _) = clerk("clerk", |seen| match seen.attempt {
+            1 => failing(),
+            _ => Step::Panic,
+        });
+        let board = here(shop().child(spec.on::<Note>().policy(twice()))).await;
+        let number = board.publish(Note(7)).await.unwrap();
+        board.settle().await;
+        let letters = board.dead_letters();
+        assert_eq!(letters.len(), 1);
+        let letter = &letters[0];
+        assert_eq!((letter.event_id(), letter.event_name()), (number, "note"));
+        assert_eq!(letter.downcast_ref::<Note>().unwrap().0, 7);
+        assert!(letter.downcast_ref::<Memo>().is_none());
+        assert_eq!(letter.service(), "shop/clerk");
+        assert_eq!(letter.reason(), Reason::AttemptsUsedUp);
+        assert!(!letter.is_redriven() && letter.cause().is_none());
+        let tried = letter.attempts();
+        assert_eq!(tried.len(), 2);
+        assert_eq!((tried[0].number, tried[0].trouble), (1, Trouble::Failed));
+        assert_eq!((tried[1].number, tried[1].trouble), (2, Trouble::Crashed));
+        assert_eq!(tried[0].failure.to_string(), ON_PURPOSE);
+        assert_eq!(tried[1].at - tried[0].at, millis(10));
+        let said =
+            format!("note {number} for shop/clerk, attempts used up (2): panicked: {ON_PURPOSE}");
+        assert_eq!(letter.to_string(), said);
+        assert_eq!(row(&board, "shop/clerk", "note").dead_lettered, 1);
+    });
+}
+
+#[test]
+fn a_service_may_subscribe_to_dead_letters() {
+    paused(async {
+        let (spec, _) = clerk("clerk", |_| failing());
+        let (mourner, mourned) = clerk("mourner", |_| Step::Done);
+        let root = shop()
+            .child(mourner.on::<DeadLetter>())
+            .child(spec.on::<Note>().policy(twice()));
+        let board = here(root).await;
+        for id in 1..=3 {
+            board.publish(Note(id)).await.unwrap();
+        }
+        board.settle().await;
+        assert_eq!(mourned.ids(), [1, 2, 3]);
+        let heard = row(&board, "shop/mourner", DeadLetter::NAME);
+        assert_eq!((heard.accepted, heard.acknowledged), (3, 3));
+    });
+}
+
+#[test]
+fn a_handler_of_dead_letters_that_fails_makes_no_second_one() {
+    paused(async {
+        let (spec, _) = clerk("clerk", |_| failing());
+        let (mourner, mourned) = clerk("mourner", |seen| match seen.attempt {
+            1 => Step::Panic,
+            _ => failing(),
+        });
+        let root = shop()
+            .child(mourner.on::<DeadLetter>().policy(twice()))
+            .child(spec.on::<Note>().policy(twice()));
+        let board = here(root).await;
+        board.publish(Note(1)).await.unwrap();
+        board.settle().await;
+        assert_eq!(mourned.attempts(), [(1, 1), (1, 2)]);
+        assert_eq!(board.dead_letters().len(), 1);
+        let heard = row(&board, "shop/mourner", DeadLetter::NAME);
+        assert_eq!((heard.discarded, heard.dead_lettered), (1, 0));
+        let topic = board.ledger().topic(DeadLetter::NAME).unwrap().clone();
+        assert_eq!((topic.published, topic.heard), (1, 1));
+    });
+}
+
+#[test]
+fn dead_letters_never_wait_for_room() {
+    paused(async {
+        let gate = crate::support_events::gate();
+        let (spec, _) = clerk("clerk", |_| failing());
+        let (mourner, _) = clerk("mourner", move |_| Step::Wait(Arc::clone(&gate)));
+        let root = shop()
+            .child(mourner.on_with::<DeadLetter>(|on| on.capacity(1)))
+            .child(
+                spec.on::<Note>()
+                    .policy(Policy::new().retry(Retry::never())),
+            );
+        let board = here(root).await;
+        for id in 1..=50 {
+            board.publish(Note(id)).settled().await.unwrap();
+        }
+        assert_eq!(row(&board, "shop/clerk", "note").dead_lettered, 50);
+        let heard = row(&board, "shop/mourner", DeadLetter::NAME);
+        assert_eq!((heard.accepted, heard.shed), (50, 48));
+    });
+}
+
+#[test]
+fn the_shelf_keeps_the_newest() {
+    paused(async {
+        let (spec, log) = clerk("clerk", |_| failing());
+        let root = shop().child(
+            spec.on::<Note>()
+                .policy(Policy::new().retry(Retry::never())),
+        );
+        let builder = Board::builder().shelf(3).on_this_thread();
+        let board = builder.start(root).await.unwrap();
+        board.publish(Note(1)).settled().await.unwrap();
+        let first = board.dead_letters().remove(0);
+        for id in 2..=10 {
+            board.publish(Note(id)).await.unwrap();
+        }
+        board.settle().await;
+        let kept = board.dead_letters();
+        let ids: Vec<_> = kept
+            .iter()
+            .map(|one| one.downcast_ref::<Note>().unwrap().0)
+            .collect();
+        assert_eq!((log.seen().len(), ids), (10, vec![8, 9, 10]));
+        assert_eq!(row(&board, "shop/clerk", "note").dead_lettered, 10);
+        assert_eq!(
+            board.redrive(&first).await,
+            Err(RedriveError::NotOnTheShelf)
+        );
+    });
+}
+
+#[test]
+fn a_redriven_letter_goes_to_the_very_subscriber_that_failed_it() {
+    paused(async {
+        let mended = Arc::new(AtomicBool::new(false));
+        let seen_by_clerk = Arc::clone(&mended);
+        let (spec, log) = clerk("clerk", move |_| {
+            if seen_by_clerk.load(Ordering::Relaxed) {
+                Step::Done
+            } else {
+                failing()
+            }
+        });
+        let (other, heard) = clerk("other", |_| Step::Done);
+        let root = shop()
+            .child(spec.on::<Note>().policy(twice()))
+            .child(other.on::<Note>());
+        let board = here(root).await;
+        let first = board.publish(Note(7)).await.unwrap();
+        board.settle().await;
+        mended.store(true, Ordering::Relaxed);
+        let letter = board.dead_letters().remove(0);
+        let again = board.redrive(&letter).await.unwrap();
+        assert!(again > first && board.dead_letters().is_empty());
+        assert_eq!(
+            board.redrive(&letter).await,
+            Err(RedriveError::NotOnTheShelf)
+        );
+        board.settle().await;
+        assert_eq!(log.attempts(), [(7, 1), (7, 2), (7, 1)]);
+        let marks: Vec<_> = log.seen().iter().map(|seen| seen.redriven).collect();
+        assert_eq!(marks, [false, false, true]);
+        assert_eq!(heard.ids(), [7]);
+        let row = row(&board, "shop/clerk", "note");
+        assert_eq!(
+            (row.accepted, row.dead_lettered, row.acknowledged),
+            (2, 1, 1)
+        );
+        assert_eq!(board.ledger().topic("note").unwrap().published, 1);
+    });
+}
+
+#[test]
+fn a_redriven_letter_that_fails_again_is_a_new_letter() {
+    paused(async {
+        let (spec, log) = clerk("clerk", |_| failing());
+        let board = here(shop().child(spec.on::<Note>().policy(twice()))).await;
+        board.publish(Note(7)).await.unwrap();
+        board.settle().await;
+        let letter = board.dead_letters().remove(0);
+        board.redrive(&letter).await.unwrap();
+        board.settle().await;
+        assert_eq!(log.attempts(), [(7, 1), (7, 2), (7, 1), (7, 2)]);
+        let letters = board.dead_letters();
+        assert_eq!((letters.len(), letters[0].is_redriven()), (1, true));
+        assert_eq!(
+            board.redrive(&letter).await,
+            Err(RedriveError::NotOnTheShelf)
+        );
+        let row = row(&board, "shop/clerk", "note");
+        assert_eq!((row.accepted, row.dead_lettered), (2, 2));
+    });
+}
+
+#[test]
+fn a_letter_whose_subscription_has_ended_stays_on_the_shelf() {
+    paused(async {
+        let (spec, _) = clerk("clerk", |_| failing());
+        let (spec, address) = {
+            let spec = spec.on::<Note>().policy(twice());
+            let address = spec.address();
+            (spec, address)
+        };
+        let board = here(shop().child(spec)).await;
+        board.publish(Note(7)).await.unwrap();
+        board.settle().await;
+        let letter = board.dead_letters().remove(0);
+        board.unsubscribe::<Note>(&address).await.unwrap();
+        address.ask(crate::support_events::HowMany).await.unwrap();
+        assert_eq!(board.redrive(&letter).await, Err(RedriveError::Ended));
+        assert_eq!(board.dead_letters().len(), 1);
+        assert_eq!(board.ledger().gap(), 0);
+    });
+}

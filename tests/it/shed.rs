@@ -1,0 +1,105 @@
+//! A full subscription may pass over its oldest events.
+//!
+//! What it passes over is counted as shed; what is in custody never is.
+
+use std::sync::Arc;
+
+use callboard::prelude::*;
+use callboard::{Fate, On};
+
+use crate::support_events::{Note, Step, clerk, failing, gate, here, paused, row, shop};
+
+fn two_newest(on: On<Note>) -> On<Note> {
+    on.capacity(2).overflow(Overflow::DropOldest)
+}
+
+#[test]
+fn what_is_in_flight_is_never_shed() {
+    paused(async {
+        let gate = gate();
+        let kept = Arc::clone(&gate);
+        let (spec, log) = clerk("slow", move |_| Step::Wait(Arc::clone(&kept)));
+        let board = here(shop().child(spec.on_with(two_newest))).await;
+        board.publish(Note(1)).await.unwrap();
+        log.until(1).await;
+        for id in 2..=10 {
+            board.publish(Note(id)).await.unwrap();
+        }
+        let before = row(&board, "shop/slow", "note");
+        assert_eq!((before.shed, before.in_flight, before.queued), (7, 1, 2));
+        gate.add_permits(9);
+        board.settle().await;
+        assert_eq!(log.ids(), [1, 9, 10]);
+        let after = row(&board, "shop/slow", "note");
+        assert_eq!((after.accepted, after.acknowledged, after.shed), (10, 3, 7));
+    });
+}
+
+#[test]
+fn what_is_deferred_is_never_shed() {
+    paused(async {
+        let (spec, log) = clerk("slow", |seen| match (seen.id, seen.attempt) {
+            (1, 1..=2) => failing(),
+            _ => Step::Done,
+        });
+        let patient = Policy::new().retry(Retry::fixed(secs(1)));
+        let board = here(shop().child(spec.on_with(two_newest).policy(patient))).await;
+        board.publish(Note(1)).await.unwrap();
+        log.until(1).await;
+        for id in 2..=50 {
+            board.publish(Note(id)).await.unwrap();
+        }
+        let before = row(&board, "shop/slow", "note");
+        assert_eq!((before.shed, before.deferred, before.queued), (47, 1, 2));
+        board.settle().await;
+        assert_eq!(log.attempts(), [(1, 1), (1, 2), (1, 3), (49, 1), (50, 1)]);
+        let after = row(&board, "shop/slow", "note");
+        assert_eq!((after.acknowledged, after.shed, after.retried), (3, 47, 2));
+    });
+}
+
+#[test]
+fn a_publisher_that_waits_hears_that_its_event_was_shed() {
+    paused(async {
+        let gate = gate();
+        let kept = Arc::clone(&gate);
+        let (spec, log) = clerk("slow", move |_| Step::Wait(Arc::clone(&kept)));
+        let board = here(shop().child(spec.on_with(two_newest))).await;
+        board.publish(Note(1)).await.unwrap();
+        log.until(1).await;
+        let (fates, ()) = tokio::join!(board.publish(Note(2)).settled(), async {
+            for id in 3..=4 {
+                board.publish(Note(id)).await.unwrap();
+            }
+        });
+        let fates = fates.unwrap();
+        assert_eq!((fates.len(), fates[0].fate), (1, Fate::Shed));
+        assert_eq!(row(&board, "shop/slow", "note").shed, 1);
+    });
+}
+
+#[test]
+fn events_shed_and_read_at_the_same_time_are_counted_once() {
+    const COUNT: u64 = if cfg!(debug_assertions) {
+        5_000
+    } else {
+        200_000
+    };
+    let (spec, log) = clerk("quick", |_| Step::Done);
+    let board = Board::start(shop().child(spec.on_with(two_newest))).unwrap();
+    let publisher = board.publisher();
+    for id in 0..COUNT {
+        publisher.try_publish(Note(id)).unwrap();
+        if id % 256 == 0 {
+            assert_eq!(board.ledger().gap(), 0);
+        }
+    }
+    board.settle_blocking();
+    let row = row(&board, "shop/quick", "note");
+    assert_eq!((row.accepted, row.acknowledged + row.shed), (COUNT, COUNT));
+    let ids = log.ids();
+    assert_eq!(ids.len() as u64, row.acknowledged);
+    assert!(ids.is_sorted_by(|a, b| a < b));
+    assert!(row.shed > 0 && ids.last() == Some(&(COUNT - 1)));
+    board.shutdown_blocking(secs(5));
+}

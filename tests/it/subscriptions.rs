@@ -1,0 +1,241 @@
+//! Services subscribe and unsubscribe, also while events flow.
+//!
+//! Whoever comes late hears only what comes after; what was not read at the end is undelivered.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use callboard::prelude::*;
+use callboard::{StartError, SubscribeError};
+
+use crate::support_events::{
+    HowMany, Memo, Note, Step, clerk, failing, gate, here, paused, row, shop,
+};
+
+#[test]
+fn three_services_of_one_type_hear_everything_each() {
+    paused(async {
+        let (mut root, mut logs) = (shop(), Vec::new());
+        for name in ["a", "b", "c"] {
+            let (spec, log) = clerk(name, |_| Step::Done);
+            root = root.child(spec.on::<Note>());
+            logs.push(log);
+        }
+        let board = here(root).await;
+        for id in 0..10 {
+            board.publish(Note(id)).await.unwrap();
+        }
+        board.settle().await;
+        for (name, log) in ["shop/a", "shop/b", "shop/c"].iter().zip(&logs) {
+            assert_eq!(log.ids(), (0..10).collect::<Vec<_>>());
+            assert_eq!(row(&board, name, "note").acknowledged, 10);
+        }
+    });
+}
+
+#[test]
+fn whoever_subscribes_late_hears_only_what_comes_after() {
+    paused(async {
+        let (spec, log) = clerk("clerk", |_| Step::Done);
+        let spec = spec.on::<Memo>();
+        let address = spec.address();
+        let board = here(shop().child(spec)).await;
+        board.publish(Note(1)).await.unwrap();
+        board.subscribe::<Note>(&address).await.unwrap();
+        board.publish(Note(2)).await.unwrap();
+        board.publish(Memo(3)).await.unwrap();
+        board.settle().await;
+        assert_eq!(log.ids(), [2, 3]);
+        let topic = board.ledger().topic("note").unwrap().clone();
+        assert_eq!((topic.unheard, topic.heard), (1, 1));
+        assert_eq!(row(&board, "shop/clerk", "note").accepted, 1);
+    });
+}
+
+#[test]
+fn a_subscription_made_while_running_survives_a_restart() {
+    paused(async {
+        let (spec, log) = clerk("clerk", |seen| match (seen.id, seen.attempt) {
+            (1, 1) => Step::Panic,
+            (2, 1) => failing(),
+            _ => Step::Done,
+        });
+        let address = spec.address();
+        let board = here(shop().child(spec)).await;
+        let twice = |on: callboard::On<Note>| {
+            on.policy(Policy::new().retry(Retry::fixed(millis(5)).attempts(2)))
+        };
+        board.subscribe_with(&address, twice).await.unwrap();
+        for id in 1..=3 {
+            board.publish(Note(id)).await.unwrap();
+        }
+        board.settle().await;
+        assert_eq!(log.attempts(), [(1, 1), (1, 2), (2, 1), (2, 2), (3, 1)]);
+        assert_eq!((log.lives(), log.pauses()[2]), (2, millis(5)));
+        assert_eq!(row(&board, "shop/clerk", "note").acknowledged, 3);
+    });
+}
+
+#[test]
+fn what_was_not_read_when_unsubscribing_is_undelivered() {
+    paused(async {
+        let gate = gate();
+        let kept = Arc::clone(&gate);
+        let (spec, log) = clerk("clerk", move |_| Step::Wait(Arc::clone(&kept)));
+        let spec = spec.on::<Note>();
+        let address = spec.address();
+        let board = here(shop().child(spec)).await;
+        for id in 1..=5 {
+            board.publish(Note(id)).await.unwrap();
+        }
+        log.until(1).await;
+        board.unsubscribe::<Note>(&address).await.unwrap();
+        gate.add_permits(9);
+        board.settle().await;
+        board.publish(Note(6)).await.unwrap();
+        assert_eq!(log.ids(), [1]);
+        let row = row(&board, "shop/clerk", "note");
+        assert_eq!((row.accepted, row.acknowledged, row.undelivered), (5, 1, 4));
+        assert_eq!(board.ledger().topic("note").unwrap().unheard, 1);
+    });
+}
+
+#[test]
+fn subscribing_twice_is_an_error_and_so_is_leaving_twice() {
+    paused(async {
+        let (spec, log) = clerk("clerk", |_| Step::Done);
+        let spec = spec.on::<Note>();
+        let address = spec.address();
+        let board = here(shop().child(spec)).await;
+        let twice = board.subscribe::<Note>(&address).await.unwrap_err();
+        assert!(matches!(twice, SubscribeError::AlreadySubscribed { .. }));
+        assert_eq!(
+            twice.to_string(),
+            "shop/clerk has subscribed to note already"
+        );
+        let never = board.unsubscribe::<Memo>(&address).await.unwrap_err();
+        assert!(matches!(never, SubscribeError::NotSubscribed { .. }));
+        board.unsubscribe::<Note>(&address).await.unwrap();
+        let again = board.unsubscribe::<Note>(&address).await.unwrap_err();
+        assert!(matches!(again, SubscribeError::NotSubscribed { .. }));
+        board.subscribe::<Note>(&address).await.unwrap();
+        board.publish(Note(1)).await.unwrap();
+        board.settle().await;
+        assert_eq!(log.ids(), [1]);
+        let empty = board.subscribe_with(&address, |on: callboard::On<Memo>| on.capacity(0));
+        assert!(matches!(
+            empty.await,
+            Err(SubscribeError::Impossible { .. })
+        ));
+        assert_eq!(board.ledger().gap(), 0);
+    });
+}
+
+#[test]
+fn a_spec_that_subscribes_twice_is_refused() {
+    let (spec, _) = clerk("clerk", |_| Step::Done);
+    let refused = Board::start(shop().child(spec.on::<Note>().on::<Note>())).unwrap_err();
+    assert!(matches!(refused, StartError::Refused { .. }));
+    assert!(
+        refused
+            .to_string()
+            .contains("shop/clerk, on note: it subscribes twice")
+    );
+}
+
+#[test]
+fn a_service_that_does_not_run_here_cannot_subscribe() {
+    paused(async {
+        let (spec, _) = clerk("clerk", |_| Step::Done);
+        let address = spec.address();
+        let board = here(shop()).await;
+        let stranger = board.subscribe::<Note>(&address).await;
+        assert!(matches!(stranger, Err(SubscribeError::NotRunning)));
+        drop(spec);
+        assert_eq!(board.ledger().gap(), 0);
+    });
+}
+
+/// Hears memos only between the notes 1 and 2.
+#[derive(Clone, Default)]
+struct Curious(Arc<std::sync::Mutex<Vec<u64>>>);
+impl Service for Curious {}
+impl Handle<Note> for Curious {
+    async fn handle(&mut self, note: &Note, cx: &mut Context<Self>) -> Outcome {
+        match note.0 {
+            1 => cx.subscribe::<Memo>()?,
+            2 => cx.unsubscribe::<Memo>()?,
+            _ => assert!(cx.subscribe::<Note>().is_err()),
+        }
+        Ok(())
+    }
+}
+impl Handle<Memo> for Curious {
+    async fn handle(&mut self, memo: &Memo, _: &mut Context<Self>) -> Outcome {
+        self.0.lock().unwrap().push(memo.0);
+        Ok(())
+    }
+}
+
+#[test]
+fn a_handler_may_subscribe_and_unsubscribe_its_own_service() {
+    paused(async {
+        let curious = Curious::default();
+        let kept = curious.clone();
+        let board = here(shop().child(service("curious", move || kept.clone()).on::<Note>())).await;
+        for (round, note) in [0, 1, 2, 1].into_iter().enumerate() {
+            board.publish(Note(note)).await.unwrap();
+            board.settle().await;
+            board.publish(Memo(round as u64)).await.unwrap();
+            board.settle().await;
+        }
+        assert_eq!(*curious.0.lock().unwrap(), [1, 3]);
+        let row = row(&board, "shop/curious", "memo");
+        assert_eq!((row.accepted, row.acknowledged), (2, 2));
+        assert_eq!(board.ledger().topic("memo").unwrap().unheard, 2);
+    });
+}
+
+#[test]
+fn coming_and_going_a_thousand_times_while_events_flow_leaves_the_ledger_exact() {
+    const TIMES: u64 = if cfg!(debug_assertions) { 200 } else { 1_000 };
+    let (fickle, heard) = clerk("fickle", |_| Step::Done);
+    let (steady, all) = clerk("steady", |_| Step::Done);
+    let fickle = fickle.on::<Memo>();
+    let address = fickle.address();
+    let root = shop()
+        .child(fickle.spread())
+        .child(steady.on::<Note>().spread());
+    let board = Board::builder().arbiters(2).start(root).unwrap();
+    let done = AtomicBool::new(false);
+    let published = std::thread::scope(|scope| {
+        let publishing = scope.spawn(|| {
+            let mut id = 0;
+            while !done.load(Ordering::Relaxed) {
+                board.publish_blocking(Note(id)).unwrap();
+                id += 1;
+            }
+            id
+        });
+        paused(async {
+            for _ in 0..TIMES {
+                board.subscribe::<Note>(&address).await.unwrap();
+                board.unsubscribe::<Note>(&address).await.unwrap();
+                assert_eq!(board.ledger().gap(), 0);
+            }
+        });
+        done.store(true, Ordering::Relaxed);
+        publishing.join().unwrap()
+    });
+    assert_eq!(address.ask_blocking(HowMany).unwrap(), heard.seen().len());
+    board.settle_blocking();
+    let fickle = row(&board, "shop/fickle", "note");
+    assert_eq!(fickle.accepted, fickle.acknowledged + fickle.undelivered);
+    assert_eq!(fickle.acknowledged, heard.seen().len() as u64);
+    let numbers: Vec<_> = heard.ids();
+    assert!(numbers.is_sorted_by(|a, b| a < b));
+    assert_eq!(row(&board, "shop/steady", "note").acknowledged, published);
+    assert_eq!(all.ids(), (0..published).collect::<Vec<_>>());
+    let report = board.shutdown_blocking(secs(5));
+    assert_eq!((report.drained, report.ledger.gap()), (true, 0));
+}

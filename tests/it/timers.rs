@@ -1,0 +1,270 @@
+//! Timers run between deliveries, end with their life, and never wait behind a queue.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use callboard::TimerId;
+use callboard::prelude::*;
+use tokio::time::Instant;
+
+use crate::support_lives::{Log, boom, here, paused};
+
+struct Work;
+impl Event for Work {
+    const NAME: &'static str = "work";
+}
+
+/// Counts the deliveries that begin after a timer was due and before it ran.
+struct Race {
+    due: Arc<std::sync::Mutex<Option<Instant>>>,
+    late: Arc<AtomicU64>,
+    fired: Arc<AtomicBool>,
+}
+
+impl Race {
+    fn new() -> Self {
+        Race {
+            due: Arc::default(),
+            late: Arc::default(),
+            fired: Arc::default(),
+        }
+    }
+
+    fn share(&self) -> Race {
+        let Race { due, late, fired } = self;
+        Race {
+            due: due.clone(),
+            late: late.clone(),
+            fired: fired.clone(),
+        }
+    }
+
+    fn set<S: Service>(&self, cx: &mut Context<S>) {
+        *self.due.lock().unwrap() = Some(cx.now() + millis(20));
+        let fired = self.fired.clone();
+        cx.after(millis(20), async move |_: &mut S, _: &mut Context<S>| {
+            fired.store(true, Ordering::SeqCst);
+            Ok(())
+        });
+    }
+}
+
+/// Blocks its thread for a millisecond over each event.
+struct Busy {
+    race: Race,
+    own: bool,
+}
+impl Service for Busy {}
+impl Handle<Work> for Busy {
+    async fn handle(&mut self, _: &Work, cx: &mut Context<Self>) -> Outcome {
+        if self.own && self.race.due.lock().unwrap().is_none() {
+            self.race.share().set(cx);
+        }
+        if self.race.fired.load(Ordering::SeqCst) {
+            return Ok(());
+        }
+        if self
+            .race
+            .due
+            .lock()
+            .unwrap()
+            .is_some_and(|due| due < cx.now())
+        {
+            self.race.late.fetch_add(1, Ordering::SeqCst);
+        }
+        std::thread::sleep(millis(1));
+        Ok(())
+    }
+}
+
+/// A neighbour on the same thread that has nothing but a timer.
+struct Neighbour(Race);
+impl Service for Neighbour {
+    async fn started(&mut self, cx: &mut Context<Self>) -> Outcome {
+        self.0.set(cx);
+        Ok(())
+    }
+}
+
+fn race(own: bool) -> u64 {
+    let race = Race::new();
+    let (busy, idle) = (race.share(), race.share());
+    let busy = service("busy", move || Busy {
+        race: busy.share(),
+        own,
+    })
+    .on::<Work>();
+    let team = Supervisor::one_for_one("team").child(busy);
+    let team = if own {
+        team
+    } else {
+        team.child(service("idle", move || Neighbour(idle.share())))
+    };
+    let root = Supervisor::one_for_one("shop").child(team);
+    let board = Board::builder().arbiters(1).start(root).unwrap();
+    for _ in 0..1_000 {
+        board.try_publish(Work).unwrap();
+    }
+    board.settle_blocking();
+    let report = board.shutdown_blocking(secs(60));
+    assert_eq!(
+        report
+            .ledger
+            .delivery("shop/team/busy", "work")
+            .unwrap()
+            .acknowledged,
+        1_000
+    );
+    assert_eq!(report.ledger.gap(), 0);
+    assert!(race.fired.load(Ordering::SeqCst));
+    race.late.load(Ordering::SeqCst)
+}
+
+#[test]
+fn a_timer_of_a_busy_service_runs_within_a_few_deliveries() {
+    let late = race(true);
+    assert!(late <= 8, "{late} deliveries began after the timer was due");
+}
+
+#[test]
+fn a_timer_of_a_busy_services_neighbour_runs_within_a_few_deliveries() {
+    let late = race(false);
+    assert!(late <= 8, "{late} deliveries began after the timer was due");
+}
+
+type Plan = fn(&mut Ticker, &mut Context<Ticker>);
+
+/// Starts the timers of its plan.
+struct Ticker {
+    log: Log,
+    began: Instant,
+    life: u32,
+    ticks: u32,
+    timer: Option<TimerId>,
+    plan: Plan,
+}
+
+impl Ticker {
+    fn tick(&mut self) {
+        self.ticks += 1;
+        self.log.say(format!(
+            "{} at {}",
+            self.ticks,
+            self.began.elapsed().as_millis()
+        ));
+    }
+}
+
+impl Service for Ticker {
+    async fn started(&mut self, cx: &mut Context<Self>) -> Outcome {
+        let plan = self.plan;
+        plan(self, cx);
+        Ok(())
+    }
+
+    async fn stopping(&mut self, exit: &Exit, _: &mut Context<Self>) {
+        self.log.say(exit.to_string());
+    }
+}
+
+fn ticks(plan: Plan) -> Vec<String> {
+    paused(async {
+        let (log, began) = (Log::new(), Instant::now());
+        let (lines, mut life) = (log.clone(), 0);
+        let ticker = service("ticker", move || {
+            life += 1;
+            Ticker {
+                log: log.clone(),
+                began,
+                life,
+                ticks: 0,
+                timer: None,
+                plan,
+            }
+        });
+        let board = here(Supervisor::one_for_one("shop").child(ticker)).await;
+        tokio::time::sleep(millis(65)).await;
+        let said = lines.take();
+        let report = board.shutdown(secs(1)).await;
+        assert_eq!((report.drained, report.ledger.gap()), (true, 0));
+        said
+    })
+}
+
+#[test]
+fn a_repeated_timer_runs_until_it_cancels_itself() {
+    let said = ticks(|ticker, cx| {
+        let timer = cx.every(
+            millis(10),
+            async |ticker: &mut Ticker, cx: &mut Context<Ticker>| {
+                ticker.tick();
+                if ticker.ticks == 3 {
+                    cx.cancel(ticker.timer.unwrap());
+                }
+                Ok(())
+            },
+        );
+        ticker.timer = Some(timer);
+    });
+    assert_eq!(said, ["1 at 10", "2 at 20", "3 at 30"]);
+}
+
+#[test]
+fn a_timer_that_was_cancelled_does_not_run() {
+    let said = ticks(|ticker, cx| {
+        let other = cx.after(millis(30), async |ticker: &mut Ticker, _| {
+            ticker.tick();
+            Ok(())
+        });
+        ticker.timer = Some(other);
+        cx.after(
+            millis(20),
+            async |ticker: &mut Ticker, cx: &mut Context<Ticker>| {
+                ticker.tick();
+                cx.cancel(ticker.timer.unwrap());
+                Ok(())
+            },
+        );
+    });
+    assert_eq!(said, ["1 at 20"]);
+}
+
+#[test]
+fn ticks_that_were_missed_are_skipped() {
+    let said = ticks(|_, cx| {
+        cx.every(millis(10), async |ticker: &mut Ticker, _| {
+            ticker.tick();
+            if ticker.ticks == 1 {
+                tokio::time::sleep(millis(35)).await;
+            }
+            Ok(())
+        });
+    });
+    assert_eq!(said, ["1 at 10", "2 at 50", "3 at 60"]);
+}
+
+#[test]
+fn a_timer_that_fails_ends_its_life_and_the_next_one_begins() {
+    let said = ticks(|ticker, cx| {
+        if ticker.life > 1 {
+            return ticker.log.say(format!("life {}", ticker.life));
+        }
+        cx.after(millis(10), async |_, _| Err(Failure::new("no tick")));
+    });
+    assert_eq!(said, ["failed: no tick", "life 2"]);
+}
+
+#[test]
+fn timers_end_with_their_life() {
+    let said = ticks(|ticker, cx| {
+        if ticker.life > 1 {
+            return ticker.log.say(format!("life {}", ticker.life));
+        }
+        cx.every(millis(10), async |ticker: &mut Ticker, _| {
+            ticker.tick();
+            Ok(())
+        });
+        cx.after(millis(15), async |_, _| boom());
+    });
+    assert_eq!(said, ["1 at 10", "life 2"]);
+}
