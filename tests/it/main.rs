@@ -73,6 +73,7 @@ mod on_success;
 
 /// Services subscribe and unsubscribe while events flow.
 mod subscriptions;
+
 /// A service that does as it is told, and a log of what it did.
 mod support_lives;
 
