@@ -92,8 +92,7 @@ impl Drive {
             audit::in_between(&self.book, &board.ledger());
         }
         if plan.mode != Mode::Abrupt {
-            let settled = timeout(secs(100_000), board.settle()).await;
-            audit::promise(&self.book, settled.is_ok(), "the board settles");
+            self.settle(&board).await;
             audit::settled(&self.book, &board.ledger());
         }
         open(&self.book).closing = true;
@@ -112,6 +111,17 @@ impl Drive {
         }
         open(&self.book).close();
         audit::over(&self.book, &board, &report, ended, &watched)
+    }
+
+    /// Waits until the board has settled; looks after faults meanwhile, as one may keep it busy.
+    async fn settle(&self, board: &Board) {
+        for _ in 0..1_000 {
+            if timeout(secs(10), board.settle()).await.is_ok() {
+                return;
+            }
+            audit::in_between(&self.book, &board.ledger());
+        }
+        audit::promise(&self.book, false, "the board settles");
     }
 
     async fn step(&mut self, board: &Board) {
