@@ -49,7 +49,7 @@ pub(crate) async fn busy(shop: &Shop, to: SocketAddr, count: u64, seed: u64) -> 
     bar.finish_and_clear();
     ended.into_iter().collect::<io::Result<()>>()?;
     Ok(format!(
-        "{count} orders placed over HTTP; {} times the answer was 503, and the order was sent again",
+        "{count} orders placed over HTTP; {} times the answer was 503, and the order sent again",
         tally.overloads.get()
     ))
 }

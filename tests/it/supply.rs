@@ -176,7 +176,8 @@ fn foreign(packages: &[Package]) -> Vec<String> {
     found
 }
 
-/// What `[dependencies]` and `[target.*.dependencies]` of the manifest name.
+/// What `[dependencies]` and `[target.*.dependencies]` of the manifest name, but for the model
+/// checkers.
 fn direct(manifest: &str) -> BTreeSet<String> {
     let mut names = BTreeSet::new();
     let mut inside = false;
@@ -185,7 +186,9 @@ fn direct(manifest: &str) -> BTreeSet<String> {
             let section = section.trim_end().trim_end_matches(']');
             inside = ["dependencies", "build-dependencies"]
                 .iter()
-                .any(|kind| section == *kind || section.ends_with(&format!(".{kind}")));
+                .any(|kind| section == *kind || section.ends_with(&format!(".{kind}")))
+                // The model checker comes with a flag that no user sets.
+                && !section.contains("cfg(shuttle)");
         } else if inside
             && !line.starts_with(['#', ' ', '}', ']'])
             && let Some((name, _)) = line.split_once('=')

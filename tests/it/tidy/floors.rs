@@ -31,7 +31,8 @@ pub(crate) const FLOORS: [&[&str]; 7] = [
     &["service"],
     &["host"],
     &["registry", "supervisor", "broker"],
-    &["board", "bridge", "lib"],
+    // The prelude is here for the one test inside that speaks as a user does.
+    &["prelude", "board", "bridge", "lib", "models"],
 ];
 
 /// Each import in `source` that goes up, as `line: what is wrong`.
