@@ -1,7 +1,6 @@
 //! A service, an event, an ask.
 //!
 //! Run: `cargo run --example hello`. Prints what the accounts know, and the ledger.
-#![allow(clippy::print_stdout)]
 
 use callboard::prelude::*;
 

@@ -105,6 +105,8 @@
 //! # Ok(()) }
 //! ```
 
+// Examples print; the library speaks through `tracing`.
+#![warn(clippy::print_stderr, clippy::print_stdout)]
 #![cfg_attr(
     test,
     allow(

@@ -30,7 +30,7 @@ use crate::panic::guard as guarded;
 use crate::policy::Trouble;
 use crate::pulse::Pulse;
 use crate::service::control::Control;
-use crate::service::{AddedSource, AnyLetter, Context, Deliver, Inbox, Pace, Service};
+use crate::service::{AddedSource, AnyLetter, Change, Context, Deliver, Inbox, Pace, Service};
 use crate::sync::Arc;
 use crate::topic::tally::Count;
 use life::Life;
@@ -218,12 +218,13 @@ impl<S: Service, L: Deliver<S> + 'static> Stage for Engine<S, L> {
         }
         self.inbox.forget_subscriptions();
         let closed = self.with_mailbox(|mailbox| {
+            // First: who subscribes after this sees that it came too late.
+            let letters = mailbox.letters.close();
             for change in self.inbox.take_changes() {
-                if let crate::service::Change::Subscribe(source) = change {
+                if let Change::Subscribe(source) = change {
                     mailbox.add(source);
                 }
             }
-            let letters = mailbox.letters.close();
             (mailbox.close(), letters)
         });
         let Some((unread, letters)) = closed else {

@@ -113,6 +113,15 @@ impl<S: Service> Inbox<S> {
         std::mem::take(&mut *changes)
     }
 
+    /// Ends the subscriptions that were asked for and will not be read.
+    pub(crate) fn drop_changes(&self) {
+        for change in self.take_changes() {
+            if let Change::Subscribe(mut source) = change {
+                source.as_source().close();
+            }
+        }
+    }
+
     pub(crate) fn has_changes(&self) -> bool {
         self.changed.load(Ordering::SeqCst)
     }

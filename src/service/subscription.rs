@@ -176,6 +176,12 @@ impl<S: Service> Address<S> {
         let source = on.open(&self.inbox, home);
         self.inbox
             .change(Change::Subscribe(Box::new(DynamicSource(source))));
+        if self.inbox.letters.has_room().is_none() {
+            // The service has ended in the meantime: whoever of the two takes the change closes
+            // the place, so that no publisher waits for a reader that never comes.
+            self.inbox.drop_changes();
+            return Err(SubscribeError::NotRunning);
+        }
         Ok(())
     }
 
