@@ -35,7 +35,9 @@ impl Bell {
                 *slot = Some(waker.clone());
             }
         }
-        self.armed.store(true, Ordering::SeqCst);
+        // A swap and not a store, as in the model: it reads what the last ringer wrote, and costs
+        // the same.
+        self.armed.swap(true, Ordering::SeqCst);
     }
 
     /// The mailbox is awake.

@@ -11,7 +11,7 @@ mod builder;
 mod house;
 mod report;
 mod shutdown;
-#[cfg(test)]
+#[cfg(all(test, not(any(loom, shuttle))))]
 mod tests;
 
 use std::fmt;

@@ -9,8 +9,8 @@ use std::sync::Arc;
 use shuttle::thread;
 
 use super::world::{FEW, MANY, Signal, check, publish, pulse, send, terms};
+use crate::bell::Bell;
 use crate::event::Event;
-use crate::mailbox::bell::Bell;
 use crate::mailbox::letters::{Letterbox, Letters};
 use crate::mailbox::source::{AnySource, Source};
 use crate::mailbox::{AsSource, End, Mailbox, Next, Then};

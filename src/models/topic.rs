@@ -9,8 +9,8 @@ use std::sync::Arc;
 use shuttle::thread;
 
 use super::world::{FEW, MANY, Signal, check, publish, pulse, terms};
+use crate::bell::Bell;
 use crate::event::Event;
-use crate::mailbox::bell::Bell;
 use crate::topic::cursor::Cursor;
 use crate::topic::place::Overflow;
 use crate::topic::tally::Count;
