@@ -169,7 +169,7 @@ impl<E: Event> Topic<E> {
             (writer.sleep(place), writer.free_read())
         };
         drop(freed);
-        // Asleep, it frees no more room: let those who wait for it look once more.
+        // Asleep, it makes no more room: let those who wait for it look once more.
         if may_sleep {
             self.announce_room();
         }
