@@ -130,25 +130,12 @@ impl<E: Event> Source<E> {
         }
     }
 
-    /// The attempt succeeded, but took longer than its timeout without ever waiting.
-    pub(crate) fn note_late(&self) {
-        self.cursor
-            .place
-            .tally
-            .change(|tally| tally.add(Count::Late, 1));
-    }
-
-    /// What is in flight is settled.
-    pub(crate) fn settle(&mut self, into: Count, fate: Fate) {
+    /// The held event was handled.
+    pub(crate) fn settle_held(&mut self, late: bool) {
         let place = &self.cursor.place;
-        place.tally.shift(Count::InFlight, into);
-        let held = self.held.take();
-        let watch = match &held {
-            Some(held) => held.event.slot().and_then(|slot| slot.stamp.watch.clone()),
-            None => self.cursor.taken_watch(),
-        };
-        if let Some(watch) = watch {
-            watch.report(place.id, fate);
+        place.settle_done(late);
+        if let Some(slot) = self.held.take().as_ref().and_then(|held| held.event.slot()) {
+            place.report(slot, Fate::Acknowledged);
         }
     }
 
@@ -312,9 +299,7 @@ impl<E: Event> AnySource for Source<E> {
             place.tally.shift(Count::Deferred, Count::Undelivered);
             if let Some(slot) = held.event.slot() {
                 numbers.push(slot.stamp.number);
-                if let Some(watch) = &slot.stamp.watch {
-                    watch.report(place.id, Fate::Undelivered);
-                }
+                place.report(slot, Fate::Undelivered);
             }
         }
         numbers.extend(self.cursor.topic.unsubscribe(place));
@@ -357,9 +342,8 @@ impl<E: Event> Source<E> {
         };
         let place = &self.cursor.place;
         place.tally.shift(Count::InFlight, count);
-        let watch = held.event.slot().and_then(|slot| slot.stamp.watch.clone());
-        if let Some(watch) = watch {
-            watch.report(place.id, fate);
+        if let Some(slot) = held.event.slot() {
+            place.report(slot, fate);
         }
         (fate == Fate::DeadLettered).then(|| self.bury(held, reason))
     }

@@ -17,7 +17,6 @@ use crate::mailbox::{AsSource, End, Mailbox, Next, Then};
 use crate::policy::Policy;
 use crate::pulse::Pulse;
 use crate::topic::place::Overflow;
-use crate::topic::settlement::Fate;
 use crate::topic::tally::Count;
 use crate::topic::{AnyTopic, Origin, Topic};
 
@@ -62,7 +61,7 @@ fn deliver<E: Event>(source: &mut Source<E>, until: u64, mut heard: impl FnMut(&
         };
         assert!(steps.take(position, false), "nothing is shed here");
         heard(&block.slot(position).unwrap().event);
-        source.settle(Count::Done, Fate::Acknowledged);
+        source.cursor.place.settle_done(false);
         source.announce_room();
     }
 }

@@ -22,6 +22,7 @@ use crate::service::letter::{Letter, Word};
 use crate::service::origin::current_board;
 use crate::service::{Address, Answer, Service};
 use crate::topic::Origin;
+use crate::wall::Wall;
 
 /// Why there is no answer. The message comes back if it was never accepted.
 #[derive(thiserror::Error)]
@@ -142,7 +143,7 @@ impl<S: Service> Address<S> {
             return Err(AskError::NotStarted(message));
         };
         match self.inbox.letters.reserve(&wall.pulse, &origin) {
-            Ok(()) => self.answer_to(message, &origin, ASK_WAIT).await,
+            Ok(()) => self.answer_to(wall, message, &origin, ASK_WAIT).await,
             Err(unsent) => Err(AskError::unsent(message, unsent)),
         }
     }
@@ -184,12 +185,13 @@ impl<S: Service> Address<S> {
             }
             left = wait.saturating_sub(wall.pulse.clock.now().saturating_duration_since(began));
         }
-        self.answer_to(message, origin, left).await
+        self.answer_to(wall, message, origin, left).await
     }
 
     /// Sends a message for which room was reserved, and waits for the answer.
     async fn answer_to<M: Message>(
         &self,
+        wall: &Wall,
         message: M,
         origin: &Origin,
         wait: Duration,
@@ -197,9 +199,6 @@ impl<S: Service> Address<S> {
     where
         S: Answer<M>,
     {
-        let Some(Home { wall, .. }) = self.inbox.home() else {
-            return Err(AskError::NotStarted(message));
-        };
         let (reply, answer) = oneshot::channel();
         let letter = Box::new(Letter {
             message,

@@ -23,7 +23,6 @@ use crate::service::pace::Pace;
 use crate::service::{Context, Handle, Service};
 use crate::topic::block::Slot;
 use crate::topic::settlement::Fate;
-use crate::topic::tally::Count;
 
 /// An attempt that did not succeed.
 #[derive(Debug)]
@@ -136,9 +135,7 @@ async fn deliver_events<S: Handle<E>, E: Event>(
         done = !late && slot.stamp.watch.is_none();
         if !done {
             steps.place.settle_done(late);
-            if let Some(watch) = &slot.stamp.watch {
-                watch.report(steps.place.id, Fate::Acknowledged);
-            }
+            steps.place.report(slot, Fate::Acknowledged);
         }
     }
     if done {
@@ -167,10 +164,7 @@ async fn deliver_held<S: Handle<E>, E: Event>(
     source.take_up_held();
     cx.begin(&slot.stamp, number, redriven, timeout);
     let late = attempt(slot, timeout, service, cx, turn.clock).await?;
-    if late {
-        source.note_late();
-    }
-    source.settle(Count::Done, Fate::Acknowledged);
+    source.settle_held(late);
     Ok(())
 }
 

@@ -13,7 +13,6 @@ use crate::sync::Arc;
 use crate::topic::Topic;
 use crate::topic::block::{Block, Pinned};
 use crate::topic::place::{Overflow, Place};
-use crate::topic::settlement::Settlement;
 
 #[derive(Debug)]
 pub(crate) struct Cursor<E> {
@@ -84,12 +83,6 @@ impl<E: Event> Cursor<E> {
                 place: &self.place,
             },
         ))
-    }
-
-    /// Who watches the event taken last.
-    pub(crate) fn taken_watch(&self) -> Option<Arc<Settlement>> {
-        let slot = self.block.as_ref()?.slot(self.next.checked_sub(1)?)?;
-        slot.stamp.watch.clone()
     }
 
     /// The event taken last, kept readable whatever happens to the rest of its topic.

@@ -16,7 +16,8 @@ use serde::{Deserialize, Serialize};
 use crate::bell::Bell;
 use crate::ledger::DeliveryRow;
 use crate::sync::{Arc, AtomicBool, AtomicU64, AtomicUsize, Mutex, Ordering, lock};
-use crate::topic::block::Pinned;
+use crate::topic::block::{Pinned, Slot};
+use crate::topic::settlement::Fate;
 use crate::topic::tally::{Count, Tally};
 
 /// What happens when a subscription is full: when it lags by its capacity.
@@ -127,6 +128,13 @@ impl<E> Place<E> {
             tally.take(Count::InFlight);
             false
         })
+    }
+
+    /// Tells whoever watches the event in this slot what became of it here.
+    pub(crate) fn report(&self, slot: &Slot<E>, fate: Fate) {
+        if let Some(watch) = &slot.stamp.watch {
+            watch.report(self.id, fate);
+        }
     }
 
     /// The event in flight was handled.

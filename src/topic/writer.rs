@@ -152,9 +152,7 @@ impl<E> Writer<E> {
     /// Tells the watch of an event, if it has one, what became of it; returns its number.
     fn report(&self, place: &Place<E>, position: u64, fate: Fate) -> Option<u64> {
         let slot = self.find(position)?.slot(position)?;
-        if let Some(watch) = &slot.stamp.watch {
-            watch.report(place.id, fate);
-        }
+        place.report(slot, fate);
         Some(slot.stamp.number)
     }
 
