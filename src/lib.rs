@@ -180,6 +180,7 @@ pub use supervisor::{Child, Strategy, Supervisor};
 pub use topic::place::Overflow;
 pub use topic::publish::{Publish, PublishError, PublishSettled};
 pub use topic::settlement::{Fate, Settled};
+pub use waits::Cycles;
 
 /// What most programs need: `use callboard::prelude::*;`.
 pub mod prelude {

@@ -19,7 +19,7 @@ use crate::pulse::{Phase, Pulse};
 use crate::shelf::Shelf;
 use crate::sync::{Arc, Mutex, lock};
 use crate::topic::{AnyTopic, Origin, Topic};
-use crate::waits::Waits;
+use crate::waits::{Cycles, Waits};
 
 /// Letters whose service is not known here.
 pub(crate) trait AnyLetters: Send + Sync {
@@ -42,11 +42,11 @@ pub(crate) struct Wall {
 }
 
 impl Wall {
-    pub(crate) fn new(pulse: Pulse, shelf: usize) -> Arc<Self> {
+    pub(crate) fn new(pulse: Pulse, shelf: usize, cycles: Cycles) -> Arc<Self> {
         Arc::new(Wall {
             pulse: Arc::new(pulse),
             shelf: Shelf::new(shelf),
-            waits: Arc::default(),
+            waits: Arc::new(Waits::new(cycles)),
             topics: DashMap::new(),
             letters: Mutex::new(BTreeMap::new()),
             undelivered: Mutex::new(BTreeMap::new()),
@@ -55,7 +55,7 @@ impl Wall {
 
     /// Differs between boards that live at the same time.
     pub(crate) fn id(&self) -> usize {
-        std::ptr::from_ref(self).addr()
+        self.waits.board()
     }
 
     /// The topic of an event type; made when it is first asked for.

@@ -25,6 +25,7 @@ use crate::registry::Registry;
 use crate::service::{Placement, current_board};
 use crate::supervisor::{Opener, Parent, Supervisor, SupervisorActor, check};
 use crate::sync::Arc;
+use crate::waits::Cycles;
 use crate::wall::Wall;
 
 /// Why a board was not started. Nothing runs.
@@ -70,6 +71,7 @@ pub struct BoardBuilder {
     arbiters: Option<usize>,
     seed: u64,
     shelf: usize,
+    cycles: Cycles,
 }
 
 /// A board that will run on the caller's own thread; see [`BoardBuilder::on_this_thread`].
@@ -83,6 +85,7 @@ impl BoardBuilder {
             arbiters: None,
             seed: 0,
             shelf: defaults::SHELF,
+            cycles: Cycles::default(),
         }
     }
 
@@ -101,6 +104,13 @@ impl BoardBuilder {
     /// How many dead letters the shelf keeps; 1,024 by default.
     pub fn shelf(mut self, most: usize) -> Self {
         self.shelf = most;
+        self
+    }
+
+    /// What becomes of a wait that would close a cycle of services which wait for each other;
+    /// refused by default. See [the tour](crate#waiting-in-a-circle).
+    pub fn cycles(mut self, cycles: Cycles) -> Self {
+        self.cycles = cycles;
         self
     }
 
@@ -163,7 +173,8 @@ impl BoardBuilder {
         place: &mut dyn FnMut(Placement) -> Home,
     ) -> Board {
         let time = clock.handle();
-        let wall = Wall::new(Pulse::new(clock, Dice::new(self.seed)), self.shelf);
+        let pulse = Pulse::new(clock, Dice::new(self.seed));
+        let wall = Wall::new(pulse, self.shelf, self.cycles);
         let registry = Registry::default();
         let opened = Opener {
             wall: &wall,

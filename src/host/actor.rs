@@ -126,7 +126,11 @@ impl Host {
             })
         };
         let life = self.stage.begin(Rc::clone(&control), up);
-        let guarded = Guarded::new(life, Rc::clone(&control), self.wall.id());
+        let guarded = Guarded::new(
+            life,
+            Rc::clone(&control),
+            self.wall.waits.waiter(&self.path),
+        );
         actix_rt::spawn(async move {
             let exit = guarded.await;
             host.do_send(LifeNews {

@@ -18,6 +18,7 @@ use crate::exit::Exit;
 use crate::panic::guard;
 use crate::service::InsideOf;
 use crate::service::control::Control;
+use crate::waits::{Running, Waiter};
 
 /// Something of the user's that is dropped under guard if a panic passes by: a second panic, in
 /// its drop, would abort the process.
@@ -64,19 +65,19 @@ impl<T> Drop for Kept<T> {
 pub(crate) struct Guarded {
     life: Option<Pin<Box<dyn Future<Output = Exit>>>>,
     control: Rc<Control>,
-    board: usize,
+    waiter: Rc<Waiter>,
 }
 
 impl Guarded {
     pub(crate) fn new(
         life: Pin<Box<dyn Future<Output = Exit>>>,
         control: Rc<Control>,
-        board: usize,
+        waiter: Waiter,
     ) -> Self {
         Guarded {
             life: Some(life),
             control,
-            board,
+            waiter: Rc::new(waiter),
         }
     }
 
@@ -94,7 +95,8 @@ impl Future for Guarded {
     type Output = Exit;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Exit> {
-        let _inside = InsideOf::enter(self.board);
+        let _inside = InsideOf::enter(self.waiter.board());
+        let _running = Running::enter(&self.waiter);
         self.control.runs_on(cx.waker());
         if self.control.is_killed() {
             let _ = self.bury(Exit::Killed);
@@ -114,7 +116,8 @@ impl Future for Guarded {
 
 impl Drop for Guarded {
     fn drop(&mut self) {
-        let _inside = InsideOf::enter(self.board);
+        let _inside = InsideOf::enter(self.waiter.board());
+        let _running = Running::enter(&self.waiter);
         let _ = self.bury(Exit::Killed);
     }
 }

@@ -267,6 +267,7 @@ impl<S: Service, L: Deliver<S>> Life<S, L> {
 
     /// Sleeps until there is something to do: an order, a timer, a retry, or work.
     async fn rest(&mut self, next: Next, cx: &Context<S>) {
+        cx.rest();
         let held = if let Next::Later(due) = next {
             Some(due)
         } else {

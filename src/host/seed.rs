@@ -172,6 +172,7 @@ impl<S: Service, L: Subscriptions<S> + Send + 'static> Seed for ServiceSpec<S, L
         let home = Home {
             wall: Arc::clone(wall),
             path: Arc::clone(&path),
+            waiter: wall.waits.waiter(&path),
             policy,
         };
         let inbox = parts.inbox;

@@ -90,7 +90,7 @@ pub(super) fn publish<E: Event>(topic: &Topic<E>, mut event: E) -> u64 {
             Err((back, Refusal::Full { .. })) => event = back,
             Err((_, Refusal::Closed)) => panic!("nobody has closed the board"),
         }
-        if topic.wait_for_room(ticket, &waker, false) {
+        if topic.wait_for_room(ticket, &waker, false, None) {
             signal.wait();
         }
     }
@@ -106,7 +106,7 @@ pub(super) fn send<T>(letters: &Letterbox<T>, pulse: &Pulse, letter: T) -> bool 
             Err(Unsent::Closed) => break false,
             Err(Unsent::Full) => {}
         }
-        letters.room.enter(ticket, &waker);
+        letters.room.enter(ticket, &waker, None);
         fence(Ordering::SeqCst);
         if letters.has_room() == Some(false) {
             signal.wait();

@@ -43,7 +43,8 @@ pub enum TellError<M> {
     /// A `_blocking` form was called on one of the board's own threads, which it would block.
     #[error("a blocking call on a thread of the board would stop its services")]
     Blocking(M),
-    /// The services on this path would wait for each other's room for ever.
+    /// The services on this path would wait for each other for ever: the one without room waits
+    /// for the sender. See [the tour](crate#waiting-in-a-circle).
     #[error("a cycle of waits: {path}")]
     #[non_exhaustive]
     Cycle {
@@ -75,6 +76,10 @@ impl<M> TellError<M> {
         match unsent {
             Unsent::Full => TellError::Full(message),
             Unsent::Closed => TellError::Stopped(message),
+            Unsent::Cycle(cycle) => TellError::Cycle {
+                path: cycle.to_string(),
+                message,
+            },
         }
     }
 }
@@ -154,11 +159,11 @@ impl<S: Service> Address<S> {
     where
         S: Answer<M>,
     {
-        let Some(Home { wall, .. }) = self.inbox.home() else {
+        let Some(home) = self.inbox.home() else {
             return Err(TellError::NotStarted(message));
         };
-        match self.inbox.reserve(&wall.pulse, origin, wait).await {
-            Ok(()) => self.push(wall, message, origin),
+        match self.inbox.reserve(home, origin, wait, None).await {
+            Ok(()) => self.push(&home.wall, message, origin),
             Err(unsent) => return Err(TellError::unsent(message, unsent)),
         }
         Ok(())

@@ -17,11 +17,11 @@ use crate::failure::Failure;
 use crate::mailbox::letters::Unsent;
 use crate::message::Message;
 use crate::park::block_on;
-use crate::service::inbox::Home;
-use crate::service::letter::{Letter, Word};
+use crate::service::letter::{Letter, Reply, Word};
 use crate::service::origin::current_board;
 use crate::service::{Address, Answer, Service};
 use crate::topic::Origin;
+use crate::waits::{Cycle, Waiting};
 use crate::wall::Wall;
 
 /// Why there is no answer. The message comes back if it was never accepted.
@@ -40,7 +40,9 @@ pub enum AskError<M> {
     /// A `_blocking` form was called on one of the board's own threads. Not accepted.
     #[error("a blocking call on a thread of the board would stop its services")]
     Blocking(M),
-    /// The services on this path would wait for each other for ever. Not accepted.
+    /// The services on this path would wait for each other for ever: the one that is asked waits
+    /// for the asker, or is the asker. Not accepted. See
+    /// [the tour](crate#waiting-in-a-circle).
     #[error("a cycle of waits: {path}")]
     #[non_exhaustive]
     Cycle {
@@ -88,6 +90,14 @@ impl<M> AskError<M> {
         match unsent {
             Unsent::Full => AskError::Full(message),
             Unsent::Closed => AskError::Stopped(message),
+            Unsent::Cycle(cycle) => AskError::cycle(message, &cycle),
+        }
+    }
+
+    fn cycle(message: M, cycle: &Cycle) -> Self {
+        AskError::Cycle {
+            path: cycle.to_string(),
+            message,
         }
     }
 }
@@ -116,6 +126,7 @@ impl<S: Service> Address<S> {
     ///
     /// # Errors
     /// [`AskError`]: the message if it was never accepted, else why there is no answer.
+    /// [`AskError::Cycle`] at once if a handler asks a service that waits for its own, or its own.
     ///
     /// # Cancel safety
     /// Dropping the future gives up the answer. A message still queued is then dropped unhandled;
@@ -139,11 +150,18 @@ impl<S: Service> Address<S> {
         S: Answer<M>,
     {
         let origin = self.origin();
-        let Some(Home { wall, .. }) = self.inbox.home() else {
+        let Some(home) = self.inbox.home() else {
             return Err(AskError::NotStarted(message));
         };
-        match self.inbox.letters.reserve(&wall.pulse, &origin) {
-            Ok(()) => self.answer_to(wall, message, &origin, ASK_WAIT).await,
+        let waiting = match home.wait() {
+            Ok(waiting) => waiting,
+            Err(cycle) => return Err(AskError::cycle(message, &cycle)),
+        };
+        match self.inbox.letters.reserve(&home.wall.pulse, &origin) {
+            Ok(()) => {
+                self.answer_to(&home.wall, message, &origin, ASK_WAIT, waiting)
+                    .await
+            }
             Err(unsent) => Err(AskError::unsent(message, unsent)),
         }
     }
@@ -171,8 +189,13 @@ impl<S: Service> Address<S> {
     where
         S: Answer<M>,
     {
-        let Some(Home { wall, .. }) = self.inbox.home() else {
+        let Some(home) = self.inbox.home() else {
             return Err(AskError::NotStarted(message));
+        };
+        let wall = &home.wall;
+        let waiting = match home.wait() {
+            Ok(waiting) => waiting,
+            Err(cycle) => return Err(AskError::cycle(message, &cycle)),
         };
         let mut left = wait;
         if let Err(unsent) = self.inbox.letters.reserve(&wall.pulse, origin) {
@@ -180,29 +203,32 @@ impl<S: Service> Address<S> {
                 return Err(AskError::Stopped(message));
             }
             let began = wall.pulse.clock.now();
-            if let Err(unsent) = self.inbox.reserve(&wall.pulse, origin, wait).await {
+            let covered = waiting.as_ref();
+            if let Err(unsent) = self.inbox.reserve(home, origin, wait, covered).await {
                 return Err(AskError::unsent(message, unsent));
             }
             left = wait.saturating_sub(wall.pulse.clock.now().saturating_duration_since(began));
         }
-        self.answer_to(wall, message, origin, left).await
+        self.answer_to(wall, message, origin, left, waiting).await
     }
 
-    /// Sends a message for which room was reserved, and waits for the answer.
+    /// Sends a message for which room was reserved, and waits for the answer. The wait ends with
+    /// the answer, or with this future.
     async fn answer_to<M: Message>(
         &self,
         wall: &Wall,
         message: M,
         origin: &Origin,
         wait: Duration,
+        waiting: Option<Waiting>,
     ) -> Result<M::Reply, AskError<M>>
     where
         S: Answer<M>,
     {
-        let (reply, answer) = oneshot::channel();
+        let (word, answer) = oneshot::channel();
         let letter = Box::new(Letter {
             message,
-            reply: Some(reply),
+            reply: Some(Reply::new(word, waiting.clone())),
         });
         self.inbox.letters.push(&wall.pulse, origin, letter);
         match within(&wall.pulse.clock, Some(wait), answer).await {

@@ -30,7 +30,7 @@ use crate::sync::Arc;
 use crate::topic::Origin;
 use crate::topic::block::Stamp;
 use crate::topic::publish::{Publish, PublishError};
-use crate::waits::{Cycle, Waiter, Waiting};
+use crate::waits::Waiter;
 use crate::wall::Wall;
 
 type FollowUp = Pin<Box<dyn Future<Output = Outcome>>>;
@@ -51,6 +51,7 @@ pub struct Context<S: Service> {
     pub(crate) wall: Arc<Wall>,
     pub(crate) timers: Timers<S>,
     pub(crate) control: Rc<Control>,
+    waiter: Option<Waiter>,
     address: Address<S>,
     doing: Doing,
     follow_ups: Vec<FollowUp>,
@@ -63,6 +64,7 @@ impl<S: Service> Context<S> {
             wall,
             timers: Timers::new(),
             control,
+            waiter: address.inbox.home().map(|home| home.waiter.clone()),
             address,
             doing: Doing::default(),
             follow_ups: Vec::new(),
@@ -78,7 +80,8 @@ impl<S: Service> Context<S> {
     /// [`Context::publish_on_success`] for the other way.
     pub fn publish<E: Event>(&self, event: E) -> Publish<E> {
         let wait = self.patience(PUBLISH_WAIT);
-        Publish::new(self.wall.topic(), event, self.origin(), wait).by(self.waiter())
+        let (topic, board) = (self.wall.topic(), self.wall.id());
+        Publish::new(topic, event, self.origin(), wait, board)
     }
 
     /// Publishes an event if every subscriber has room now.
@@ -114,19 +117,6 @@ impl<S: Service> Context<S> {
         to: &Address<T>,
         message: M,
     ) -> Result<(), TellError<M>> {
-        let message = match self.try_tell(to, message) {
-            Err(TellError::Full(message)) => message,
-            done => return done,
-        };
-        let _waiting = match self.wait_for(to) {
-            Ok(waiting) => waiting,
-            Err(cycle) => {
-                return Err(TellError::Cycle {
-                    path: cycle.to_string(),
-                    message,
-                });
-            }
-        };
         to.tell_from(message, &self.origin(), self.patience(PUBLISH_WAIT))
             .await
     }
@@ -156,15 +146,6 @@ impl<S: Service> Context<S> {
         to: &Address<T>,
         message: M,
     ) -> Result<M::Reply, AskError<M>> {
-        let _waiting = match self.wait_for(to) {
-            Ok(waiting) => waiting,
-            Err(cycle) => {
-                return Err(AskError::Cycle {
-                    path: cycle.to_string(),
-                    message,
-                });
-            }
-        };
         to.ask_from(message, &self.origin(), self.patience(ASK_WAIT))
             .await
     }
@@ -297,6 +278,7 @@ impl<S: Service> Context<S> {
         redriven: bool,
         timeout: Option<Duration>,
     ) {
+        self.rest();
         let until = timeout.map(|timeout| deadline(self.now(), timeout));
         let id = Some(EventId::new(stamp.number));
         self.doing = Doing {
@@ -312,6 +294,7 @@ impl<S: Service> Context<S> {
 
     /// The answer to a letter begins.
     pub(crate) fn begin_letter(&mut self, number: u64, cause: Option<Cause>) {
+        self.rest();
         let id = Some(EventId::new(number));
         self.doing = Doing {
             id,
@@ -323,8 +306,16 @@ impl<S: Service> Context<S> {
         self.follow_ups.clear();
     }
 
+    /// Nothing of the user's runs: whatever futures the service has kept, it waits for nobody.
+    pub(crate) fn rest(&self) {
+        if let Some(waiter) = &self.waiter {
+            waiter.rest();
+        }
+    }
+
     /// A hook or a timer begins.
     pub(crate) fn begin_hook(&mut self) {
+        self.rest();
         self.doing = Doing::default();
         self.follow_ups.clear();
     }
@@ -392,22 +383,6 @@ impl<S: Service> Context<S> {
 
     pub(crate) fn is_stopping(&self) -> bool {
         self.stopping
-    }
-
-    /// Notes that this service waits for another one; `None` if that belongs to no board yet.
-    fn wait_for<T: Service>(&self, to: &Address<T>) -> Result<Option<Waiting>, Cycle> {
-        let Some((waiter, home)) = self.waiter().zip(to.inbox.home()) else {
-            return Ok(None);
-        };
-        waiter.wait(vec![Arc::clone(&home.path)]).map(Some)
-    }
-
-    fn waiter(&self) -> Option<Waiter> {
-        let path = Arc::clone(&self.address.inbox.home()?.path);
-        Some(Waiter {
-            waits: Arc::clone(&self.wall.waits),
-            path,
-        })
     }
 
     fn origin(&self) -> Origin {

@@ -26,6 +26,7 @@ use crate::pulse::Pulse;
 use crate::service::{AddedSource, AnyLetter, Service};
 use crate::sync::{Arc, AtomicBool, AtomicU64, Mutex, OnceLock, Ordering, fence, lock};
 use crate::topic::Origin;
+use crate::waits::{Cycle, Waiter, Waiting, running};
 use crate::wall::{AnyLetters, Wall};
 
 /// A change of subscriptions, made while the service runs.
@@ -39,6 +40,8 @@ pub(crate) enum Change<S: Service> {
 pub(crate) struct Home {
     pub(crate) wall: Arc<Wall>,
     pub(crate) path: Arc<str>,
+    /// The service as one that waits and is waited for.
+    pub(crate) waiter: Waiter,
     /// The service's own policy over those above it.
     pub(crate) policy: Policy,
 }
@@ -55,6 +58,17 @@ pub(crate) struct Inbox<S: Service> {
     /// Microseconds since the board's start, plus one, at which the service last took up work;
     /// 0 while it rests.
     busy_since: AtomicU64,
+}
+
+impl Home {
+    /// Notes that the service which runs on this thread waits for this one, if it is of the same
+    /// board.
+    pub(crate) fn wait(&self) -> Result<Option<Waiting>, Cycle> {
+        let waiter = running(self.wall.id());
+        waiter
+            .map(|waiter| waiter.wait_for(&self.waiter))
+            .transpose()
+    }
 }
 
 impl<S: Service> Inbox<S> {
@@ -143,13 +157,16 @@ impl<S: Service> Inbox<S> {
             .map(Duration::from_micros)
     }
 
-    /// Reserves room for one letter, waiting for it at most so long.
+    /// Reserves room for one letter, waiting for it at most so long. The service that waits is
+    /// noted as such, unless a wait of its own covers that already.
     pub(crate) async fn reserve(
         &self,
-        pulse: &Pulse,
+        home: &Home,
         origin: &Origin,
         wait: Duration,
+        covered: Option<&Waiting>,
     ) -> Result<(), Unsent> {
+        let pulse = &*home.wall.pulse;
         let mut ticket = Ticket {
             inbox: self,
             number: None,
@@ -162,7 +179,16 @@ impl<S: Service> Inbox<S> {
                     Err(Unsent::Full) if !wait.is_zero() => {}
                     other => return Poll::Ready(other),
                 }
-                if !ticket.wait(pulse, origin, cx.waker()) {
+                // At each look: who was let go in between has waited for nobody.
+                let waiting = match covered {
+                    Some(_) => Ok(None),
+                    None => home.wait(),
+                };
+                let waiting = match waiting {
+                    Ok(waiting) => waiting,
+                    Err(cycle) => return Poll::Ready(Err(Unsent::Cycle(cycle))),
+                };
+                if !ticket.wait(pulse, origin, cx.waker(), waiting) {
                     continue;
                 }
                 let until = *until.get_or_insert_with(|| deadline(pulse.clock.now(), wait));
@@ -192,9 +218,16 @@ struct Ticket<'a, S: Service> {
 
 impl<S: Service> Ticket<'_, S> {
     /// Waits for room. False if there is some, or never will be.
-    fn wait(&mut self, pulse: &Pulse, origin: &Origin, waker: &Waker) -> bool {
+    fn wait(
+        &mut self,
+        pulse: &Pulse,
+        origin: &Origin,
+        waker: &Waker,
+        waiting: Option<Waiting>,
+    ) -> bool {
         let room = &self.inbox.letters.room;
-        room.enter(*self.number.get_or_insert_with(|| room.ticket()), waker);
+        let number = *self.number.get_or_insert_with(|| room.ticket());
+        room.enter(number, waker, waiting);
         // Orders entering before the look at the room; a reader orders room before its look
         // at those who have entered.
         fence(Ordering::SeqCst);

@@ -16,6 +16,7 @@ use crate::failure::Failure;
 use crate::message::Message;
 use crate::panic::guard;
 use crate::service::{Answer, Context, Service};
+use crate::waits::Waiting;
 
 /// How the answering ended.
 #[derive(Debug)]
@@ -49,7 +50,31 @@ pub(crate) trait AnyLetter<S: Service>: Send {
 
 pub(crate) struct Letter<M: Message> {
     pub(crate) message: M,
-    pub(crate) reply: Option<oneshot::Sender<Word<M::Reply>>>,
+    pub(crate) reply: Option<Reply<M::Reply>>,
+}
+
+/// The way back to an asker.
+pub(crate) struct Reply<R> {
+    /// Ends before the asker hears anything: whoever has answered is not waited for any more,
+    /// whether or not the asker has been polled since.
+    waiting: Option<Waiting>,
+    word: oneshot::Sender<Word<R>>,
+}
+
+impl<R> Reply<R> {
+    pub(crate) fn new(word: oneshot::Sender<Word<R>>, waiting: Option<Waiting>) -> Self {
+        Reply { waiting, word }
+    }
+
+    fn is_closed(&self) -> bool {
+        self.word.is_closed()
+    }
+
+    /// The asker may have gone; then nobody hears it.
+    fn send(self, word: Word<R>) {
+        drop(self.waiting);
+        let _ = self.word.send(word);
+    }
 }
 
 impl<S: Answer<M>, M: Message> AnyLetter<S> for Letter<M> {
@@ -58,7 +83,7 @@ impl<S: Answer<M>, M: Message> AnyLetter<S> for Letter<M> {
     }
 
     fn is_expired(&self) -> bool {
-        self.reply.as_ref().is_some_and(|reply| reply.is_closed())
+        self.reply.as_ref().is_some_and(Reply::is_closed)
     }
 
     fn answer<'a>(
@@ -73,8 +98,7 @@ impl<S: Answer<M>, M: Message> AnyLetter<S> for Letter<M> {
                 Err(failure) => (Word::Failed(failure.clone()), LetterEnd::Failed(failure)),
             };
             if let Some(reply) = reply {
-                // The asker may have gone; the answer was given all the same.
-                let _ = reply.send(word);
+                reply.send(word);
             }
             end
         })
@@ -83,7 +107,7 @@ impl<S: Answer<M>, M: Message> AnyLetter<S> for Letter<M> {
     fn abandon(self: Box<Self>) {
         let Letter { message, reply } = *self;
         if let Some(reply) = reply {
-            let _ = reply.send(Word::Undelivered);
+            reply.send(Word::Undelivered);
         }
         let _ = guard(move || drop(message));
     }

@@ -34,7 +34,8 @@ impl<E: Event> Publisher<E> {
 
     /// Publishes one event; waits for room at most 5 s. See [`Publish`].
     pub fn publish(&self, event: E) -> Publish<E> {
-        Publish::new(Arc::clone(&self.topic), event, self.origin(), PUBLISH_WAIT)
+        let topic = Arc::clone(&self.topic);
+        Publish::new(topic, event, self.origin(), PUBLISH_WAIT, self.board)
     }
 
     /// Publishes one event if every subscriber has room now.

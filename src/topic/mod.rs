@@ -29,6 +29,7 @@ use crate::ledger::{DeliveryRow, TopicRow};
 use crate::panic::guard;
 use crate::pulse::Pulse;
 use crate::sync::{Arc, AtomicU64, Mutex, Ordering, fence, lock};
+use crate::waits::Waiting;
 use block::{Block, Pinned, Slot, Stamp};
 use place::{Place, Returned, Terms};
 use room::Queue;
@@ -185,8 +186,15 @@ impl<E: Event> Topic<E> {
     }
 
     /// Registers `waker` to hear of room. False if there is room now (or the board has closed).
-    pub(crate) fn wait_for_room(&self, ticket: u64, waker: &Waker, insider: bool) -> bool {
-        self.room.enter(ticket, waker);
+    /// Until it hears of it, or gives up its place, `waiting` goes on.
+    pub(crate) fn wait_for_room(
+        &self,
+        ticket: u64,
+        waker: &Waker,
+        insider: bool,
+        waiting: Option<Waiting>,
+    ) -> bool {
+        self.room.enter(ticket, waker, waiting);
         fence(Ordering::SeqCst);
         let full = {
             let mut writer = lock(&self.writer);

@@ -21,7 +21,7 @@ use super::{Origin, Refusal, Topic};
 use crate::clock::deadline;
 use crate::event::{Event, EventId};
 use crate::sync::Arc;
-use crate::waits::{Cycle, Waiter, Waiting};
+use crate::waits::{Cycle, Waiting, running};
 
 /// Why an event was not accepted; the event comes back. Nobody has seen it.
 #[derive(thiserror::Error)]
@@ -50,7 +50,9 @@ pub enum PublishError<E> {
         /// The event that nobody accepted.
         event: E,
     },
-    /// The services on this path would wait for each other for ever.
+    /// The services on this path would wait for each other for ever: a subscriber that has no
+    /// room, or that is to settle the event, waits for the service that publishes. See
+    /// [the tour](crate#waiting-in-a-circle).
     #[error("a cycle of waits: {path}")]
     #[non_exhaustive]
     Cycle {
@@ -127,10 +129,12 @@ pub struct Publish<E: Event> {
     in_line: Option<InLine>,
     /// Who had no room when it was last tried.
     full: Option<Refusal>,
-    /// The service that publishes, if it is one.
-    waiter: Option<Waiter>,
-    /// For whose room, or outcome, that service waits.
-    waiting: Option<Waiting>,
+    /// The board, to find the service that waits: it is the one that polls.
+    board: usize,
+    /// For whose room that service is about to wait.
+    for_room: Option<Waiting>,
+    /// For whose outcomes it waits.
+    for_readers: Option<Arc<Waiting>>,
 }
 
 /// A place among those who wait for room.
@@ -143,7 +147,13 @@ struct InLine {
 impl<E: Event> Unpin for Publish<E> {}
 
 impl<E: Event> Publish<E> {
-    pub(crate) fn new(topic: Arc<Topic<E>>, event: E, origin: Origin, wait: Duration) -> Self {
+    pub(crate) fn new(
+        topic: Arc<Topic<E>>,
+        event: E,
+        origin: Origin,
+        wait: Duration,
+        board: usize,
+    ) -> Self {
         Publish {
             topic,
             event: Some(event),
@@ -152,15 +162,10 @@ impl<E: Event> Publish<E> {
             watch: None,
             in_line: None,
             full: None,
-            waiter: None,
-            waiting: None,
+            board,
+            for_room: None,
+            for_readers: None,
         }
-    }
-
-    /// Says which service publishes, so that it is never waited for by those it waits for.
-    pub(crate) fn by(mut self, waiter: Option<Waiter>) -> Self {
-        self.waiter = waiter;
-        self
     }
 
     /// Waits further, until every subscriber has settled the event, and tells how.
@@ -198,28 +203,35 @@ impl<E: Event> Publish<E> {
                 sleep: Box::pin(clock.sleep_until(until)),
             }
         });
-        if !topic.wait_for_room(in_line.ticket, cx.waker(), self.origin.insider) {
+        let (insider, waiting) = (self.origin.insider, self.for_room.take());
+        if !topic.wait_for_room(in_line.ticket, cx.waker(), insider, waiting) {
             return Poll::Ready(true);
         }
         in_line.sleep.as_mut().poll(cx).map(|()| false)
     }
 
-    /// Notes for whom the publishing service waits from now on.
-    fn wait_for(&mut self, services: Vec<Arc<str>>) -> Result<(), Cycle> {
-        self.waiting = None;
-        if let Some(waiter) = &self.waiter {
-            self.waiting = Some(waiter.wait(services)?);
-        }
+    /// Notes that the service which polls, if one does, is about to wait for the room of this
+    /// one. It looks at each attempt: who was let go in between has waited for nobody.
+    fn wait_for_room_of(&mut self, service: &Arc<str>) -> Result<(), Cycle> {
+        let waiter = running(self.board).filter(|_| self.for_readers.is_none());
+        self.for_room = waiter
+            .map(|waiter| waiter.wait(vec![Arc::clone(service)]))
+            .transpose()?;
         Ok(())
     }
 
-    /// Notes, before anything is accepted, that the publishing service will wait for everybody
-    /// who hears the event.
+    /// Notes, before anything is accepted, that it will wait for everybody who hears the event;
+    /// each of them ends its part when it reports.
     fn wait_for_readers(&mut self) -> Result<(), Cycle> {
-        if self.watch.is_none() || self.waiter.is_none() || self.waiting.is_some() {
+        let Some(watch) = self.watch.as_ref().filter(|_| self.for_readers.is_none()) else {
             return Ok(());
+        };
+        if let Some(waiter) = running(self.board) {
+            let waiting = Arc::new(waiter.wait(self.topic.readers())?);
+            watch.ends(&waiting);
+            self.for_readers = Some(waiting);
         }
-        self.wait_for(self.topic.readers())
+        Ok(())
     }
 
     /// Tries once. `Ok(None)`: there is no room, and waiting for it may help.
@@ -245,9 +257,7 @@ impl<E: Event> Publish<E> {
         if self.wait.is_zero() {
             return Err(PublishError::refused(event, &refusal));
         }
-        if self.watch.is_none()
-            && let Err(cycle) = self.wait_for(vec![Arc::clone(service)])
-        {
+        if let Err(cycle) = self.wait_for_room_of(service) {
             return Err(PublishError::Cycle {
                 path: cycle.to_string(),
                 event,
@@ -312,7 +322,7 @@ pub struct PublishSettled<E: Event> {
     publish: Option<Publish<E>>,
     outcome: oneshot::Receiver<Vec<Settled>>,
     /// For whose outcomes the publishing service waits.
-    waiting: Option<Waiting>,
+    waiting: Option<Arc<Waiting>>,
 }
 
 impl<E: Event> Future for PublishSettled<E> {
@@ -322,11 +332,12 @@ impl<E: Event> Future for PublishSettled<E> {
         let this = &mut *self;
         if let Some(publish) = &mut this.publish {
             let accepted = ready!(Pin::new(&mut *publish).poll(cx));
-            this.waiting = publish.waiting.take();
+            let waiting = publish.for_readers.take();
             this.publish = None;
             if let Err(refused) = accepted {
                 return Poll::Ready(Err(refused));
             }
+            this.waiting = waiting;
         }
         let outcome = ready!(Pin::new(&mut this.outcome).poll(cx));
         this.waiting = None;

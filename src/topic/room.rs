@@ -5,18 +5,21 @@
 //! Invariant: a sender that is entered when a reader makes room is woken, or sees the room
 //! itself: count before look on the one side, room before count on the other, a fence between.
 //!
-//! It does not know how much room there is: all who wait try again, in the order of entry.
+//! It does not know how much room there is: all who wait try again, in the order of entry. Who
+//! is let go waits for nobody until it enters again.
 
 use std::collections::BTreeMap;
 use std::task::Waker;
 
 use crate::sync::{AtomicU64, AtomicUsize, Mutex, Ordering, lock};
+use crate::waits::Waiting;
 
 #[derive(Debug)]
 pub(crate) struct Queue {
     waiting: AtomicUsize,
     tickets: AtomicU64,
-    wakers: Mutex<BTreeMap<u64, Waker>>,
+    /// In the order of entry, each with the wait that its place stands for.
+    places: Mutex<BTreeMap<u64, (Waker, Option<Waiting>)>>,
 }
 
 impl Queue {
@@ -24,7 +27,7 @@ impl Queue {
         Queue {
             waiting: AtomicUsize::new(0),
             tickets: AtomicU64::new(0),
-            wakers: Mutex::new(BTreeMap::new()),
+            places: Mutex::new(BTreeMap::new()),
         }
     }
 
@@ -33,16 +36,17 @@ impl Queue {
         self.tickets.fetch_add(1, Ordering::Relaxed)
     }
 
-    pub(crate) fn enter(&self, ticket: u64, waker: &Waker) {
-        let mut wakers = lock(&self.wakers);
-        wakers.insert(ticket, waker.clone());
-        self.waiting.store(wakers.len(), Ordering::SeqCst);
+    /// Takes or keeps the place of this ticket; the wait that is given ends with it.
+    pub(crate) fn enter(&self, ticket: u64, waker: &Waker, waiting: Option<Waiting>) {
+        let mut places = lock(&self.places);
+        places.insert(ticket, (waker.clone(), waiting));
+        self.waiting.store(places.len(), Ordering::SeqCst);
     }
 
     pub(crate) fn leave(&self, ticket: u64) {
-        let mut wakers = lock(&self.wakers);
-        wakers.remove(&ticket);
-        self.waiting.store(wakers.len(), Ordering::SeqCst);
+        let mut places = lock(&self.places);
+        places.remove(&ticket);
+        self.waiting.store(places.len(), Ordering::SeqCst);
     }
 
     pub(crate) fn let_go_if_any(&self) {
@@ -53,12 +57,13 @@ impl Queue {
 
     /// Wakes all who wait.
     pub(crate) fn let_go(&self) {
-        let wakers = {
-            let mut wakers = lock(&self.wakers);
+        let places = {
+            let mut places = lock(&self.places);
             self.waiting.store(0, Ordering::SeqCst);
-            std::mem::take(&mut *wakers)
+            std::mem::take(&mut *places)
         };
-        for waker in wakers.into_values() {
+        for (waker, waiting) in places.into_values() {
+            drop(waiting);
             waker.wake();
         }
     }

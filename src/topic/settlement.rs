@@ -10,11 +10,13 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::sync::Weak;
 
 use serde::{Deserialize, Serialize};
 use tokio::sync::oneshot;
 
 use crate::sync::{Arc, Mutex, lock};
+use crate::waits::Waiting;
 
 /// The final state of one delivery.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -63,6 +65,9 @@ struct State {
     pending: BTreeMap<u64, Arc<str>>,
     settled: Vec<Settled>,
     done: Option<oneshot::Sender<Vec<Settled>>>,
+    /// The wait of the service that published, if one waits. Whoever has settled the event is
+    /// not waited for any more, whether or not the publisher has been polled since.
+    waiting: Weak<Waiting>,
 }
 
 impl Settlement {
@@ -72,8 +77,14 @@ impl Settlement {
             pending: BTreeMap::new(),
             settled: Vec::new(),
             done: Some(done),
+            waiting: Weak::new(),
         };
         (Arc::new(Settlement(Mutex::new(state))), outcome)
+    }
+
+    /// Says whose wait the reports end, each its part.
+    pub(crate) fn ends(&self, waiting: &Arc<Waiting>) {
+        lock(&self.0).waiting = Arc::downgrade(waiting);
     }
 
     /// Names all who have accepted the event; called once, when it is published.
@@ -91,6 +102,9 @@ impl Settlement {
         let Some(service) = state.pending.remove(&id) else {
             return;
         };
+        if let Some(waiting) = state.waiting.upgrade() {
+            waiting.end_for(&service);
+        }
         state.settled.push(Settled {
             service: service.to_string(),
             fate,

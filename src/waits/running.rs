@@ -1,0 +1,81 @@
+//! Which service the current thread is running, if any.
+//!
+//! The guard around a life marks every poll; verbs that wait look here at the moment they begin
+//! to wait, whether they were called through a context or through a plain handle.
+//!
+//! Invariant: the mark is there only while a life of that service is being polled, so a future
+//! that is polled elsewhere, by a task of its own, makes nobody wait.
+//!
+//! It does not say who may publish while a board drains: that is `service/origin.rs`.
+
+use std::cell::RefCell;
+use std::rc::Rc;
+
+use super::Waiter;
+
+thread_local! {
+    static RUNNING: RefCell<Option<Rc<Waiter>>> = const { RefCell::new(None) };
+}
+
+/// Marks the thread as running a service until dropped.
+#[derive(Debug)]
+pub(crate) struct Running {
+    before: Option<Rc<Waiter>>,
+}
+
+impl Running {
+    /// The count of an `Rc` is not atomic, so that marking a poll costs next to nothing.
+    pub(crate) fn enter(waiter: &Rc<Waiter>) -> Self {
+        let mark = Some(Rc::clone(waiter));
+        let before = RUNNING.try_with(|running| running.replace(mark));
+        Running {
+            before: before.ok().flatten(),
+        }
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        // The thread may be ending.
+        let _ = RUNNING.try_with(|running| running.replace(self.before.take()));
+    }
+}
+
+/// The service that this thread runs, if it is one of this board.
+pub(crate) fn running(board: usize) -> Option<Waiter> {
+    let of_board = |waiter: &&Rc<Waiter>| waiter.board() == board;
+    let found = RUNNING.try_with(|running| {
+        let running = running.borrow();
+        running
+            .as_ref()
+            .filter(of_board)
+            .map(|waiter| Waiter::clone(waiter))
+    });
+    found.ok().flatten()
+}
+
+#[cfg(all(test, not(any(loom, shuttle))))]
+mod tests {
+    use super::super::Waits;
+    use super::*;
+    use crate::sync::Arc;
+
+    #[test]
+    fn a_mark_is_seen_by_its_board_until_it_is_dropped() {
+        let (waits, others) = (Arc::<Waits>::default(), Arc::<Waits>::default());
+        let outer = Rc::new(waits.waiter(&"outer".into()));
+        let inner = Rc::new(others.waiter(&"inner".into()));
+        let path = |waits: &Waits| running(waits.board()).map(|waiter| waiter.0.path.to_string());
+        assert_eq!(path(&waits), None);
+        let mark = Running::enter(&outer);
+        assert_eq!(path(&waits).as_deref(), Some("outer"));
+        assert_eq!(path(&others), None);
+        let nested = Running::enter(&inner);
+        assert_eq!(path(&waits), None);
+        assert_eq!(path(&others).as_deref(), Some("inner"));
+        drop(nested);
+        assert_eq!(path(&waits).as_deref(), Some("outer"));
+        drop(mark);
+        assert_eq!(path(&waits), None);
+    }
+}
