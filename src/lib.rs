@@ -75,6 +75,27 @@
 //! attempts. A retry in place keeps the order; younger events of that service wait, letters do
 //! not.
 //!
+//! # Waiting in a circle
+//!
+//! A service handles one thing at a time. If `a` asks `b` while `b` waits for `a`, neither will
+//! ever answer. The wait that would close such a circle fails at once, and its error names the
+//! path, `shop/b -> shop/a -> shop/b`: [`AskError::Cycle`], [`TellError::Cycle`],
+//! [`PublishError::Cycle`]. So does asking oneself.
+//!
+//! What counts is every wait of a handler, hook or timer for another service of its board: for an
+//! answer, for room in a mailbox or subscription, for [`settled`](Publish::settled), and for what
+//! was to be published on success; while a tree starts, also for a sibling whose turn to start
+//! comes later. It does not matter whether the verb was called through the
+//! [`Context`] or through an [`Address`], [`Recipient`], [`Publisher`] or [`Board`], nor whether
+//! several waits are joined. A wait counts until it is over or its future is dropped, also where
+//! another one of a `select!` would do.
+//!
+//! What does not count: waits of tasks that a handler has spawned, and of code outside the board.
+//! Those end by their deadline.
+//!
+//! The way out is that one of them does not wait: it tells instead of asking, or publishes and
+//! hears the answer as an event. [`BoardBuilder::cycles`] turns the error into a warning.
+//!
 //! # Tests of your services
 //!
 //! [`BoardBuilder::on_this_thread`] runs the whole board on your thread, so that tokio's paused

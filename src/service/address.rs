@@ -114,7 +114,8 @@ impl<S: Service> Address<S> {
     /// Sends a message, and waits for room at most 5 s. There is no answer.
     ///
     /// # Errors
-    /// [`TellError`], with the message.
+    /// [`TellError`], with the message; [`TellError::Cycle`] at once if a handler would wait for
+    /// the room of a service that waits for its own.
     ///
     /// # Cancel safety
     /// Dropping the future before it is ready sends nothing; the message is dropped with it.

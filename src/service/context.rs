@@ -108,7 +108,8 @@ impl<S: Service> Context<S> {
     /// Sends a message to another service; waits for room as [`Context::publish`] does.
     ///
     /// # Errors
-    /// [`TellError`], with the message.
+    /// [`TellError`], with the message; [`TellError::Cycle`] at once if `to` has no room and waits
+    /// for this service, or is this service.
     ///
     /// # Cancel safety
     /// As [`Address::tell`].
@@ -136,8 +137,8 @@ impl<S: Service> Context<S> {
     /// Asks another service; waits at most 5 s or what is left of the handler's own timeout.
     ///
     /// # Errors
-    /// [`AskError`]; [`AskError::Cycle`] at once if `to` waits for this service, or is this
-    /// service.
+    /// [`AskError`]; [`AskError::Cycle`] at once if `to` waits for this service, through whomever,
+    /// or is this service. See [the tour](crate#waiting-in-a-circle).
     ///
     /// # Cancel safety
     /// As [`Address::ask`].

@@ -173,6 +173,9 @@ impl<E: Event> Publish<E> {
     /// Ordered by the subscribers' paths; empty if nobody had subscribed. There is no deadline:
     /// a subscriber that never finishes is waited for until the board ends.
     ///
+    /// In a handler it is [`PublishError::Cycle`] at once, with nothing accepted, if a subscriber
+    /// waits for the service that publishes, or is that service.
+    ///
     /// # Cancel safety
     /// Once accepted the event goes its way whether or not somebody still waits.
     pub fn settled(mut self) -> PublishSettled<E> {
