@@ -179,11 +179,8 @@ impl<S: Service> Inbox<S> {
                     Err(Unsent::Full) if !wait.is_zero() => {}
                     other => return Poll::Ready(other),
                 }
-                // At each look: who was let go in between has waited for nobody.
-                let waiting = match covered {
-                    Some(_) => Ok(None),
-                    None => home.wait(),
-                };
+                let is_noted = covered.is_some() || ticket.is_waiting();
+                let waiting = if is_noted { Ok(None) } else { home.wait() };
                 let waiting = match waiting {
                     Ok(waiting) => waiting,
                     Err(cycle) => return Poll::Ready(Err(Unsent::Cycle(cycle))),
@@ -217,6 +214,13 @@ struct Ticket<'a, S: Service> {
 }
 
 impl<S: Service> Ticket<'_, S> {
+    /// Whether its holder is noted as waiting. Whoever was let go in between has waited for
+    /// nobody.
+    fn is_waiting(&self) -> bool {
+        let room = &self.inbox.letters.room;
+        self.number.is_some_and(|number| room.is_waiting(number))
+    }
+
     /// Waits for room. False if there is some, or never will be.
     fn wait(
         &mut self,

@@ -206,6 +206,11 @@ impl<E: Event> Topic<E> {
         full
     }
 
+    /// Whether the holder of `ticket` is noted as waiting for room.
+    pub(crate) fn is_waiting(&self, ticket: u64) -> bool {
+        self.room.is_waiting(ticket)
+    }
+
     /// A ticket for [`Topic::wait_for_room`].
     pub(crate) fn room_ticket(&self) -> u64 {
         self.room.ticket()

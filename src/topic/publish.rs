@@ -214,10 +214,13 @@ impl<E: Event> Publish<E> {
     }
 
     /// Notes that the service which polls, if one does, is about to wait for the room of this
-    /// one. It looks at each attempt: who was let go in between has waited for nobody.
+    /// one, unless that is noted already. Whoever was let go in between has waited for nobody.
     fn wait_for_room_of(&mut self, service: &Arc<str>) -> Result<(), Cycle> {
-        let waiter = running(self.board).filter(|_| self.for_readers.is_none());
-        self.for_room = waiter
+        let in_line = self.in_line.as_ref();
+        let is_noted = self.for_readers.is_some()
+            || in_line.is_some_and(|in_line| self.topic.is_waiting(in_line.ticket));
+        self.for_room = running(self.board)
+            .filter(|_| !is_noted)
             .map(|waiter| waiter.wait(vec![Arc::clone(service)]))
             .transpose()?;
         Ok(())

@@ -36,10 +36,19 @@ impl Queue {
         self.tickets.fetch_add(1, Ordering::Relaxed)
     }
 
-    /// Takes or keeps the place of this ticket; the wait that is given ends with it.
+    /// Whether a place stands for a wait already; a sender that is let go begins another.
+    pub(crate) fn is_waiting(&self, ticket: u64) -> bool {
+        let places = lock(&self.places);
+        places
+            .get(&ticket)
+            .is_some_and(|(_, waiting)| waiting.is_some())
+    }
+
+    /// Takes the place of this ticket, or keeps it; its wait ends with it.
     pub(crate) fn enter(&self, ticket: u64, waker: &Waker, waiting: Option<Waiting>) {
         let mut places = lock(&self.places);
-        places.insert(ticket, (waker.clone(), waiting));
+        let before = places.remove(&ticket).and_then(|(_, waiting)| waiting);
+        places.insert(ticket, (waker.clone(), waiting.or(before)));
         self.waiting.store(places.len(), Ordering::SeqCst);
     }
 
