@@ -1,8 +1,8 @@
 //! The concurrent protocols, under a model checker.
 //!
 //! `RUSTFLAGS="--cfg loom" cargo test --release --lib models` runs the wake-up, the room, the
-//! close and the tally, extracted without their data, in every order of memory that the language
-//! allows. With `--cfg shuttle` the topic and the mailbox themselves run, in random schedules.
+//! close, the tally and the waits, extracted without their data, in every order of memory that
+//! the language allows. With `--cfg shuttle` the topic and the mailbox themselves run, in random schedules.
 //!
 //! Invariant: each extracted protocol stands beside a broken variant of itself, and the checker
 //! must find it: a model that cannot fail proves nothing.
@@ -16,6 +16,8 @@ mod close;
 mod room;
 #[cfg(loom)]
 mod tally;
+#[cfg(loom)]
+mod waits;
 #[cfg(loom)]
 mod wake_up;
 
