@@ -14,7 +14,6 @@ use crate::sync::{Arc, AtomicU64, List, OnceLock, Ordering, fence, spin};
 use crate::topic::Origin;
 use crate::topic::room::Queue;
 use crate::topic::tally::{Count, Tally};
-use crate::waits::Cycle;
 
 /// In `accepted`: nothing more is. Counting to it would take centuries.
 const CLOSED: u64 = 1 << 63;
@@ -28,12 +27,10 @@ pub(crate) struct Envelope<T> {
 }
 
 /// Why a letter was not accepted.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Unsent {
     Full,
     Closed,
-    /// Its sender would wait for room with somebody who waits for it.
-    Cycle(Cycle),
 }
 
 /// The senders' side, shared by all addresses of one service.

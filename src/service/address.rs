@@ -14,7 +14,7 @@ use crate::defaults::PUBLISH_WAIT;
 use crate::mailbox::letters::Unsent;
 use crate::message::Message;
 use crate::park::block_on;
-use crate::service::inbox::Home;
+use crate::service::inbox::{Home, NoRoom};
 use crate::service::letter::Letter;
 use crate::service::origin::current_board;
 use crate::service::{Answer, Inbox, Service};
@@ -76,10 +76,6 @@ impl<M> TellError<M> {
         match unsent {
             Unsent::Full => TellError::Full(message),
             Unsent::Closed => TellError::Stopped(message),
-            Unsent::Cycle(cycle) => TellError::Cycle {
-                path: cycle.to_string(),
-                message,
-            },
         }
     }
 }
@@ -165,7 +161,11 @@ impl<S: Service> Address<S> {
         };
         match self.inbox.reserve(home, origin, wait, None).await {
             Ok(()) => self.push(&home.wall, message, origin),
-            Err(unsent) => return Err(TellError::unsent(message, unsent)),
+            Err(NoRoom::Unsent(unsent)) => return Err(TellError::unsent(message, unsent)),
+            Err(NoRoom::Cycle(cycle)) => {
+                let path = cycle.to_string();
+                return Err(TellError::Cycle { path, message });
+            }
         }
         Ok(())
     }

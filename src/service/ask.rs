@@ -17,6 +17,7 @@ use crate::failure::Failure;
 use crate::mailbox::letters::Unsent;
 use crate::message::Message;
 use crate::park::block_on;
+use crate::service::inbox::NoRoom;
 use crate::service::letter::{Letter, Reply, Word};
 use crate::service::origin::current_board;
 use crate::service::{Address, Answer, Service};
@@ -90,7 +91,6 @@ impl<M> AskError<M> {
         match unsent {
             Unsent::Full => AskError::Full(message),
             Unsent::Closed => AskError::Stopped(message),
-            Unsent::Cycle(cycle) => AskError::cycle(message, &cycle),
         }
     }
 
@@ -204,8 +204,10 @@ impl<S: Service> Address<S> {
             }
             let began = wall.pulse.clock.now();
             let covered = waiting.as_ref();
-            if let Err(unsent) = self.inbox.reserve(home, origin, wait, covered).await {
-                return Err(AskError::unsent(message, unsent));
+            match self.inbox.reserve(home, origin, wait, covered).await {
+                Ok(()) => {}
+                Err(NoRoom::Unsent(unsent)) => return Err(AskError::unsent(message, unsent)),
+                Err(NoRoom::Cycle(cycle)) => return Err(AskError::cycle(message, &cycle)),
             }
             left = wait.saturating_sub(wall.pulse.clock.now().saturating_duration_since(began));
         }

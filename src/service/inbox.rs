@@ -35,6 +35,14 @@ pub(crate) enum Change<S: Service> {
     Unsubscribe(TypeId),
 }
 
+/// Why no room was reserved for a letter.
+#[derive(Debug)]
+pub(crate) enum NoRoom {
+    Unsent(Unsent),
+    /// Its sender would wait for somebody who waits for it.
+    Cycle(Cycle),
+}
+
 /// Where an inbox belongs, once its tree is being started.
 #[derive(Clone, Debug)]
 pub(crate) struct Home {
@@ -165,7 +173,7 @@ impl<S: Service> Inbox<S> {
         origin: &Origin,
         wait: Duration,
         covered: Option<&Waiting>,
-    ) -> Result<(), Unsent> {
+    ) -> Result<(), NoRoom> {
         let pulse = &*home.wall.pulse;
         let mut ticket = Ticket {
             inbox: self,
@@ -177,13 +185,13 @@ impl<S: Service> Inbox<S> {
             loop {
                 match self.letters.reserve(pulse, origin) {
                     Err(Unsent::Full) if !wait.is_zero() => {}
-                    other => return Poll::Ready(other),
+                    other => return Poll::Ready(other.map_err(NoRoom::Unsent)),
                 }
                 let is_noted = covered.is_some() || ticket.is_waiting();
                 let waiting = if is_noted { Ok(None) } else { home.wait() };
                 let waiting = match waiting {
                     Ok(waiting) => waiting,
-                    Err(cycle) => return Poll::Ready(Err(Unsent::Cycle(cycle))),
+                    Err(cycle) => return Poll::Ready(Err(NoRoom::Cycle(cycle))),
                 };
                 if !ticket.wait(pulse, origin, cx.waker(), waiting) {
                     continue;
@@ -197,7 +205,7 @@ impl<S: Service> Inbox<S> {
                     .as_pin_mut()
                     .is_some_and(|sleep| sleep.poll(cx).is_ready());
                 return if slept {
-                    Poll::Ready(Err(Unsent::Full))
+                    Poll::Ready(Err(NoRoom::Unsent(Unsent::Full)))
                 } else {
                     Poll::Pending
                 };
