@@ -44,6 +44,10 @@ pub const SHUTDOWN_WAIT: Duration = Duration::from_secs(5);
 /// How long a child may take to start: 30 s.
 pub const START_WAIT: Duration = Duration::from_secs(30);
 
+/// How long a control verb (start, stop, restart of a child) waits for the supervisor's answer:
+/// 60 s. It bounds the waiting only; what was asked for goes on.
+pub const CONTROL_WAIT: Duration = Duration::from_secs(60);
+
 /// Dead letters the board keeps on its shelf; the oldest goes first: 1,024.
 pub const SHELF: usize = 1_024;
 

@@ -10,21 +10,20 @@ use std::io;
 
 use tokio::runtime::Handle;
 
-use super::house::{House, adopt};
+use super::house::{House, OneThread, Rooms};
 use super::{Board, Inner};
 use crate::broker::Broker;
 use crate::clock::Clock;
 use crate::defaults;
 use crate::dice::Dice;
 use crate::exit::Exit;
-use crate::host::{Home, Order, Problem};
+use crate::host::{Order, Problem};
 use crate::panic::guard;
 use crate::park::block_on;
 use crate::pulse::Pulse;
-use crate::registry::Registry;
 use crate::service::{Placement, current_board};
-use crate::supervisor::{Opener, Parent, Supervisor, SupervisorActor, check};
-use crate::sync::Arc;
+use crate::supervisor::{EventNames, Grounds, Parent, Supervisor, SupervisorActor, Threads, check};
+use crate::sync::{Arc, Mutex};
 use crate::wall::Wall;
 
 /// Why a board was not started. Nothing runs.
@@ -121,33 +120,20 @@ impl BoardBuilder {
         }
         let cores = || std::thread::available_parallelism().map_or(1, usize::from);
         let arbiters = self.arbiters.unwrap_or_else(cores);
-        refuse(&root, arbiters)?;
-        let mut house = House::raise(arbiters).map_err(StartError::Threads)?;
+        let names = refuse(&root, arbiters)?;
+        let house = House::raise(arbiters).map_err(StartError::Threads)?;
         let clock = Clock::new(house.time.clone()).driven_by(house.driver.clone());
-        let home = house
-            .place(Placement::Together)
+        let house = Arc::new(Mutex::new(house));
+        let rooms = Rooms {
+            house: Arc::clone(&house),
+            clock: clock.clone(),
+        };
+        // Without a board the house is dropped, and its threads end.
+        let board = self
+            .open(root, names, clock, arbiters, Box::new(rooms))
             .map_err(StartError::Threads)?;
-        let mut trouble = None;
-        let board = {
-            let adopting = clock.clone();
-            let mut place = |placement| {
-                let placed = house.place(placement).unwrap_or_else(|error| {
-                    trouble = Some(error);
-                    home.clone()
-                });
-                adopt(&placed, &adopting);
-                placed
-            };
-            adopt(&home, &adopting);
-            self.open(root, clock, &home, &mut place)
-        };
-        house.settle_in();
-        *crate::sync::lock(&board.inner.house) = Some(house);
-        let started = match trouble {
-            Some(error) => Err(StartError::Threads(error)),
-            None => block_on(board.rise()),
-        };
-        if let Err(error) = started {
+        let _ = board.inner.house.set(house);
+        if let Err(error) = block_on(board.rise()) {
             block_on(board.inner.take_down());
             return Err(error);
         }
@@ -158,30 +144,28 @@ impl BoardBuilder {
     fn open(
         &self,
         root: Supervisor,
+        names: EventNames,
         clock: Clock,
-        home: &Home,
-        place: &mut dyn FnMut(Placement) -> Home,
-    ) -> Board {
+        arbiters: usize,
+        threads: Box<dyn Threads>,
+    ) -> io::Result<Board> {
         let time = clock.handle();
         let wall = Wall::new(Pulse::new(clock, Dice::new(self.seed)), self.shelf);
-        let registry = Registry::default();
-        let opened = Opener {
-            wall: &wall,
-            registry: &registry,
-            place,
-        }
-        .root(root, home);
-        let inner = Inner::new(Arc::clone(&wall), registry, opened.path.to_string(), time);
-        let inner = Arc::new(inner);
+        let home = threads.place(Placement::Together)?;
+        let grounds = Arc::new(Grounds::new(Arc::clone(&wall), arbiters, threads));
+        grounds.name_events(names);
+        let opened = grounds.root(root, home.clone())?;
+        let node = Arc::clone(&opened.node);
+        let inner = Arc::new(Inner::new(Arc::clone(&grounds), node, time));
         // The root's actor keeps the board, which so goes on when the last handle is dropped. The
         // actor itself ends with its arbiter.
         let board = Arc::clone(&inner);
         let parent = Parent::Board(Box::new(move |news| board.hear(news)));
-        let broker = Broker::new(Arc::clone(&wall));
+        let broker = Broker::new(wall);
         let _ = inner.broker.set(home.start(move || broker));
-        let root = home.start(move || SupervisorActor::new(opened, parent, wall));
+        let root = home.start(move || SupervisorActor::new(opened, parent, grounds));
         let _ = inner.root.set(root.recipient());
-        Board { inner }
+        Ok(Board { inner })
     }
 }
 
@@ -191,19 +175,20 @@ impl LocalBoardBuilder {
     /// # Errors
     /// [`StartError`]: the tree is impossible, a child did not start, or there is no `LocalSet`.
     pub async fn start(self, root: Supervisor) -> Result<Board, StartError> {
-        refuse(&root, 1)?;
+        let names = refuse(&root, 1)?;
         let time = Handle::try_current().map_err(|_| StartError::NoLocalSet)?;
         // tokio offers no way to ask, and a panic of our own would be no answer.
         guard(|| drop(actix_rt::spawn(async {}))).map_err(|_| StartError::NoLocalSet)?;
-        let mut here = |_| Home::Here;
-        let board = self.0.open(root, Clock::new(time), &Home::Here, &mut here);
+        let (clock, thread) = (Clock::new(time), Box::new(OneThread));
+        let board = self.0.open(root, names, clock, 1, thread);
+        let board = board.map_err(StartError::Threads)?;
         board.rise().await?;
         Ok(board)
     }
 }
 
-fn refuse(root: &Supervisor, arbiters: usize) -> Result<(), StartError> {
-    let mut problems = check(root, arbiters.max(1));
+fn refuse(root: &Supervisor, arbiters: usize) -> Result<EventNames, StartError> {
+    let (names, mut problems) = check(root, arbiters.max(1));
     if arbiters == 0 {
         let text = "a board needs at least one arbiter".to_owned();
         problems.push(Problem {
@@ -213,7 +198,7 @@ fn refuse(root: &Supervisor, arbiters: usize) -> Result<(), StartError> {
         });
     }
     if problems.is_empty() {
-        Ok(())
+        Ok(names)
     } else {
         Err(StartError::Refused { problems })
     }
@@ -230,7 +215,7 @@ impl Board {
             return Ok(());
         };
         let _ = root.wait_for(|root| root.closed).await;
-        let (path, exit) = innermost(&self.inner.path, exit);
+        let (path, exit) = innermost(self.inner.path(), exit);
         Err(StartError::Failed { path, exit })
     }
 }

@@ -17,10 +17,11 @@ use super::report::{ShutdownReport, Stuck, Undelivered};
 use super::{Board, Inner};
 use crate::clock::{deadline, within};
 use crate::exit::Exit;
-use crate::host::{News, Order};
+use crate::host::{After, News, Order};
 use crate::ledger::Ledger;
 use crate::park::block_on;
 use crate::pulse::Phase;
+use crate::service::control::Kill;
 use crate::service::current_board;
 
 /// What happens after the deadline has to happen within this.
@@ -93,7 +94,7 @@ impl Board {
         let ended = root.borrow().ended.clone();
         match ended {
             Some(exit) if exit.is_abnormal() => Err(BoardError {
-                root: self.inner.path.clone(),
+                root: self.inner.path().to_owned(),
                 exit,
             }),
             _ => Ok(()),
@@ -161,7 +162,7 @@ impl Inner {
                 if exit.is_abnormal() {
                     tracing::error!(
                         target: "callboard::supervision",
-                        root = self.path, %exit, "the board ends: its root gave up"
+                        root = self.path(), %exit, "the board ends: its root gave up"
                     );
                 }
                 self.root_state.send_modify(|root| root.ended = Some(exit));
@@ -195,16 +196,20 @@ impl Inner {
         let drained = running
             && within(clock, Some(limit), self.wall.settle())
                 .await
-                .is_some();
+                .is_some_and(|settled| settled.is_ok());
         self.order(Order::Stop {
             generation: 1,
             deadline: Some(until),
+            after: After::Nothing { drain: false },
         });
         let mut ended = self
             .reaches(until + LAST_MOMENT, |root| root.ended.is_some())
             .await;
         if !ended {
-            self.order(Order::Kill { generation: 1 });
+            self.order(Order::Kill {
+                generation: 1,
+                why: Kill::Overdue,
+            });
             let last = clock.now() + LAST_MOMENT;
             ended = self.reaches(last, |root| root.ended.is_some()).await;
         }
@@ -234,8 +239,7 @@ impl Inner {
     }
 
     fn stop_arbiters(&self) -> Option<watch::Receiver<usize>> {
-        let mut house = crate::sync::lock(&self.house);
-        let house = house.as_mut()?;
+        let mut house = crate::sync::lock(self.house.get()?);
         house.take_down();
         Some(house.left.clone())
     }
@@ -305,7 +309,14 @@ impl Inner {
                 age: now.saturating_sub(since),
             }
         };
-        self.registry.busy().into_iter().map(stuck).collect()
+        let services = self.node.subtree().into_iter();
+        let busy = services.filter_map(|node| {
+            let doing = node.vitals.doing()?;
+            Some((node.path().to_string(), doing.since))
+        });
+        let mut stuck: Vec<Stuck> = busy.map(stuck).collect();
+        stuck.sort_by(|a, b| a.service.cmp(&b.service));
+        stuck
     }
 }
 

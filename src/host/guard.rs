@@ -18,6 +18,8 @@ use crate::exit::Exit;
 use crate::panic::guard;
 use crate::service::InsideOf;
 use crate::service::control::Control;
+use crate::sync::Arc;
+use crate::vitals::Vitals;
 
 /// Something of the user's that is dropped under guard if a panic passes by: a second panic, in
 /// its drop, would abort the process.
@@ -64,18 +66,30 @@ impl<T> Drop for Kept<T> {
 pub(crate) struct Guarded {
     life: Option<Pin<Box<dyn Future<Output = Exit>>>>,
     control: Rc<Control>,
+    vitals: Arc<Vitals>,
     board: usize,
+}
+
+/// Marks the thread as running code of this service, for the watchdog.
+struct Polling<'a>(&'a Vitals);
+
+impl Drop for Polling<'_> {
+    fn drop(&mut self) {
+        self.0.note_poll_ended();
+    }
 }
 
 impl Guarded {
     pub(crate) fn new(
         life: Pin<Box<dyn Future<Output = Exit>>>,
         control: Rc<Control>,
+        vitals: Arc<Vitals>,
         board: usize,
     ) -> Self {
         Guarded {
             life: Some(life),
             control,
+            vitals,
             board,
         }
     }
@@ -95,8 +109,11 @@ impl Future for Guarded {
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Exit> {
         let _inside = InsideOf::enter(self.board);
+        let vitals = Arc::clone(&self.vitals);
+        vitals.note_poll_began();
+        let _polling = Polling(&vitals);
         self.control.runs_on(cx.waker());
-        if self.control.is_killed() {
+        if self.control.killed().is_some() {
             let _ = self.bury(Exit::Killed);
             return Poll::Ready(Exit::Killed);
         }

@@ -30,6 +30,7 @@ use crate::sync::Arc;
 use crate::topic::Origin;
 use crate::topic::block::Stamp;
 use crate::topic::publish::{Publish, PublishError};
+use crate::vitals::Vitals;
 use crate::waits::{Cycle, Waiter, Waiting};
 use crate::wall::Wall;
 
@@ -51,6 +52,7 @@ pub struct Context<S: Service> {
     pub(crate) wall: Arc<Wall>,
     pub(crate) timers: Timers<S>,
     pub(crate) control: Rc<Control>,
+    vitals: Arc<Vitals>,
     address: Address<S>,
     doing: Doing,
     follow_ups: Vec<FollowUp>,
@@ -58,11 +60,17 @@ pub struct Context<S: Service> {
 }
 
 impl<S: Service> Context<S> {
-    pub(crate) fn new(wall: Arc<Wall>, address: Address<S>, control: Rc<Control>) -> Self {
+    pub(crate) fn new(
+        wall: Arc<Wall>,
+        address: Address<S>,
+        control: Rc<Control>,
+        vitals: Arc<Vitals>,
+    ) -> Self {
         Context {
             wall,
             timers: Timers::new(),
             control,
+            vitals,
             address,
             doing: Doing::default(),
             follow_ups: Vec::new(),
@@ -306,6 +314,7 @@ impl<S: Service> Context<S> {
             redriven,
             until,
         };
+        self.vitals.note_doing(stamp.number, attempt);
         // What a failed attempt had wanted to publish on success.
         self.follow_ups.clear();
     }
@@ -320,12 +329,14 @@ impl<S: Service> Context<S> {
             redriven: false,
             until: None,
         };
+        self.vitals.note_doing(number, 1);
         self.follow_ups.clear();
     }
 
     /// A hook or a timer begins.
     pub(crate) fn begin_hook(&mut self) {
         self.doing = Doing::default();
+        self.vitals.note_doing(0, 0);
         self.follow_ups.clear();
     }
 

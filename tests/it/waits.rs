@@ -124,7 +124,7 @@ fn waiting_for_ones_own_room_or_outcome_is_refused_at_once() {
         let board = Board::builder().on_this_thread().start(tree).await.unwrap();
         let before = tokio::time::Instant::now();
         board.publish(Tick(0)).await.unwrap();
-        board.settle().await;
+        board.settle().await.unwrap();
         let cycle = "tower/clock -> tower/clock";
         assert_eq!(said.try_iter().collect::<Vec<_>>(), [cycle, cycle]);
         assert_eq!(before.elapsed(), Duration::ZERO);
