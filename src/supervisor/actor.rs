@@ -12,8 +12,7 @@ use std::fmt;
 use actix::{Actor, Addr, AsyncContext, Context, Handler, Recipient};
 use tokio::time::Instant;
 
-use super::family::{Action, Family, Input, Member};
-use super::intensity::Intensity;
+use super::family::{Action, ChildId, Family, Input, Member, Plan};
 use super::open::{OpenedChild, OpenedKind, OpenedSupervisor};
 use crate::exit::Exit;
 use crate::host::{ChildReport, Home, Host, News, Order};
@@ -55,15 +54,21 @@ impl SupervisorActor {
             strategy,
             max_restarts,
             window,
+            auto_shutdown,
             children,
         } = opened;
         let split = |child: OpenedChild| (child.member, (child.home, child.kind));
         let (members, seeds): (Vec<Member>, Vec<_>) = children.into_iter().map(split).unzip();
-        let name = path.to_string();
-        let make_family = Box::new(move || {
-            let intensity = Intensity::new(max_restarts, window);
-            Family::new(name.clone(), strategy, intensity, members.clone())
-        });
+        let plan = Plan {
+            path: Arc::clone(&path),
+            strategy,
+            max_restarts,
+            window,
+            stable_after: None,
+            auto_shutdown,
+            dynamic: false,
+        };
+        let make_family = Box::new(move || Family::new(plan.clone(), (0..).zip(members.clone())));
         SupervisorActor {
             wall,
             parent,
@@ -110,7 +115,8 @@ impl SupervisorActor {
         }
     }
 
-    fn order(&self, child: usize, order: Order) {
+    fn order(&self, child: ChildId, order: Order) {
+        let child = usize::try_from(child).unwrap_or(usize::MAX);
         if let Some(child) = self.children.get(child) {
             child.do_send(order);
         }
@@ -126,7 +132,9 @@ impl SupervisorActor {
     fn act(&mut self, action: Action) {
         match action {
             Action::Start { child, generation } => self.order(child, Order::Start { generation }),
-            Action::Stop { child, generation } => {
+            Action::Stop {
+                child, generation, ..
+            } => {
                 self.order(
                     child,
                     Order::Stop {
@@ -140,7 +148,10 @@ impl SupervisorActor {
             Action::Close { child } if !self.family.is_ending() => {
                 self.order(child, Order::Close);
             }
-            Action::Close { .. } => {}
+            Action::Close { .. }
+            | Action::Forget { .. }
+            | Action::Refused { .. }
+            | Action::BackOff { .. } => {}
             Action::Up => {
                 self.risen = true;
                 self.report(News::Started(Ok(())));
@@ -160,7 +171,7 @@ impl SupervisorActor {
                 );
                 self.report(News::Exited(exit));
             }
-            Action::Down => {
+            Action::Down | Action::Completed => {
                 let ended = Exit::Shutdown;
                 let news = if self.risen {
                     News::Exited(ended)
@@ -172,7 +183,7 @@ impl SupervisorActor {
         }
     }
 
-    fn member_name(&self, child: usize) -> &str {
+    fn member_name(&self, child: ChildId) -> &str {
         self.family.member(child).map_or("", |member| &member.name)
     }
 
@@ -201,7 +212,7 @@ impl SupervisorActor {
 
     fn close(&mut self) {
         self.closing = Some(self.children.len());
-        for child in (0..self.children.len()).rev() {
+        for child in (0..self.children.len() as ChildId).rev() {
             self.order(child, Order::Close);
         }
         self.closed(0);
@@ -264,6 +275,7 @@ impl Handler<ChildReport> for SupervisorActor {
             generation,
             news,
         } = report;
+        let child = child as ChildId;
         match news {
             News::Started(result) => self.step(Input::Started {
                 child,
@@ -284,7 +296,7 @@ impl Handler<ChildReport> for SupervisorActor {
 }
 
 impl SupervisorActor {
-    fn note_exit(&self, child: usize, exit: &Exit) {
+    fn note_exit(&self, child: ChildId, exit: &Exit) {
         if exit.is_abnormal() {
             tracing::warn!(
                 target: "callboard::supervision",

@@ -10,6 +10,8 @@
 
 mod actor;
 mod check;
+// Until the actor uses all of it.
+#[allow(dead_code, unused_imports)]
 mod family;
 mod intensity;
 mod open;
@@ -24,7 +26,8 @@ use crate::policy::Policy;
 use crate::restart::Restart;
 use crate::service::{Placement, Service, ServiceSpec, Subscriptions};
 
-pub use strategy::Strategy;
+#[allow(unreachable_pub)]
+pub use strategy::{AutoShutdown, Strategy};
 
 pub(crate) use actor::{Parent, SupervisorActor};
 pub(crate) use check::check;
@@ -49,6 +52,7 @@ pub struct Supervisor {
     strategy: Strategy,
     max_restarts: u32,
     window: Duration,
+    auto_shutdown: AutoShutdown,
     restart: Restart,
     policy: Policy,
     placement: Placement,
@@ -94,6 +98,7 @@ impl Supervisor {
             strategy,
             max_restarts: defaults::MAX_RESTARTS,
             window: defaults::RESTART_WINDOW,
+            auto_shutdown: AutoShutdown::default(),
             restart: Restart::default(),
             policy: Policy::new(),
             placement: Placement::default(),
@@ -108,6 +113,12 @@ impl Supervisor {
     pub fn max_restarts(mut self, max: u32, window: Duration) -> Self {
         self.max_restarts = max;
         self.window = window;
+        self
+    }
+
+    /// Whether it ends when significant children have; by default never.
+    pub fn auto_shutdown(mut self, auto_shutdown: AutoShutdown) -> Self {
+        self.auto_shutdown = auto_shutdown;
         self
     }
 

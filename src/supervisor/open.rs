@@ -10,7 +10,7 @@
 use std::time::Duration;
 
 use super::family::Member;
-use super::{Child, Kind, Strategy, Supervisor};
+use super::{AutoShutdown, Child, Kind, Strategy, Supervisor};
 use crate::host::{Home, Stage};
 use crate::policy::Policy;
 use crate::registry::Registry;
@@ -24,6 +24,7 @@ pub(crate) struct OpenedSupervisor {
     pub(crate) strategy: Strategy,
     pub(crate) max_restarts: u32,
     pub(crate) window: Duration,
+    pub(crate) auto_shutdown: AutoShutdown,
     pub(crate) children: Vec<OpenedChild>,
 }
 
@@ -73,6 +74,7 @@ impl Opener<'_> {
             strategy: supervisor.strategy,
             max_restarts: supervisor.max_restarts,
             window: supervisor.window,
+            auto_shutdown: supervisor.auto_shutdown,
             children,
         }
     }
@@ -86,8 +88,9 @@ impl Opener<'_> {
         usual: Placement,
     ) -> OpenedChild {
         let member = Member {
-            name: child.name().to_owned(),
+            name: child.name().into(),
             restart: child.restart(),
+            significant: false,
         };
         let path = format!("{above}/{}", member.name);
         let home = match (child.placement(), usual) {
