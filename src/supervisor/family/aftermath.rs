@@ -41,14 +41,15 @@ impl Family {
         if found.was_stable(stable_after, now) {
             found.streak = 0;
         }
-        let after = found.after(&exit);
-        self.siblings.set(child, Life::Waiting);
-        match after {
-            After::ComeBack => {}
+        match found.after(&exit) {
+            After::ComeBack => self.siblings.set(child, Life::Waiting),
             After::Close => self.close(child, exit),
             After::Restart => self.fail(child, exit, now),
             After::End => self.end_of_own_accord(child, exit),
-            After::FailTheStart => self.end(Action::StartFailed { child, exit }),
+            After::FailTheStart => {
+                self.siblings.set(child, Life::Waiting);
+                self.end(Action::StartFailed { child, exit });
+            }
         }
     }
 
@@ -74,13 +75,14 @@ impl Family {
 
     /// Lets a failed child and those affected come back, at once or after a pause, or gives up.
     fn fail(&mut self, child: ChildId, exit: Exit, now: Duration) {
+        self.siblings.set(child, Life::Waiting);
         if self.plan.stable_after.is_some() {
             self.back_off(child, exit);
         } else if !self.intensity.allow(now) {
             return self.give_up(child, exit);
         }
         let affected = self.strategy().affected(child);
-        for sibling in self.siblings.reversed(&Life::UPRIGHT, affected) {
+        for sibling in self.siblings.index().reversed(&Life::UPRIGHT, affected) {
             self.send_off_bystander(sibling);
         }
     }

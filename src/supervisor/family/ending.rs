@@ -21,14 +21,17 @@ impl Family {
         }
         self.phase = Phase::Ending(report);
         let all = 0..=ChildId::MAX;
-        for child in self.siblings.reversed(&Life::OPEN, all) {
+        for child in self.siblings.index().reversed(&Life::OPEN, all) {
             self.end_child(child);
         }
     }
 
     pub(super) fn kill(&mut self) {
         self.end(Action::Down);
-        let spared = self.siblings.reversed(&Life::SPARED, 0..=ChildId::MAX);
+        let spared = self
+            .siblings
+            .index()
+            .reversed(&Life::SPARED, 0..=ChildId::MAX);
         for child in spared {
             self.siblings.set(child, Life::Killed);
             let generation = self.generation(child);

@@ -9,7 +9,7 @@
 use super::action::{Standing, Why};
 
 /// Where one child is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Life {
     /// No life; one begins when it is its turn.
     Waiting,

@@ -14,6 +14,7 @@
 mod action;
 mod aftermath;
 mod ending;
+mod index;
 mod life;
 mod request;
 mod siblings;

@@ -3,15 +3,15 @@
 //! The family reads and changes them here; it is the only place where a child's life changes.
 //!
 //! Invariant: the index of lives and the count of significant children say what the children say,
-//! because they change in the same statement.
+//! because they change in the same place.
 //!
 //! It decides nothing, and every question costs O(log n).
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::ops::RangeInclusive;
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::action::{ChildId, Member};
+use super::index::Index;
 use super::life::{Fate, Life, Request};
 use crate::exit::Exit;
 
@@ -58,8 +58,7 @@ impl Child {
 #[derive(Debug, Default)]
 pub(super) struct Siblings {
     children: BTreeMap<ChildId, Child>,
-    /// Every child once, under its life: a set for each life, and no two sets to keep in step.
-    index: BTreeSet<(Life, ChildId)>,
+    index: Index,
     /// How many significant children are not closed.
     significant: usize,
     /// The highest id so far.
@@ -79,7 +78,7 @@ impl Siblings {
     /// Takes in a child whose id has been claimed; it waits for its turn.
     pub(super) fn insert(&mut self, child: ChildId, member: Member, request: Option<Request>) {
         self.significant += usize::from(member.significant);
-        self.index.insert((Life::Waiting, child));
+        self.index.insert(Life::Waiting, child);
         self.children.insert(child, Child::new(member, request));
     }
 
@@ -101,8 +100,8 @@ impl Siblings {
             return;
         };
         let was = std::mem::replace(&mut found.life, life);
-        self.index.remove(&(was, child));
-        self.index.insert((life, child));
+        self.index.remove(was, child);
+        self.index.insert(life, child);
         if found.member.significant {
             self.significant += usize::from(was == Life::Closed);
             self.significant -= usize::from(life == Life::Closed);
@@ -111,39 +110,14 @@ impl Siblings {
 
     /// Forgets a child that is closed.
     pub(super) fn remove(&mut self, child: ChildId) {
-        if self.index.remove(&(Life::Closed, child)) {
+        if self.index.remove(Life::Closed, child) {
             self.children.remove(&child);
         }
     }
 
-    /// The children with this life, in order.
-    pub(super) fn at(&self, life: Life) -> impl DoubleEndedIterator<Item = ChildId> {
-        self.within(life, 0..=ChildId::MAX)
-    }
-
-    pub(super) fn first(&self, lives: &[Life]) -> Option<ChildId> {
-        lives.iter().filter_map(|life| self.at(*life).next()).min()
-    }
-
-    pub(super) fn last(&self, lives: &[Life]) -> Option<ChildId> {
-        lives
-            .iter()
-            .filter_map(|life| self.at(*life).next_back())
-            .max()
-    }
-
-    pub(super) fn is_none(&self, lives: &[Life]) -> bool {
-        self.first(lives).is_none()
-    }
-
-    /// Those in the range with one of these lives, in reverse order.
-    pub(super) fn reversed(&self, lives: &[Life], range: RangeInclusive<ChildId>) -> Vec<ChildId> {
-        let found = lives.iter();
-        let mut found: Vec<ChildId> = found
-            .flat_map(|life| self.within(*life, range.clone()))
-            .collect();
-        found.sort_unstable_by(|a, b| b.cmp(a));
-        found
+    /// Which children are where.
+    pub(super) fn index(&self) -> &Index {
+        &self.index
     }
 
     /// How many significant children have not ended for good.
@@ -151,24 +125,14 @@ impl Siblings {
         self.significant
     }
 
-    fn within(
-        &self,
-        life: Life,
-        range: RangeInclusive<ChildId>,
-    ) -> impl DoubleEndedIterator<Item = ChildId> {
-        let (first, last) = range.into_inner();
-        // An empty range would panic in `BTreeSet::range`; none is ever asked for.
-        let last = last.max(first);
-        self.index
-            .range((life, first)..=(life, last))
-            .map(|(_, child)| *child)
-    }
-
     /// Counts everything anew, for the tests.
     #[cfg(all(test, not(any(loom, shuttle))))]
     pub(super) fn check(&self) {
-        let index = self.children.iter().map(|(id, child)| (child.life, *id));
-        assert_eq!(self.index, index.collect(), "the index has drifted");
+        let mut index = Index::default();
+        for (id, child) in &self.children {
+            index.insert(child.life, *id);
+        }
+        assert_eq!(self.index, index, "the index has drifted");
         let open = |child: &&Child| child.member.significant && child.life != Life::Closed;
         let significant = self.children.values().filter(open).count();
         assert_eq!(self.significant, significant, "the count has drifted");

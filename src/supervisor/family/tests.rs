@@ -11,6 +11,7 @@ mod requests;
 mod rise_and_fall;
 mod single;
 mod table;
+mod world;
 
 use std::time::Duration;
 

@@ -32,7 +32,7 @@ impl Family {
     }
 
     fn report_up(&mut self) {
-        if matches!(self.phase, Phase::Rising) && self.siblings.is_none(&Life::UNSETTLED) {
+        if matches!(self.phase, Phase::Rising) && self.siblings.index().is_none(&Life::UNSETTLED) {
             self.phase = Phase::Up;
             self.actions.push(Action::Up);
         }
@@ -41,9 +41,9 @@ impl Family {
     /// Stops the last of the doomed, unless one after it has still to leave; or all of them.
     fn stop_in_turn(&mut self) {
         if self.is_independent() {
-            let doomed: Vec<ChildId> = self.siblings.at(Life::Doomed).rev().collect();
+            let doomed: Vec<ChildId> = self.siblings.index().at(Life::Doomed).rev().collect();
             doomed.into_iter().for_each(|child| self.stop(child));
-        } else if let Some(child) = self.siblings.last(&Life::LEAVING)
+        } else if let Some(child) = self.siblings.index().last(&Life::LEAVING)
             && self.siblings.life(child) == Some(Life::Doomed)
         {
             self.stop(child);
@@ -56,12 +56,12 @@ impl Family {
             return;
         }
         if self.is_independent() {
-            let waiting: Vec<ChildId> = self.siblings.at(Life::Waiting).collect();
+            let waiting: Vec<ChildId> = self.siblings.index().at(Life::Waiting).collect();
             waiting.into_iter().for_each(|child| self.begin(child));
-        } else if let Some(child) = self.siblings.first(&Life::UNSETTLED)
+        } else if let Some(child) = self.siblings.index().first(&Life::UNSETTLED)
             && self.siblings.life(child) == Some(Life::Waiting)
-            && self.siblings.is_none(&Life::LEAVING)
-            && self.siblings.is_none(&[Life::BackingOff])
+            && self.siblings.index().is_none(&Life::LEAVING)
+            && self.siblings.index().is_none(&[Life::BackingOff])
         {
             self.begin(child);
         }
@@ -91,7 +91,7 @@ impl Family {
     }
 
     fn report_end(&mut self) {
-        if !matches!(self.phase, Phase::Ending(_)) || !self.siblings.is_none(&Life::OPEN) {
+        if !matches!(self.phase, Phase::Ending(_)) || !self.siblings.index().is_none(&Life::OPEN) {
             return;
         }
         if let Phase::Ending(last) = mem::replace(&mut self.phase, Phase::Ended) {
