@@ -154,10 +154,11 @@ mod sync;
 mod topic;
 mod waits;
 mod wall;
+mod works;
 
 pub use board::{
-    Board, BoardBuilder, BoardError, LocalBoardBuilder, ShutdownReport, StartError, Stuck,
-    Undelivered,
+    Board, BoardBuilder, BoardError, LeftBehind, LocalBoardBuilder, ShutdownReport, StartError,
+    Stuck, Undelivered,
 };
 pub use bridge::{ActixRecipient, ToActix, to_actix};
 pub use broker::RedriveError;
@@ -173,13 +174,15 @@ pub use policy::{Backoff, Jitter, Policy, Retry};
 pub use registry::LookupError;
 pub use restart::Restart;
 pub use service::{
-    Address, And, Answer, AskError, Context, Handle, Nothing, On, Placement, Publisher, Recipient,
-    Service, ServiceSpec, SubscribeError, TellError, TimedOut, TimerId, service,
+    Address, And, Answer, AskError, Blocking, BlockingError, Context, Handle, Nothing, On,
+    Placement, Publisher, Recipient, Service, ServiceSpec, SubscribeError, TellError, TimedOut,
+    TimerId, service,
 };
 pub use supervisor::{Child, Strategy, Supervisor};
 pub use topic::place::Overflow;
 pub use topic::publish::{Publish, PublishError, PublishSettled};
 pub use topic::settlement::{Fate, Settled};
+pub use works::Stop;
 
 /// What most programs need: `use callboard::prelude::*;`.
 pub mod prelude {

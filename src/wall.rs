@@ -17,9 +17,10 @@ use crate::event::Event;
 use crate::ledger::{Ledger, LetterRow};
 use crate::pulse::{Phase, Pulse};
 use crate::shelf::Shelf;
-use crate::sync::{Arc, Mutex, lock};
+use crate::sync::{Arc, Mutex, OnceLock, lock};
 use crate::topic::{AnyTopic, Origin, Topic};
 use crate::waits::Waits;
+use crate::works::Works;
 
 /// Letters whose service is not known here.
 pub(crate) trait AnyLetters: Send + Sync {
@@ -35,10 +36,13 @@ pub(crate) struct Wall {
     pub(crate) pulse: Arc<Pulse>,
     pub(crate) shelf: Shelf,
     pub(crate) waits: Arc<Waits>,
+    pub(crate) works: Arc<Works>,
     topics: DashMap<TypeId, Arc<dyn AnyTopic>>,
     letters: Mutex<BTreeMap<Arc<str>, Arc<dyn AnyLetters>>>,
     /// What services left behind when they ended for good: (path, event) and the numbers.
     undelivered: Mutex<Unread>,
+    /// Begins the end of the board, without waiting for it.
+    end: OnceLock<Box<dyn Fn() + Send + Sync>>,
 }
 
 impl Wall {
@@ -47,9 +51,11 @@ impl Wall {
             pulse: Arc::new(pulse),
             shelf: Shelf::new(shelf),
             waits: Arc::default(),
+            works: Arc::default(),
             topics: DashMap::new(),
             letters: Mutex::new(BTreeMap::new()),
             undelivered: Mutex::new(BTreeMap::new()),
+            end: OnceLock::new(),
         })
     }
 
@@ -112,6 +118,19 @@ impl Wall {
         let letters: Vec<_> = lock(&self.letters).values().cloned().collect();
         for letters in letters {
             letters.phase_changed();
+        }
+    }
+
+    /// Says how the board is ended from inside. The board says it once; what it says must not
+    /// keep the board.
+    pub(crate) fn ends_by(&self, end: impl Fn() + Send + Sync + 'static) {
+        let _ = self.end.set(Box::new(end));
+    }
+
+    /// Begins the end of the board, and returns at once.
+    pub(crate) fn begin_end(&self) {
+        if let Some(end) = self.end.get() {
+            end();
         }
     }
 

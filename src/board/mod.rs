@@ -11,6 +11,7 @@ mod builder;
 mod house;
 mod report;
 mod shutdown;
+mod signals;
 #[cfg(all(test, not(any(loom, shuttle))))]
 mod tests;
 
@@ -28,13 +29,13 @@ use crate::ledger::Ledger;
 use crate::registry::{LookupError, Registry};
 use crate::service::{Address, Handle, On, Publisher, Service, SubscribeError};
 use crate::supervisor::Supervisor;
-use crate::sync::{Arc, Mutex, OnceLock};
+use crate::sync::{Arc, AtomicBool, Mutex, OnceLock};
 use crate::topic::publish::{Publish, PublishError};
 use crate::wall::Wall;
 use house::House;
 
 pub use builder::{BoardBuilder, LocalBoardBuilder, StartError};
-pub use report::{ShutdownReport, Stuck, Undelivered};
+pub use report::{LeftBehind, ShutdownReport, Stuck, Undelivered};
 pub use shutdown::BoardError;
 use shutdown::Root;
 
@@ -56,6 +57,8 @@ pub(crate) struct Inner {
     /// The board's own threads; none when it runs on the caller's.
     house: Mutex<Option<House>>,
     report: tokio::sync::Mutex<Option<ShutdownReport>>,
+    /// Whether the end has been begun from inside.
+    ending: AtomicBool,
 }
 
 impl Inner {
@@ -70,6 +73,7 @@ impl Inner {
             root_state: watch::Sender::new(Root::default()),
             house: Mutex::new(None),
             report: tokio::sync::Mutex::new(None),
+            ending: AtomicBool::new(false),
         }
     }
 }
@@ -212,9 +216,9 @@ impl Board {
     }
 
     /// As [`Board::settle`], for callers outside any runtime: blocks the thread. On a thread of a
-    /// board, where it would wait for itself, it returns at once.
+    /// board and in its blocking work, where it would wait for itself, it returns at once.
     pub fn settle_blocking(&self) {
-        if crate::service::current_board().is_none() {
+        if !self.would_wait_for_itself() {
             crate::park::block_on(self.settle());
         }
     }
