@@ -29,7 +29,7 @@ use crate::works::{Stop, Work, Works};
 #[non_exhaustive]
 pub enum BlockingError {
     /// The work panicked, on its own thread: nobody else was hurt.
-    #[error("the blocking work panicked")]
+    #[error("no result of the blocking work")]
     Panicked(#[source] Panic),
     /// No thread took the work up: the system gave none, or the board's own time has ended.
     #[error("no thread took up the blocking work")]
