@@ -148,6 +148,18 @@ impl Wall {
         self.pulse.until(quiet).await;
     }
 
+    /// As [`Wall::settle`], and waits for the hooks and timers that are running as well: what they
+    /// still publish is to be delivered.
+    pub(crate) async fn drain(&self) {
+        let quiet = || {
+            let before = self.pulse.numbers_given();
+            // Looked at first: a job that is over has published what the ledger then shows.
+            let settled = !self.pulse.has_jobs() && self.ledger().is_settled();
+            (settled && self.pulse.numbers_given() == before).then_some(())
+        };
+        self.pulse.until(quiet).await;
+    }
+
     /// A service has ended for good and left these unread.
     pub(crate) fn note_undelivered(
         &self,

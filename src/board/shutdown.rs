@@ -59,7 +59,7 @@ impl Board {
     /// Stops the board in two phases.
     ///
     /// First outsiders are refused, while what handlers still publish flows, until everything is
-    /// settled or `limit` is over. Then children stop in reverse order, each within its own
+    /// settled, and no hook or timer is running, or `limit` is over. Then children stop in reverse order, each within its own
     /// shutdown time, and not beyond `limit`. What was not handled is counted as undelivered and
     /// named in the report. A second call waits for the first and returns the same report.
     ///
@@ -224,10 +224,7 @@ impl Inner {
         self.reaches(until, |root| root.started.is_some()).await;
         let running = !self.root_state.borrow().is_over();
         let left = until.saturating_duration_since(clock.now());
-        let drained = running
-            && within(clock, Some(left), self.wall.settle())
-                .await
-                .is_some();
+        let drained = running && within(clock, Some(left), self.wall.drain()).await.is_some();
         self.order(Order::Stop {
             generation: 1,
             deadline: Some(until),
