@@ -562,11 +562,16 @@ fn work_that_never_ends() {
     }
     let log = Log::new();
     let board = Board::start(shop().child(runner(&log))).unwrap();
-    let (key, begun, work) = held();
+    let (begun, beginning) = channel();
+    let work = move |_: &Stop, _| {
+        begun.send(()).unwrap();
+        loop {
+            std::thread::park();
+        }
+    };
     board.publish_blocking(errand(1, work)).unwrap();
-    begun.recv().unwrap();
+    beginning.recv().unwrap();
     println!("{}", board.shutdown_blocking(millis(50)));
-    std::mem::forget(key);
     drop(board);
     println!("the end");
 }
