@@ -156,10 +156,11 @@ mod topic;
 mod vitals;
 mod waits;
 mod wall;
+mod works;
 
 pub use board::{
-    Board, BoardBuilder, BoardError, Current, Inspection, LocalBoardBuilder, MailboxLoad, Monitor,
-    ShutdownReport, StartError, Stuck, Tree, Undelivered,
+    Board, BoardBuilder, BoardError, Current, Inspection, LeftBehind, LocalBoardBuilder,
+    MailboxLoad, Monitor, ShutdownReport, StartError, Stuck, Tree, Undelivered,
 };
 pub use bridge::{ActixRecipient, ToActix, to_actix};
 pub use broker::RedriveError;
@@ -175,8 +176,9 @@ pub use panic::Panic;
 pub use policy::{Backoff, Jitter, Policy, Retry};
 pub use restart::Restart;
 pub use service::{
-    Address, And, Answer, AskError, Context, Handle, Nothing, On, Placement, Publisher, Recipient,
-    Service, ServiceSpec, SubscribeError, TellError, TimedOut, TimerId, service,
+    Address, And, Answer, AskError, Blocking, BlockingError, Context, Handle, Nothing, On,
+    Placement, Publisher, Recipient, Service, ServiceSpec, SubscribeError, TellError, TimedOut,
+    TimerId, service,
 };
 pub use shutdown::Shutdown;
 pub use supervisor::{
@@ -188,6 +190,7 @@ pub use topic::publish::{Publish, PublishError, PublishSettled};
 pub use topic::settlement::{Fate, Settled};
 pub use vitals::{LastFailure, State};
 pub use wall::SettleError;
+pub use works::Stop;
 
 /// What most programs need: `use callboard::prelude::*;`.
 pub mod prelude {

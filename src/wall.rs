@@ -18,10 +18,11 @@ use crate::ledger::{Ledger, LetterRow};
 use crate::lifecycle::{Change, Lifecycle};
 use crate::pulse::{Phase, Pulse};
 use crate::shelf::Shelf;
-use crate::sync::{Arc, Mutex, lock};
+use crate::sync::{Arc, Mutex, OnceLock, lock};
 use crate::topic::{AnyTopic, Origin, Topic};
 use crate::vitals::Vitals;
 use crate::waits::Waits;
+use crate::works::Works;
 
 /// Letters whose service is not known here.
 pub(crate) trait AnyLetters: Send + Sync {
@@ -37,6 +38,7 @@ pub(crate) struct Wall {
     pub(crate) pulse: Arc<Pulse>,
     pub(crate) shelf: Shelf,
     pub(crate) waits: Arc<Waits>,
+    pub(crate) works: Arc<Works>,
     topics: DashMap<TypeId, Arc<dyn AnyTopic>>,
     letters: Mutex<BTreeMap<Arc<str>, Arc<dyn AnyLetters>>>,
     /// The letters of services that will not come back, summed up by what they had in common.
@@ -45,6 +47,8 @@ pub(crate) struct Wall {
     undelivered: Mutex<Unread>,
     /// The services that are suspended: what they hold does not move.
     suspended: Mutex<BTreeSet<Arc<str>>>,
+    /// Begins the end of the board, without waiting for it.
+    end: OnceLock<Box<dyn Fn() + Send + Sync>>,
 }
 
 /// Why a board does not settle: what these services hold does not move by itself.
@@ -66,11 +70,13 @@ impl Wall {
             pulse: Arc::new(pulse),
             shelf: Shelf::new(shelf),
             waits: Arc::default(),
+            works: Arc::default(),
             topics: DashMap::new(),
             letters: Mutex::new(BTreeMap::new()),
             folded: Mutex::default(),
             undelivered: Mutex::new(BTreeMap::new()),
             suspended: Mutex::default(),
+            end: OnceLock::new(),
         })
     }
 
@@ -147,18 +153,26 @@ impl Wall {
         }
     }
 
+    /// Says how the board is ended from inside. The board says it once; what it says must not
+    /// keep the board.
+    pub(crate) fn ends_by(&self, end: impl Fn() + Send + Sync + 'static) {
+        let _ = self.end.set(Box::new(end));
+    }
+
+    /// Begins the end of the board, and returns at once.
+    pub(crate) fn begin_end(&self) {
+        if let Some(end) = self.end.get() {
+            end();
+        }
+    }
+
     /// Waits until nothing is queued, in flight or deferred.
     ///
     /// Rows are not read at one instant, so work could slip from one not yet read to one already
     /// read. Whatever is accepted takes a number: if none was taken during the reading, nothing
     /// slipped.
     pub(crate) async fn settle(&self) -> Result<(), SettleError> {
-        let quiet = || {
-            let before = self.pulse.numbers_given();
-            let settled = self.settled(&self.ledger());
-            settled.filter(|_| self.pulse.numbers_given() == before)
-        };
-        self.pulse.until(quiet).await
+        self.quiet(|| false).await
     }
 
     /// Whether all is settled, or all but what is suspended; `None` if something still moves.
@@ -229,6 +243,26 @@ impl Wall {
             }
         }
         lock(&self.suspended).remove(service);
+    }
+
+    /// As [`Wall::settle`], and waits for the hooks and timers that are running as well: what they
+    /// still publish is to be delivered.
+    pub(crate) async fn drain(&self) -> Result<(), SettleError> {
+        self.quiet(|| self.pulse.has_jobs()).await
+    }
+
+    /// Waits until all is settled, and `busy` says no.
+    async fn quiet(&self, busy: impl Fn() -> bool) -> Result<(), SettleError> {
+        let quiet = || {
+            let before = self.pulse.numbers_given();
+            // Looked at first: a job that is over has published what the ledger then shows.
+            if busy() {
+                return None;
+            }
+            let settled = self.settled(&self.ledger());
+            settled.filter(|_| self.pulse.numbers_given() == before)
+        };
+        self.pulse.until(quiet).await
     }
 
     /// A service has ended for good and left these unread.

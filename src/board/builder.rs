@@ -7,6 +7,7 @@
 //! It does not outlive the start.
 
 use std::io;
+use std::time::Duration;
 
 use tokio::runtime::Handle;
 
@@ -69,6 +70,8 @@ pub struct BoardBuilder {
     arbiters: Option<usize>,
     seed: u64,
     shelf: usize,
+    blocking_threads: usize,
+    shutdown_limit: Duration,
 }
 
 /// A board that will run on the caller's own thread; see [`BoardBuilder::on_this_thread`].
@@ -82,6 +85,8 @@ impl BoardBuilder {
             arbiters: None,
             seed: 0,
             shelf: defaults::SHELF,
+            blocking_threads: defaults::BLOCKING_THREADS,
+            shutdown_limit: defaults::BOARD_SHUTDOWN_WAIT,
         }
     }
 
@@ -103,6 +108,20 @@ impl BoardBuilder {
         self
     }
 
+    /// How many threads may do [blocking work](crate::Context::blocking) at a time, at least 1; 512
+    /// by default. A board on this thread uses those of the caller's runtime instead.
+    pub fn blocking_threads(mut self, most: usize) -> Self {
+        self.blocking_threads = most;
+        self
+    }
+
+    /// How long the board may take to end that is ended by one of its services, see
+    /// [`Context::stop_board`](crate::Context::stop_board); 5 s by default.
+    pub fn shutdown_limit(mut self, limit: Duration) -> Self {
+        self.shutdown_limit = limit;
+        self
+    }
+
     /// Runs the whole board on this thread, inside the caller's `LocalSet`: one thread, so that
     /// tokio's paused clock and the seed govern everything. For tests. Placement is ignored.
     pub fn on_this_thread(self) -> LocalBoardBuilder {
@@ -120,8 +139,8 @@ impl BoardBuilder {
         }
         let cores = || std::thread::available_parallelism().map_or(1, usize::from);
         let arbiters = self.arbiters.unwrap_or_else(cores);
-        let names = refuse(&root, arbiters)?;
-        let house = House::raise(arbiters).map_err(StartError::Threads)?;
+        let names = refuse(&root, arbiters, self.blocking_threads)?;
+        let house = House::raise(arbiters, self.blocking_threads).map_err(StartError::Threads)?;
         let clock = Clock::new(house.time.clone()).driven_by(house.driver.clone());
         let house = Arc::new(Mutex::new(house));
         let rooms = Rooms {
@@ -157,6 +176,12 @@ impl BoardBuilder {
         let opened = grounds.root(root, home.clone())?;
         let node = Arc::clone(&opened.node);
         let inner = Arc::new(Inner::new(Arc::clone(&grounds), node, time));
+        let (ending, limit) = (Arc::downgrade(&inner), self.shutdown_limit);
+        wall.ends_by(move || {
+            if let Some(inner) = ending.upgrade() {
+                Board { inner }.begin_shutdown(limit);
+            }
+        });
         // The root's actor keeps the board, which so goes on when the last handle is dropped. The
         // actor itself ends with its arbiter.
         let board = Arc::clone(&inner);
@@ -175,7 +200,7 @@ impl LocalBoardBuilder {
     /// # Errors
     /// [`StartError`]: the tree is impossible, a child did not start, or there is no `LocalSet`.
     pub async fn start(self, root: Supervisor) -> Result<Board, StartError> {
-        let names = refuse(&root, 1)?;
+        let names = refuse(&root, 1, 1)?;
         let time = Handle::try_current().map_err(|_| StartError::NoLocalSet)?;
         // tokio offers no way to ask, and a panic of our own would be no answer.
         guard(|| drop(actix_rt::spawn(async {}))).map_err(|_| StartError::NoLocalSet)?;
@@ -187,16 +212,22 @@ impl LocalBoardBuilder {
     }
 }
 
-fn refuse(root: &Supervisor, arbiters: usize) -> Result<EventNames, StartError> {
+fn refuse(root: &Supervisor, arbiters: usize, blocking: usize) -> Result<EventNames, StartError> {
     let (names, mut problems) = check(root, arbiters.max(1));
-    if arbiters == 0 {
-        let text = "a board needs at least one arbiter".to_owned();
-        problems.push(Problem {
-            path: "board".to_owned(),
-            event: None,
-            text,
-        });
-    }
+    let mut needs = |count, text: &str| {
+        if count == 0 {
+            problems.push(Problem {
+                path: "board".to_owned(),
+                event: None,
+                text: text.to_owned(),
+            });
+        }
+    };
+    needs(arbiters, "a board needs at least one arbiter");
+    needs(
+        blocking,
+        "a board needs at least one thread for blocking work",
+    );
     if problems.is_empty() {
         Ok(names)
     } else {

@@ -51,9 +51,14 @@ pub(crate) struct House {
 }
 
 impl House {
-    /// Starts the threads.
-    pub(crate) fn raise(arbiters: usize) -> io::Result<Self> {
-        let runtime = Arc::new(Builder::new_current_thread().enable_all().build()?);
+    /// Starts the threads; those for blocking work are started when there is some.
+    pub(crate) fn raise(arbiters: usize, blocking: usize) -> io::Result<Self> {
+        let mut runtime = Builder::new_current_thread();
+        runtime
+            .enable_all()
+            .max_blocking_threads(blocking)
+            .thread_name("callboard-blocking");
+        let runtime = Arc::new(runtime.build()?);
         let time = runtime.handle().clone();
         let (calls, called) = calls::unbounded_channel();
         let (driver, unused) = oneshot::channel();

@@ -14,6 +14,7 @@ mod inspect;
 mod monitor;
 mod report;
 mod shutdown;
+mod signals;
 #[cfg(all(test, not(any(loom, shuttle))))]
 mod tests;
 mod tree;
@@ -31,7 +32,7 @@ use crate::host::Order;
 use crate::ledger::Ledger;
 use crate::service::{Address, Handle, On, Publisher, Service, SubscribeError};
 use crate::supervisor::{Grounds, LookupError, Node, Supervisor};
-use crate::sync::{Arc, Mutex, OnceLock};
+use crate::sync::{Arc, AtomicBool, Mutex, OnceLock};
 use crate::topic::publish::{Publish, PublishError};
 use crate::wall::{SettleError, Wall};
 use house::House;
@@ -39,7 +40,7 @@ use house::House;
 pub use builder::{BoardBuilder, LocalBoardBuilder, StartError};
 pub use inspect::{Current, Inspection, MailboxLoad};
 pub use monitor::Monitor;
-pub use report::{ShutdownReport, Stuck, Undelivered};
+pub use report::{LeftBehind, ShutdownReport, Stuck, Undelivered};
 pub use shutdown::BoardError;
 use shutdown::Root;
 pub use tree::Tree;
@@ -62,6 +63,8 @@ pub(crate) struct Inner {
     /// The board's own threads; none when it runs on the caller's.
     house: OnceLock<Arc<Mutex<House>>>,
     report: tokio::sync::Mutex<Option<ShutdownReport>>,
+    /// Whether the end has been begun from inside.
+    ending: AtomicBool,
 }
 
 impl Inner {
@@ -76,6 +79,7 @@ impl Inner {
             root_state: watch::Sender::new(Root::default()),
             house: OnceLock::new(),
             report: tokio::sync::Mutex::new(None),
+            ending: AtomicBool::new(false),
         }
     }
 
@@ -227,12 +231,12 @@ impl Board {
     }
 
     /// As [`Board::settle`], for callers outside any runtime: blocks the thread. On a thread of a
-    /// board, where it would wait for itself, it returns at once.
+    /// board and in its blocking work, where it would wait for itself, it returns at once.
     ///
     /// # Errors
     /// As [`Board::settle`].
     pub fn settle_blocking(&self) -> Result<(), SettleError> {
-        if crate::service::current_board().is_some() {
+        if self.would_wait_for_itself() {
             return Ok(());
         }
         crate::park::block_on(self.settle())

@@ -131,7 +131,8 @@ impl Host {
     }
 
     fn start(&mut self, generation: u64, context: &mut Context<Self>) {
-        tracing::debug!(target: "callboard::host", service = &*self.vitals.path, generation, "starting");
+        let service = &*self.vitals.path;
+        tracing::debug!(target: "callboard::host", service, generation, "starting");
         let control = Rc::new(Control::default());
         let host = context.address();
         let up = {

@@ -55,6 +55,7 @@ impl<S: Service, L: Deliver<S>> Life<S, L> {
         self.vitals.note_rest();
         if !matches!(exit, Exit::Timeout(_)) {
             cx.begin_hook();
+            let _job = self.pulse.begin_job();
             service.stopping(&exit, &mut cx).await;
             let _ = cx.publish_follow_ups().await;
         }
@@ -63,6 +64,7 @@ impl<S: Service, L: Deliver<S>> Life<S, L> {
 
     async fn start(&mut self, service: &mut S, cx: &mut Context<S>) -> Result<(), Exit> {
         cx.begin_hook();
+        let _job = self.pulse.begin_job();
         let starting = async {
             service.started(cx).await?;
             cx.publish_follow_ups().await
@@ -275,6 +277,7 @@ impl<S: Service, L: Deliver<S>> Life<S, L> {
         let now = self.pulse.clock.now();
         while let Some((timer, at, job)) = cx.timers.take_due(now) {
             cx.begin_hook();
+            let _job = self.pulse.begin_job();
             let ran = match job {
                 Job::Once(job) => job.run(service, cx).await,
                 Job::Every(interval, mut job) => {

@@ -260,6 +260,25 @@ impl<S: Service> Context<S> {
         self.stopping = true;
     }
 
+    /// Begins the end of the whole board, and returns at once: a service that ends its board never
+    /// waits for itself.
+    ///
+    /// From now on outsiders are refused; the rest happens as in
+    /// [`Board::shutdown`](crate::Board::shutdown), within the board's
+    /// [`shutdown_limit`](crate::BoardBuilder::shutdown_limit): what is under way is finished, this
+    /// handler included, then children stop in reverse order. In the first `started` the rest of
+    /// the tree is started before it is stopped. [`Board::wait`](crate::Board::wait) returns once
+    /// the board has ended, and [`Board::shutdown`](crate::Board::shutdown) then returns the
+    /// report. Called again it changes nothing.
+    pub fn stop_board(&self) {
+        tracing::info!(
+            target: "callboard::supervision",
+            service = self.path(),
+            "a service ends the board"
+        );
+        self.wall.begin_end();
+    }
+
     /// The number of the event or letter being handled; `None` in hooks and timers.
     pub fn event_id(&self) -> Option<EventId> {
         self.doing.id

@@ -27,6 +27,7 @@ pub(crate) const FLOORS: [&[&str]; 7] = [
         "dead_letter",
         "mailbox",
         "shelf",
+        "works",
         "wall",
     ],
     &["store"],
