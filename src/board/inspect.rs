@@ -27,6 +27,8 @@ pub struct Inspection {
     pub type_name: Option<&'static str>,
     /// Whom it restarts with whom, for a supervisor.
     pub strategy: Option<Strategy>,
+    /// Whether it makes its children from one recipe.
+    pub dynamic: bool,
     /// When it is started again after it has ended.
     pub restart: Restart,
     /// Where it stands.
@@ -159,15 +161,16 @@ fn inspect(node: &Arc<Node>, open: &BTreeMap<&str, Open>, now: Duration) -> Insp
         age: now.saturating_sub(doing.since),
         on_thread: vitals.polls() % 2 == 1,
     });
-    let (type_name, strategy, children) = match &node.kind {
-        NodeKind::Service(entry) => (Some(entry.type_name()), None, Vec::new()),
-        NodeKind::Supervisor(branch) => (None, Some(branch.strategy), branch.children()),
+    let (type_name, children) = match &node.kind {
+        NodeKind::Service(entry) => (Some(entry.type_name()), Vec::new()),
+        NodeKind::Supervisor(branch) => (None, branch.children()),
     };
     let below = children.iter().map(|child| inspect(child, open, now));
     Inspection {
         path: node.path().to_string(),
         type_name,
-        strategy,
+        strategy: node.branch().map(|branch| branch.strategy),
+        dynamic: node.branch().is_some_and(|branch| branch.dynamic),
         restart: node.restart,
         state: vitals.state(),
         suspended: vitals.is_suspended(),

@@ -114,6 +114,7 @@ fn name(of: &Inspection) -> &str {
 
 fn kind(of: &Inspection) -> String {
     let strategy = of.strategy.map(|strategy| match strategy {
+        _ if of.dynamic => "dynamic",
         Strategy::OneForOne => "one_for_one",
         Strategy::OneForAll => "one_for_all",
         Strategy::RestForOne => "rest_for_one",
