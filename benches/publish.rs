@@ -66,7 +66,7 @@ fn ours(readers: usize, bencher: &mut criterion::Bencher<'_>) {
         for number in 0..BURST {
             ticks.publish_blocking(Tick(number)).unwrap();
         }
-        board.settle_blocking();
+        board.settle_blocking().unwrap();
     });
     board.shutdown_blocking(secs(5));
 }
@@ -80,7 +80,7 @@ fn alternating(readers: usize, bencher: &mut criterion::Bencher<'_>) {
             ticks.publish_blocking(Tick(number)).unwrap();
             tocks.publish_blocking(Tock(number)).unwrap();
         }
-        board.settle_blocking();
+        board.settle_blocking().unwrap();
     });
     board.shutdown_blocking(secs(5));
 }

@@ -67,7 +67,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     for number in 1..=3 {
         board.publish_blocking(Parcel(number))?;
     }
-    board.settle_blocking();
+    board.settle_blocking()?;
     let parcels = next_door.ask_blocking(Parcels)?;
     println!("neighbour, still in its first life: {parcels} parcels");
     let letters = board.dead_letters();

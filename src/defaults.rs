@@ -41,11 +41,22 @@ pub const ASK_WAIT: Duration = Duration::from_secs(5);
 /// How long a child may take to stop before it is killed: 5 s.
 pub const SHUTDOWN_WAIT: Duration = Duration::from_secs(5);
 
+/// How long a board may take to end that is ended by one of its services: 5 s.
+pub const BOARD_SHUTDOWN_WAIT: Duration = SHUTDOWN_WAIT;
+
 /// How long a child may take to start: 30 s.
 pub const START_WAIT: Duration = Duration::from_secs(30);
 
+/// How long a control verb (start, stop, restart of a child) waits for the supervisor's answer:
+/// 60 s. It bounds the waiting only; what was asked for goes on.
+pub const CONTROL_WAIT: Duration = Duration::from_secs(60);
+
 /// Dead letters the board keeps on its shelf; the oldest goes first: 1,024.
 pub const SHELF: usize = 1_024;
+
+/// Threads that do blocking work for handlers at the same time: 512, as tokio's runtimes have. A
+/// blocked thread costs little but its stack; beyond this, work waits for one to come free.
+pub const BLOCKING_THREADS: usize = 512;
 
 /// Deliveries a service handles in one turn before it lets others run: 128. Enough to pay for a
 /// wake-up, few enough to keep timers fair.

@@ -52,7 +52,7 @@
 //! board.publish_blocking(OrderPlaced { id: 8, cents: 0 })?;
 //! assert_eq!(books.ask_blocking(Revenue)?, 500);
 //!
-//! board.settle_blocking();
+//! board.settle_blocking()?;
 //! assert_eq!(board.dead_letters().len(), 1);
 //! assert_eq!(board.ledger().gap(), 0);
 //! println!("{}", board.shutdown_blocking(secs(5)));
@@ -119,7 +119,7 @@
 //! let tree = Supervisor::one_for_one("shop").child(service("flaky", Flaky::default).on::<Ping>());
 //! let board = Board::builder().seed(1).on_this_thread().start(tree).await?;
 //! board.publish(Ping).await?;
-//! board.settle().await; // two retries, no waiting
+//! board.settle().await?; // two retries, no waiting
 //! assert_eq!(board.ledger().delivery("shop/flaky", "ping").map(|row| row.retried), Some(2));
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! # })?;
@@ -158,6 +158,7 @@ mod exit;
 mod failure;
 mod host;
 mod ledger;
+mod lifecycle;
 mod mailbox;
 mod message;
 #[cfg(all(test, any(loom, shuttle)))]
@@ -166,19 +167,21 @@ mod panic;
 mod park;
 pub mod policy;
 mod pulse;
-mod registry;
 mod restart;
 mod service;
 mod shelf;
+mod shutdown;
 mod supervisor;
 mod sync;
 mod topic;
+mod vitals;
 mod waits;
 mod wall;
+mod works;
 
 pub use board::{
-    Board, BoardBuilder, BoardError, LocalBoardBuilder, ShutdownReport, StartError, Stuck,
-    Undelivered,
+    Board, BoardBuilder, BoardError, Current, Inspection, LeftBehind, LocalBoardBuilder,
+    MailboxLoad, Monitor, ShutdownReport, StartError, Stuck, Tree, Undelivered,
 };
 pub use bridge::{ActixRecipient, ToActix, to_actix};
 pub use broker::RedriveError;
@@ -188,20 +191,28 @@ pub use exit::Exit;
 pub use failure::{Failure, Outcome};
 pub use host::seed::Problem;
 pub use ledger::{DeliveryRow, Ledger, LetterRow, TopicRow};
+pub use lifecycle::{Change, Lifecycle};
 pub use message::Message;
 pub use panic::Panic;
 pub use policy::{Backoff, Jitter, Policy, Retry};
-pub use registry::LookupError;
 pub use restart::Restart;
 pub use service::{
-    Address, And, Answer, AskError, Context, Handle, Nothing, On, Placement, Publisher, Recipient,
-    Service, ServiceSpec, SubscribeError, TellError, TimedOut, TimerId, service,
+    Address, And, Answer, AskError, Blocking, BlockingError, Context, Handle, Nothing, On,
+    Placement, Publisher, Recipient, Service, ServiceSpec, SubscribeError, TellError, TimedOut,
+    TimerId, service,
 };
-pub use supervisor::{Child, Strategy, Supervisor};
+pub use shutdown::Shutdown;
+pub use supervisor::{
+    AutoShutdown, Child, ChildError, ChildInfo, Count, LookupError, Strategy, Supervisor,
+    SupervisorHandle,
+};
 pub use topic::place::Overflow;
 pub use topic::publish::{Publish, PublishError, PublishSettled};
 pub use topic::settlement::{Fate, Settled};
+pub use vitals::{LastFailure, State};
 pub use waits::Cycles;
+pub use wall::SettleError;
+pub use works::Stop;
 
 /// What most programs need: `use callboard::prelude::*;`.
 pub mod prelude {

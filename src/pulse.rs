@@ -13,7 +13,7 @@ use tokio::sync::Notify;
 
 use crate::clock::Clock;
 use crate::dice::Dice;
-use crate::sync::{AtomicU8, AtomicU64, AtomicUsize, Ordering};
+use crate::sync::{Arc, AtomicU8, AtomicU64, AtomicUsize, Ordering};
 
 /// How far a board is on its way to its end. Later phases never go back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -33,6 +33,8 @@ pub(crate) struct Pulse {
     numbers: CachePadded<AtomicU64>,
     phase: AtomicU8,
     settlers: AtomicUsize,
+    /// Hooks and timers that are running: no delivery stands for them in the ledger.
+    jobs: AtomicUsize,
     quiet: Notify,
     pub(crate) clock: Clock,
     pub(crate) dice: Dice,
@@ -44,6 +46,7 @@ impl Pulse {
             numbers: CachePadded::new(AtomicU64::new(1)),
             phase: AtomicU8::new(Phase::Open as u8),
             settlers: AtomicUsize::new(0),
+            jobs: AtomicUsize::new(0),
             quiet: Notify::new(),
             clock,
             dice,
@@ -84,6 +87,16 @@ impl Pulse {
         }
     }
 
+    /// A hook or timer runs until what is returned is dropped.
+    pub(crate) fn begin_job(self: &Arc<Self>) -> Job {
+        self.jobs.fetch_add(1, Ordering::SeqCst);
+        Job(Arc::clone(self))
+    }
+
+    pub(crate) fn has_jobs(&self) -> bool {
+        self.jobs.load(Ordering::SeqCst) > 0
+    }
+
     /// Said by a host that has run dry, or has closed what it had not read.
     pub(crate) fn ran_dry(&self) {
         if self.settlers.load(Ordering::SeqCst) > 0 {
@@ -106,6 +119,17 @@ impl Pulse {
             }
             sign.await;
         }
+    }
+}
+
+/// A hook or timer that is running.
+#[derive(Debug)]
+pub(crate) struct Job(Arc<Pulse>);
+
+impl Drop for Job {
+    fn drop(&mut self) {
+        self.0.jobs.fetch_sub(1, Ordering::SeqCst);
+        self.0.ran_dry();
     }
 }
 

@@ -2,9 +2,10 @@
 //!
 //! Specs carry it; the supervisor's family asks it.
 //!
-//! Invariant: what was stopped on request never comes back by itself.
+//! Invariant: the answer depends on the restart type and the exit alone.
 //!
-//! It does not count restarts.
+//! It does not count restarts, and is not asked about a stop on request: only the family knows
+//! what was requested, and a child may well end as if it had been.
 
 use crate::exit::Exit;
 
@@ -12,20 +13,20 @@ use crate::exit::Exit;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Restart {
-    /// Always, also after a normal end. The default.
+    /// Always, also after a normal end or a shutdown that its supervisor did not ask for. The
+    /// default.
     #[default]
     Permanent,
-    /// Only after an abnormal end.
+    /// Only after an abnormal end, so neither after a normal one nor after a shutdown.
     Transient,
-    /// Never.
+    /// Never, not even together with its group.
     Temporary,
 }
 
 impl Restart {
-    /// Tells whether a child that ended so comes back. A requested stop never does.
+    /// Tells whether a child that ended so, of its own accord, comes back.
     pub(crate) fn wants(self, exit: &Exit) -> bool {
         match self {
-            _ if matches!(exit, Exit::Shutdown) => false,
             Restart::Permanent => true,
             Restart::Transient => exit.is_abnormal(),
             Restart::Temporary => false,
@@ -38,6 +39,8 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
+    use crate::failure::Failure;
+    use crate::panic::guard;
 
     #[test]
     fn each_restart_type_wants_what_the_table_says() {
@@ -45,11 +48,14 @@ mod tests {
             path: "shop".into(),
             cause: Box::new(Exit::Killed),
         };
+        let panic = guard(|| panic!("boom")).unwrap_err();
         #[rustfmt::skip]
         let table = [
             // exit                                  permanent transient temporary
             (Exit::Normal,                           [true,    false,    false]),
-            (Exit::Shutdown,                         [false,   false,    false]),
+            (Exit::Shutdown,                         [true,    false,    false]),
+            (Exit::Failure(Failure::new("no disk")), [true,    true,     false]),
+            (Exit::Panic(panic),                     [true,    true,     false]),
             (Exit::Timeout(Duration::from_secs(1)),  [true,    true,     false]),
             (Exit::Killed,                           [true,    true,     false]),
             (escalated,                              [true,    true,     false]),

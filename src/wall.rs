@@ -7,7 +7,7 @@
 //! It knows no service and starts nothing.
 
 use std::any::TypeId;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use dashmap::DashMap;
@@ -15,11 +15,14 @@ use dashmap::DashMap;
 use crate::dead_letter::DeadLetter;
 use crate::event::Event;
 use crate::ledger::{Ledger, LetterRow};
+use crate::lifecycle::{Change, Lifecycle};
 use crate::pulse::{Phase, Pulse};
 use crate::shelf::Shelf;
-use crate::sync::{Arc, Mutex, lock};
+use crate::sync::{Arc, Mutex, OnceLock, lock};
 use crate::topic::{AnyTopic, Origin, Topic};
+use crate::vitals::Vitals;
 use crate::waits::{Cycles, Waits};
+use crate::works::Works;
 
 /// Letters whose service is not known here.
 pub(crate) trait AnyLetters: Send + Sync {
@@ -35,10 +38,30 @@ pub(crate) struct Wall {
     pub(crate) pulse: Arc<Pulse>,
     pub(crate) shelf: Shelf,
     pub(crate) waits: Arc<Waits>,
+    pub(crate) works: Arc<Works>,
     topics: DashMap<TypeId, Arc<dyn AnyTopic>>,
     letters: Mutex<BTreeMap<Arc<str>, Arc<dyn AnyLetters>>>,
+    /// The letters of services that will not come back, summed up by what they had in common.
+    folded: Mutex<BTreeMap<Arc<str>, LetterRow>>,
     /// What services left behind when they ended for good: (path, event) and the numbers.
     undelivered: Mutex<Unread>,
+    /// The services that are suspended: what they hold does not move.
+    suspended: Mutex<BTreeSet<Arc<str>>>,
+    /// Begins the end of the board, without waiting for it.
+    end: OnceLock<Box<dyn Fn() + Send + Sync>>,
+}
+
+/// Why a board does not settle: what these services hold does not move by itself.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum SettleError {
+    /// All else is settled, but these are suspended and hold events or letters.
+    #[error("suspended, with work to do: {}", services.join(", "))]
+    #[non_exhaustive]
+    Suspended {
+        /// Their paths, sorted.
+        services: Vec<String>,
+    },
 }
 
 impl Wall {
@@ -47,9 +70,13 @@ impl Wall {
             pulse: Arc::new(pulse),
             shelf: Shelf::new(shelf),
             waits: Arc::new(Waits::new(cycles)),
+            works: Arc::default(),
             topics: DashMap::new(),
             letters: Mutex::new(BTreeMap::new()),
+            folded: Mutex::default(),
             undelivered: Mutex::new(BTreeMap::new()),
+            suspended: Mutex::default(),
+            end: OnceLock::new(),
         })
     }
 
@@ -72,6 +99,15 @@ impl Wall {
         topic.unwrap_or_else(|_| Arc::new(Topic::new(Arc::clone(&self.pulse))))
     }
 
+    /// The topic of an event type, if it was ever asked for.
+    fn known_topic<E: Event>(&self) -> Option<Arc<Topic<E>>> {
+        let topic = self
+            .topics
+            .get(&TypeId::of::<E>())
+            .map(|topic| Arc::clone(&topic))?;
+        topic.into_any().downcast::<Topic<E>>().ok()
+    }
+
     pub(crate) fn add_letters(&self, service: Arc<str>, letters: Arc<dyn AnyLetters>) {
         lock(&self.letters).insert(service, letters);
     }
@@ -89,7 +125,9 @@ impl Wall {
             .sort_by(|a, b| (&a.service, &a.event).cmp(&(&b.service, &b.event)));
         let letters = lock(&self.letters).clone();
         let rows = letters.iter().map(|(path, letters)| letters.row(path));
-        ledger.letters = rows.filter(|row| row.accepted > 0).collect();
+        let folded = lock(&self.folded).values().cloned().collect::<Vec<_>>();
+        ledger.letters = rows.filter(|row| row.accepted > 0).chain(folded).collect();
+        ledger.letters.sort_by(|a, b| a.service.cmp(&b.service));
         ledger
     }
 
@@ -115,18 +153,116 @@ impl Wall {
         }
     }
 
+    /// Says how the board is ended from inside. The board says it once; what it says must not
+    /// keep the board.
+    pub(crate) fn ends_by(&self, end: impl Fn() + Send + Sync + 'static) {
+        let _ = self.end.set(Box::new(end));
+    }
+
+    /// Begins the end of the board, and returns at once.
+    pub(crate) fn begin_end(&self) {
+        if let Some(end) = self.end.get() {
+            end();
+        }
+    }
+
     /// Waits until nothing is queued, in flight or deferred.
     ///
     /// Rows are not read at one instant, so work could slip from one not yet read to one already
     /// read. Whatever is accepted takes a number: if none was taken during the reading, nothing
     /// slipped.
-    pub(crate) async fn settle(&self) {
+    pub(crate) async fn settle(&self) -> Result<(), SettleError> {
+        self.quiet(|| false).await
+    }
+
+    /// Whether all is settled, or all but what is suspended; `None` if something still moves.
+    fn settled(&self, ledger: &Ledger) -> Option<Result<(), SettleError>> {
+        let open = ledger.open_services();
+        if open.is_empty() {
+            return Some(Ok(()));
+        }
+        let suspended = lock(&self.suspended);
+        let stuck =
+            |(service, in_flight): (&&str, &bool)| !in_flight && suspended.contains(*service);
+        open.iter().all(stuck).then(|| {
+            let services = open.keys().map(|service| (*service).to_owned()).collect();
+            Err(SettleError::Suspended { services })
+        })
+    }
+
+    /// Notes that a service handles nothing for now, or again something.
+    pub(crate) fn note_suspended(&self, service: &Arc<str>, suspended: bool) {
+        if suspended {
+            lock(&self.suspended).insert(Arc::clone(service));
+        } else {
+            lock(&self.suspended).remove(service);
+        }
+        self.pulse.ran_dry();
+    }
+
+    /// Tells what happened to a service or supervisor, if anybody listens. Never waits.
+    pub(crate) fn announce(&self, vitals: &Vitals, change: Change) {
+        let topic = self
+            .known_topic::<Lifecycle>()
+            .filter(|topic| topic.has_readers());
+        if topic.is_none() && !vitals.has_monitors() {
+            return;
+        }
+        let news = Lifecycle {
+            path: Arc::clone(&vitals.path),
+            life: vitals.life(),
+            at: self.pulse.clock.since_start(),
+            change,
+        };
+        vitals.tell(&news);
+        if let Some(topic) = topic {
+            let origin = Origin {
+                insider: true,
+                ..Origin::default()
+            };
+            // Refused only once the board has closed.
+            let _ = topic.offer(news, &origin, None);
+        }
+    }
+
+    /// The rows of a service that will not come back are added to those of its likes, so that
+    /// services which come and go leave one row and not thousands.
+    pub(crate) fn fold(&self, service: &str, into: &Arc<str>) {
+        for topic in self.sorted_topics() {
+            topic.fold(service, into);
+        }
+        let gone = lock(&self.letters).remove(service);
+        if let Some(row) = gone
+            .map(|letters| letters.row(into))
+            .filter(|row| row.accepted > 0)
+        {
+            let mut folded = lock(&self.folded);
+            match folded.get_mut(into) {
+                Some(sum) => sum.add(&row),
+                None => drop(folded.insert(Arc::clone(into), row)),
+            }
+        }
+        lock(&self.suspended).remove(service);
+    }
+
+    /// As [`Wall::settle`], and waits for the hooks and timers that are running as well: what they
+    /// still publish is to be delivered.
+    pub(crate) async fn drain(&self) -> Result<(), SettleError> {
+        self.quiet(|| self.pulse.has_jobs()).await
+    }
+
+    /// Waits until all is settled, and `busy` says no.
+    async fn quiet(&self, busy: impl Fn() -> bool) -> Result<(), SettleError> {
         let quiet = || {
             let before = self.pulse.numbers_given();
-            let settled = self.ledger().is_settled();
-            (settled && self.pulse.numbers_given() == before).then_some(())
+            // Looked at first: a job that is over has published what the ledger then shows.
+            if busy() {
+                return None;
+            }
+            let settled = self.settled(&self.ledger());
+            settled.filter(|_| self.pulse.numbers_given() == before)
         };
-        self.pulse.until(quiet).await;
+        self.pulse.until(quiet).await
     }
 
     /// A service has ended for good and left these unread.

@@ -91,7 +91,7 @@ fn trade(cli: &Cli, shop: &Shop, input: Option<Box<dyn BufRead>>) -> Result<(), 
         say(&day::from_lines(shop, input, complain)?);
     }
     if only_lines {
-        shop.board.settle_blocking();
+        shop.board.settle_blocking()?;
         return Ok(());
     }
     actix_rt::System::new().block_on(async {

@@ -7,24 +7,24 @@
 //! It does not outlive the start.
 
 use std::io;
+use std::time::Duration;
 
 use tokio::runtime::Handle;
 
-use super::house::{House, adopt};
+use super::house::{House, OneThread, Rooms};
 use super::{Board, Inner};
 use crate::broker::Broker;
 use crate::clock::Clock;
 use crate::defaults;
 use crate::dice::Dice;
 use crate::exit::Exit;
-use crate::host::{Home, Order, Problem};
+use crate::host::{Order, Problem};
 use crate::panic::guard;
 use crate::park::block_on;
 use crate::pulse::Pulse;
-use crate::registry::Registry;
 use crate::service::{Placement, current_board};
-use crate::supervisor::{Opener, Parent, Supervisor, SupervisorActor, check};
-use crate::sync::Arc;
+use crate::supervisor::{EventNames, Grounds, Parent, Supervisor, SupervisorActor, Threads, check};
+use crate::sync::{Arc, Mutex};
 use crate::waits::Cycles;
 use crate::wall::Wall;
 
@@ -72,6 +72,8 @@ pub struct BoardBuilder {
     seed: u64,
     shelf: usize,
     cycles: Cycles,
+    blocking_threads: usize,
+    shutdown_limit: Duration,
 }
 
 /// A board that will run on the caller's own thread; see [`BoardBuilder::on_this_thread`].
@@ -86,6 +88,8 @@ impl BoardBuilder {
             seed: 0,
             shelf: defaults::SHELF,
             cycles: Cycles::default(),
+            blocking_threads: defaults::BLOCKING_THREADS,
+            shutdown_limit: defaults::BOARD_SHUTDOWN_WAIT,
         }
     }
 
@@ -114,6 +118,20 @@ impl BoardBuilder {
         self
     }
 
+    /// How many threads may do [blocking work](crate::Context::blocking) at a time, at least 1; 512
+    /// by default. A board on this thread uses those of the caller's runtime instead.
+    pub fn blocking_threads(mut self, most: usize) -> Self {
+        self.blocking_threads = most;
+        self
+    }
+
+    /// How long the board may take to end that is ended by one of its services, see
+    /// [`Context::stop_board`](crate::Context::stop_board); 5 s by default.
+    pub fn shutdown_limit(mut self, limit: Duration) -> Self {
+        self.shutdown_limit = limit;
+        self
+    }
+
     /// Runs the whole board on this thread, inside the caller's `LocalSet`: one thread, so that
     /// tokio's paused clock and the seed govern everything. For tests. Placement is ignored.
     pub fn on_this_thread(self) -> LocalBoardBuilder {
@@ -131,33 +149,20 @@ impl BoardBuilder {
         }
         let cores = || std::thread::available_parallelism().map_or(1, usize::from);
         let arbiters = self.arbiters.unwrap_or_else(cores);
-        refuse(&root, arbiters)?;
-        let mut house = House::raise(arbiters).map_err(StartError::Threads)?;
+        let names = refuse(&root, arbiters, self.blocking_threads)?;
+        let house = House::raise(arbiters, self.blocking_threads).map_err(StartError::Threads)?;
         let clock = Clock::new(house.time.clone()).driven_by(house.driver.clone());
-        let home = house
-            .place(Placement::Together)
+        let house = Arc::new(Mutex::new(house));
+        let rooms = Rooms {
+            house: Arc::clone(&house),
+            clock: clock.clone(),
+        };
+        // Without a board the house is dropped, and its threads end.
+        let board = self
+            .open(root, names, clock, arbiters, Box::new(rooms))
             .map_err(StartError::Threads)?;
-        let mut trouble = None;
-        let board = {
-            let adopting = clock.clone();
-            let mut place = |placement| {
-                let placed = house.place(placement).unwrap_or_else(|error| {
-                    trouble = Some(error);
-                    home.clone()
-                });
-                adopt(&placed, &adopting);
-                placed
-            };
-            adopt(&home, &adopting);
-            self.open(root, clock, &home, &mut place)
-        };
-        house.settle_in();
-        *crate::sync::lock(&board.inner.house) = Some(house);
-        let started = match trouble {
-            Some(error) => Err(StartError::Threads(error)),
-            None => block_on(board.rise()),
-        };
-        if let Err(error) = started {
+        let _ = board.inner.house.set(house);
+        if let Err(error) = block_on(board.rise()) {
             block_on(board.inner.take_down());
             return Err(error);
         }
@@ -168,31 +173,35 @@ impl BoardBuilder {
     fn open(
         &self,
         root: Supervisor,
+        names: EventNames,
         clock: Clock,
-        home: &Home,
-        place: &mut dyn FnMut(Placement) -> Home,
-    ) -> Board {
+        arbiters: usize,
+        threads: Box<dyn Threads>,
+    ) -> io::Result<Board> {
         let time = clock.handle();
         let pulse = Pulse::new(clock, Dice::new(self.seed));
         let wall = Wall::new(pulse, self.shelf, self.cycles);
-        let registry = Registry::default();
-        let opened = Opener {
-            wall: &wall,
-            registry: &registry,
-            place,
-        }
-        .root(root, home);
-        let inner = Inner::new(Arc::clone(&wall), registry, opened.path.to_string(), time);
-        let inner = Arc::new(inner);
+        let home = threads.place(Placement::Together)?;
+        let grounds = Arc::new(Grounds::new(Arc::clone(&wall), arbiters, threads));
+        grounds.name_events(names);
+        let opened = grounds.root(root, home.clone())?;
+        let node = Arc::clone(&opened.node);
+        let inner = Arc::new(Inner::new(Arc::clone(&grounds), node, time));
+        let (ending, limit) = (Arc::downgrade(&inner), self.shutdown_limit);
+        wall.ends_by(move || {
+            if let Some(inner) = ending.upgrade() {
+                Board { inner }.begin_shutdown(limit);
+            }
+        });
         // The root's actor keeps the board, which so goes on when the last handle is dropped. The
         // actor itself ends with its arbiter.
         let board = Arc::clone(&inner);
         let parent = Parent::Board(Box::new(move |news| board.hear(news)));
-        let broker = Broker::new(Arc::clone(&wall));
+        let broker = Broker::new(wall);
         let _ = inner.broker.set(home.start(move || broker));
-        let root = home.start(move || SupervisorActor::new(opened, parent, wall));
+        let root = home.start(move || SupervisorActor::new(opened, parent, grounds));
         let _ = inner.root.set(root.recipient());
-        Board { inner }
+        Ok(Board { inner })
     }
 }
 
@@ -202,29 +211,36 @@ impl LocalBoardBuilder {
     /// # Errors
     /// [`StartError`]: the tree is impossible, a child did not start, or there is no `LocalSet`.
     pub async fn start(self, root: Supervisor) -> Result<Board, StartError> {
-        refuse(&root, 1)?;
+        let names = refuse(&root, 1, 1)?;
         let time = Handle::try_current().map_err(|_| StartError::NoLocalSet)?;
         // tokio offers no way to ask, and a panic of our own would be no answer.
         guard(|| drop(actix_rt::spawn(async {}))).map_err(|_| StartError::NoLocalSet)?;
-        let mut here = |_| Home::Here;
-        let board = self.0.open(root, Clock::new(time), &Home::Here, &mut here);
+        let (clock, thread) = (Clock::new(time), Box::new(OneThread));
+        let board = self.0.open(root, names, clock, 1, thread);
+        let board = board.map_err(StartError::Threads)?;
         board.rise().await?;
         Ok(board)
     }
 }
 
-fn refuse(root: &Supervisor, arbiters: usize) -> Result<(), StartError> {
-    let mut problems = check(root, arbiters.max(1));
-    if arbiters == 0 {
-        let text = "a board needs at least one arbiter".to_owned();
-        problems.push(Problem {
-            path: "board".to_owned(),
-            event: None,
-            text,
-        });
-    }
+fn refuse(root: &Supervisor, arbiters: usize, blocking: usize) -> Result<EventNames, StartError> {
+    let (names, mut problems) = check(root, arbiters.max(1));
+    let mut needs = |count, text: &str| {
+        if count == 0 {
+            problems.push(Problem {
+                path: "board".to_owned(),
+                event: None,
+                text: text.to_owned(),
+            });
+        }
+    };
+    needs(arbiters, "a board needs at least one arbiter");
+    needs(
+        blocking,
+        "a board needs at least one thread for blocking work",
+    );
     if problems.is_empty() {
-        Ok(())
+        Ok(names)
     } else {
         Err(StartError::Refused { problems })
     }
@@ -241,7 +257,7 @@ impl Board {
             return Ok(());
         };
         let _ = root.wait_for(|root| root.closed).await;
-        let (path, exit) = innermost(&self.inner.path, exit);
+        let (path, exit) = innermost(self.inner.path(), exit);
         Err(StartError::Failed { path, exit })
     }
 }

@@ -12,6 +12,7 @@
     reason = "the one place that starts threads"
 )]
 
+use std::collections::BTreeMap;
 use std::io;
 use std::sync::Arc;
 use std::sync::mpsc;
@@ -19,26 +20,30 @@ use std::thread;
 
 use actix_rt::{Arbiter, ArbiterHandle, System};
 use tokio::runtime::{Builder, Handle, Runtime};
-use tokio::sync::{oneshot, watch};
+use tokio::sync::{mpsc as calls, oneshot, watch};
 
 use crate::clock::Clock;
 use crate::host::Home;
 use crate::service::Placement;
+use crate::supervisor::Threads;
+use crate::sync::{Mutex, lock};
 
 /// What the timekeeping thread is asked.
 enum Call {
-    /// One more arbiter.
-    Raise(mpsc::Sender<io::Result<ArbiterHandle>>),
+    /// One more arbiter, of this number.
+    Raise(u64, mpsc::Sender<io::Result<ArbiterHandle>>),
+    /// The arbiter of this number ends.
+    Release(u64),
 }
 
 /// The house of one board.
 pub(crate) struct House {
-    calls: Option<mpsc::Sender<Call>>,
+    calls: Option<calls::UnboundedSender<Call>>,
     pub(crate) time: Handle,
-    arbiters: Vec<ArbiterHandle>,
+    arbiters: Vec<Home>,
     turn: usize,
-    /// Says that everything has stopped.
-    stop: Option<oneshot::Sender<()>>,
+    /// The number of the next arbiter.
+    next: u64,
     /// How many arbiters have not ended yet.
     pub(crate) left: watch::Receiver<usize>,
     /// Ends the timekeeping thread when the last clock has gone.
@@ -46,20 +51,26 @@ pub(crate) struct House {
 }
 
 impl House {
-    /// Starts the threads.
-    pub(crate) fn raise(arbiters: usize) -> io::Result<Self> {
-        let runtime = Arc::new(Builder::new_current_thread().enable_all().build()?);
+    /// Starts the threads; those for blocking work are started when there is some.
+    pub(crate) fn raise(arbiters: usize, blocking: usize) -> io::Result<Self> {
+        let mut runtime = Builder::new_current_thread();
+        runtime
+            .enable_all()
+            .max_blocking_threads(blocking)
+            .thread_name("callboard-blocking");
+        let runtime = Arc::new(runtime.build()?);
         let time = runtime.handle().clone();
-        let (calls, called) = mpsc::channel();
-        let (stop, stopped) = oneshot::channel();
+        let (calls, called) = calls::unbounded_channel();
         let (driver, unused) = oneshot::channel();
         let (leaving, left) = watch::channel(0);
         let keep = Keeper {
             runtime,
             called,
-            stopped,
             unused,
-            leaving,
+            arbiters: Arbiters {
+                running: BTreeMap::new(),
+                left: Arc::new(leaving),
+            },
         };
         thread::Builder::new()
             .name("callboard".to_owned())
@@ -69,7 +80,7 @@ impl House {
             time,
             arbiters: Vec::new(),
             turn: 0,
-            stop: Some(stop),
+            next: 0,
             left,
             driver: Arc::new(driver),
         };
@@ -80,18 +91,21 @@ impl House {
         Ok(house)
     }
 
-    fn arbiter(&self) -> io::Result<ArbiterHandle> {
+    fn arbiter(&mut self) -> io::Result<Home> {
         let gone = || io::Error::other("the board's own thread has ended");
         let (reply, raised) = mpsc::channel();
+        let number = self.next;
         let calls = self.calls.as_ref().ok_or_else(gone)?;
-        calls.send(Call::Raise(reply)).map_err(|_| gone())?;
-        raised.recv().map_err(|_| gone())?
+        calls.send(Call::Raise(number, reply)).map_err(|_| gone())?;
+        let arbiter = raised.recv().map_err(|_| gone())??;
+        self.next += 1;
+        Ok(Home::Arbiter(arbiter, number))
     }
 
     /// The home of something that asks for one. The root's is arbiter 0.
     pub(crate) fn place(&mut self, placement: Placement) -> io::Result<Home> {
         let number = match placement {
-            Placement::Dedicated => return self.arbiter().map(Home::Arbiter),
+            Placement::Dedicated => return self.arbiter(),
             Placement::Together => 0,
             Placement::Arbiter(number) => number,
             Placement::Spread => {
@@ -101,29 +115,56 @@ impl House {
         };
         let count = self.arbiters.len().max(1);
         let arbiter = self.arbiters.get(number % count).cloned();
-        arbiter
-            .map(Home::Arbiter)
-            .ok_or_else(|| io::Error::other("the board has no arbiter"))
+        arbiter.ok_or_else(|| io::Error::other("the board has no arbiter"))
     }
 
-    /// No more arbiters will be asked for.
-    pub(crate) fn settle_in(&mut self) {
-        self.calls = None;
+    /// Ends an arbiter that was made for one child.
+    fn release(&self, home: &Home) {
+        if let Some((calls, number)) = self.calls.as_ref().zip(home.number()) {
+            // Without a timekeeping thread all arbiters have been told to end.
+            let _ = calls.send(Call::Release(number));
+        }
     }
 
     /// Stops the arbiters, each after what it is doing; `left` tells how many are still at it.
     pub(crate) fn take_down(&mut self) {
         self.calls = None;
-        if let Some(stop) = self.stop.take() {
-            let _ = stop.send(());
-        }
     }
+}
+
+/// Hands out the threads of a house, whose clock they keep.
+pub(crate) struct Rooms {
+    pub(crate) house: Arc<Mutex<House>>,
+    pub(crate) clock: Clock,
+}
+
+impl Threads for Rooms {
+    fn place(&self, placement: Placement) -> io::Result<Home> {
+        let home = lock(&self.house).place(placement)?;
+        adopt(&home, &self.clock);
+        Ok(home)
+    }
+
+    fn release(&self, home: &Home) {
+        lock(&self.house).release(home);
+    }
+}
+
+/// The caller's own thread is all there is.
+pub(crate) struct OneThread;
+
+impl Threads for OneThread {
+    fn place(&self, _: Placement) -> io::Result<Home> {
+        Ok(Home::Here)
+    }
+
+    fn release(&self, _: &Home) {}
 }
 
 /// Lets an arbiter read the board's clock without entering its runtime: nothing is paused here,
 /// so all runtimes tell the same time.
-pub(crate) fn adopt(home: &Home, clock: &Clock) {
-    if let Home::Arbiter(arbiter) = home {
+fn adopt(home: &Home, clock: &Clock) {
+    if let Home::Arbiter(arbiter, _) = home {
         let clock = clock.clone();
         arbiter.spawn_fn(move || {
             actix_rt::spawn(async move {
@@ -137,54 +178,74 @@ pub(crate) fn adopt(home: &Home, clock: &Clock) {
 
 struct Keeper {
     runtime: Arc<Runtime>,
-    called: mpsc::Receiver<Call>,
-    stopped: oneshot::Receiver<()>,
+    called: calls::UnboundedReceiver<Call>,
     unused: oneshot::Receiver<()>,
-    leaving: watch::Sender<usize>,
+    arbiters: Arbiters,
 }
 
 impl Keeper {
+    /// Keeps the time until the last handle is gone, and the arbiters until they are taken down.
     fn time(self) {
         let Keeper {
             runtime,
-            called,
-            stopped,
+            mut called,
             unused,
-            leaving,
+            mut arbiters,
         } = self;
         let system = System::with_tokio_rt(|| Arc::clone(&runtime));
-        let mut arbiters = Vec::new();
-        while let Ok(Call::Raise(reply)) = called.recv() {
-            let _ = reply.send(raise(&mut arbiters));
-        }
-        leaving.send_replace(arbiters.len());
         system.block_on(async move {
-            let _ = stopped.await;
-            for arbiter in &arbiters {
-                arbiter.stop();
+            while let Some(call) = called.recv().await {
+                match call {
+                    Call::Raise(number, reply) => {
+                        let _ = reply.send(arbiters.raise(number));
+                    }
+                    Call::Release(number) => arbiters.end(number),
+                }
             }
-            join_all(arbiters, leaving);
+            arbiters.end_all();
             // Clocks may still be read, and sleeps polled, until the last handle has gone.
             let _ = unused.await;
         });
     }
 }
 
-fn raise(arbiters: &mut Vec<Arbiter>) -> io::Result<ArbiterHandle> {
-    let arbiter = Arbiter::try_new()?;
-    let handle = arbiter.handle();
-    arbiters.push(arbiter);
-    Ok(handle)
+/// The arbiters that have not been told to end, by number.
+struct Arbiters {
+    running: BTreeMap<u64, Arbiter>,
+    left: Arc<watch::Sender<usize>>,
 }
 
-/// Joins each arbiter on a thread of its own: one whose handler never returns is left behind.
-fn join_all(arbiters: Vec<Arbiter>, leaving: watch::Sender<usize>) {
-    let leaving = Arc::new(leaving);
-    for arbiter in arbiters {
-        let leaving = Arc::clone(&leaving);
+impl Arbiters {
+    fn raise(&mut self, number: u64) -> io::Result<ArbiterHandle> {
+        let arbiter = Arbiter::try_new()?;
+        let handle = arbiter.handle();
+        self.running.insert(number, arbiter);
+        self.left.send_modify(|left| *left += 1);
+        Ok(handle)
+    }
+
+    fn end(&mut self, number: u64) {
+        if let Some(arbiter) = self.running.remove(&number) {
+            arbiter.stop();
+            self.join(arbiter);
+        }
+    }
+
+    fn end_all(&mut self) {
+        for arbiter in self.running.values() {
+            arbiter.stop();
+        }
+        for (_, arbiter) in std::mem::take(&mut self.running) {
+            self.join(arbiter);
+        }
+    }
+
+    /// Joins an arbiter on a thread of its own: one whose handler never returns is left behind.
+    fn join(&self, arbiter: Arbiter) {
+        let left = Arc::clone(&self.left);
         let join = move || {
             let _ = arbiter.join();
-            leaving.send_modify(|left| *left = left.saturating_sub(1));
+            left.send_modify(|left| *left = left.saturating_sub(1));
         };
         // Without a thread to wait on, nobody waits: the arbiter has been told to stop.
         let _ = thread::Builder::new()

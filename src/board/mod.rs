@@ -8,11 +8,16 @@
 //! No event passes through an actor on its way: verbs write to the topics themselves.
 
 mod builder;
+mod control;
 mod house;
+mod inspect;
+mod monitor;
 mod report;
 mod shutdown;
+mod signals;
 #[cfg(all(test, not(any(loom, shuttle))))]
 mod tests;
+mod tree;
 
 use std::fmt;
 
@@ -25,18 +30,20 @@ use crate::dead_letter::DeadLetter;
 use crate::event::{Event, EventId};
 use crate::host::Order;
 use crate::ledger::Ledger;
-use crate::registry::{LookupError, Registry};
 use crate::service::{Address, Handle, On, Publisher, Service, SubscribeError};
-use crate::supervisor::Supervisor;
-use crate::sync::{Arc, Mutex, OnceLock};
+use crate::supervisor::{Grounds, LookupError, Node, Supervisor};
+use crate::sync::{Arc, AtomicBool, Mutex, OnceLock};
 use crate::topic::publish::{Publish, PublishError};
-use crate::wall::Wall;
+use crate::wall::{SettleError, Wall};
 use house::House;
 
 pub use builder::{BoardBuilder, LocalBoardBuilder, StartError};
-pub use report::{ShutdownReport, Stuck, Undelivered};
+pub use inspect::{Current, Inspection, MailboxLoad};
+pub use monitor::Monitor;
+pub use report::{LeftBehind, ShutdownReport, Stuck, Undelivered};
 pub use shutdown::BoardError;
 use shutdown::Root;
+pub use tree::Tree;
 
 /// A running board. Cheap to clone; usable from any thread and any runtime.
 #[derive(Clone)]
@@ -46,31 +53,39 @@ pub struct Board {
 
 pub(crate) struct Inner {
     wall: Arc<Wall>,
-    registry: Registry,
-    /// The path of the root.
-    path: String,
+    grounds: Arc<Grounds>,
+    /// The root of the tree.
+    node: Arc<Node>,
     time: TimeHandle,
     root: OnceLock<Recipient<Order>>,
     broker: OnceLock<Addr<Broker>>,
     root_state: watch::Sender<Root>,
     /// The board's own threads; none when it runs on the caller's.
-    house: Mutex<Option<House>>,
+    house: OnceLock<Arc<Mutex<House>>>,
     report: tokio::sync::Mutex<Option<ShutdownReport>>,
+    /// Whether the end has been begun from inside.
+    ending: AtomicBool,
 }
 
 impl Inner {
-    fn new(wall: Arc<Wall>, registry: Registry, path: String, time: TimeHandle) -> Self {
+    fn new(grounds: Arc<Grounds>, node: Arc<Node>, time: TimeHandle) -> Self {
         Inner {
-            wall,
-            registry,
-            path,
+            wall: Arc::clone(&grounds.wall),
+            grounds,
+            node,
             time,
             root: OnceLock::new(),
             broker: OnceLock::new(),
             root_state: watch::Sender::new(Root::default()),
-            house: Mutex::new(None),
+            house: OnceLock::new(),
             report: tokio::sync::Mutex::new(None),
+            ending: AtomicBool::new(false),
         }
+    }
+
+    /// The path of the root.
+    fn path(&self) -> &str {
+        self.node.path()
     }
 }
 
@@ -119,12 +134,12 @@ impl Board {
     /// # Errors
     /// [`LookupError`] if there is none, or it is of another type.
     pub fn service<S: Service>(&self, path: &str) -> Result<Address<S>, LookupError> {
-        self.inner.registry.find(path)
+        self.inner.grounds.registry.find(path)
     }
 
     /// The paths of all services, sorted.
     pub fn services(&self) -> Vec<String> {
-        self.inner.registry.paths()
+        self.inner.grounds.registry.services()
     }
 
     /// Subscribes a running service to an event type, with default terms: it hears what is
@@ -205,18 +220,26 @@ impl Board {
 
     /// Waits until nothing is queued, in flight or deferred. Timers are not waited for.
     ///
+    /// # Errors
+    /// [`SettleError`], as soon as all else is settled, if what is left is held by services that
+    /// are suspended: it would wait for ever.
+    ///
     /// # Cancel safety
     /// Dropping the future only stops the waiting.
-    pub async fn settle(&self) {
-        self.inner.wall.settle().await;
+    pub async fn settle(&self) -> Result<(), SettleError> {
+        self.inner.wall.settle().await
     }
 
     /// As [`Board::settle`], for callers outside any runtime: blocks the thread. On a thread of a
-    /// board, where it would wait for itself, it returns at once.
-    pub fn settle_blocking(&self) {
-        if crate::service::current_board().is_none() {
-            crate::park::block_on(self.settle());
+    /// board and in its blocking work, where it would wait for itself, it returns at once.
+    ///
+    /// # Errors
+    /// As [`Board::settle`].
+    pub fn settle_blocking(&self) -> Result<(), SettleError> {
+        if self.would_wait_for_itself() {
+            return Ok(());
         }
+        crate::park::block_on(self.settle())
     }
 
     /// The last dead letters, the oldest first.
@@ -244,7 +267,7 @@ impl Board {
 impl fmt::Debug for Board {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Board")
-            .field("root", &self.inner.path)
+            .field("root", &self.inner.path())
             .finish_non_exhaustive()
     }
 }

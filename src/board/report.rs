@@ -23,6 +23,12 @@ pub struct ShutdownReport {
     pub undelivered: Vec<Undelivered>,
     /// Services whose handlers did not let go of their thread.
     pub stuck: Vec<Stuck>,
+    /// Blocking work that was given up and had not ended: its thread was left to it.
+    #[serde(default)]
+    pub left_behind: Vec<LeftBehind>,
+    /// Whether the shutdown is over. False in what [`Board::shutdown`](crate::Board::shutdown)
+    /// returns inside the board itself: then it has only begun, and this is what was open.
+    pub over: bool,
     /// How long it took.
     pub took: Duration,
     /// The last ledger.
@@ -55,6 +61,18 @@ pub struct Stuck {
     pub age: Duration,
 }
 
+/// [Blocking work](crate::Context::blocking) that runs on although nobody waits for it any more.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct LeftBehind {
+    /// The path of the service whose handler handed it over.
+    pub service: String,
+    /// The number of the event or letter that was being handled; none in hooks and timers.
+    pub event_id: Option<u64>,
+    /// How long ago it was handed over.
+    pub age: Duration,
+}
+
 impl fmt::Display for ShutdownReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let how = if self.drained {
@@ -62,7 +80,11 @@ impl fmt::Display for ShutdownReport {
         } else {
             "not drained"
         };
-        write!(f, "shut down in {:?}, {how}", self.took)?;
+        if self.over {
+            write!(f, "shut down in {:?}, {how}", self.took)?;
+        } else {
+            write!(f, "shutting down, {how}")?;
+        }
         for row in &self.undelivered {
             write!(
                 f,
@@ -76,6 +98,13 @@ impl fmt::Display for ShutdownReport {
                 f,
                 "\nstuck: {} on {event}, for {:?}",
                 stuck.service, stuck.age
+            )?;
+        }
+        for left in &self.left_behind {
+            write!(
+                f,
+                "\nleft behind: {}, blocking work, for {:?}",
+                left.service, left.age
             )?;
         }
         write!(f, "\ngap: {}", self.ledger.gap())

@@ -13,15 +13,19 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-use super::report::{ShutdownReport, Stuck, Undelivered};
+use super::report::{LeftBehind, ShutdownReport, Stuck, Undelivered};
 use super::{Board, Inner};
 use crate::clock::{deadline, within};
+use crate::event::EventId;
 use crate::exit::Exit;
-use crate::host::{News, Order};
+use crate::host::{After, News, Order};
 use crate::ledger::Ledger;
 use crate::park::block_on;
 use crate::pulse::Phase;
-use crate::service::current_board;
+use crate::service::control::Kill;
+use crate::service::{current_board, serves};
+use crate::sync::Ordering;
+use crate::works::Work;
 
 /// What happens after the deadline has to happen within this.
 const LAST_MOMENT: Duration = Duration::from_millis(150);
@@ -32,6 +36,13 @@ pub(crate) struct Root {
     pub(crate) started: Option<Result<(), Exit>>,
     pub(crate) ended: Option<Exit>,
     pub(crate) closed: bool,
+}
+
+impl Root {
+    /// Whether it will not run any more, or never did.
+    fn is_over(&self) -> bool {
+        self.ended.is_some() || matches!(self.started, Some(Err(_)))
+    }
 }
 
 /// A board whose root supervisor gave up.
@@ -49,13 +60,53 @@ impl Board {
     /// Stops the board in two phases.
     ///
     /// First outsiders are refused, while what handlers still publish flows, until everything is
-    /// settled or `limit` is over. Then children stop in reverse order, each within its own
-    /// shutdown time, and not beyond `limit`. What was not handled is counted as undelivered and
-    /// named in the report. A second call waits for the first and returns the same report.
+    /// settled, and no hook or timer is running, or `limit` is over. Then children stop in reverse
+    /// order, each within its own shutdown time, and not beyond `limit`. What was not handled is
+    /// counted as undelivered and named in the report. A second call waits for the first and returns the same report.
+    ///
+    /// **From inside** a service of this board (a handler, hook or timer, or the blocking work of
+    /// one) it would wait for its own caller. There it only begins the shutdown and returns at
+    /// once, as [`Context::stop_board`](crate::Context::stop_board) does: the report is not
+    /// [over](ShutdownReport::over) and says what is open at this moment. Call it again, or
+    /// [`Board::wait`], from outside to see the end.
     ///
     /// # Cancel safety
-    /// Dropping the future leaves the board where it is: refusing outsiders. Call it again.
+    /// Dropping the future leaves the board where it is: refusing outsiders. Call it again. What
+    /// was begun from inside goes on.
     pub async fn shutdown(&self, limit: Duration) -> ShutdownReport {
+        if serves(self.inner.wall.id()) {
+            self.begin_shutdown(limit);
+            return self.report_now();
+        }
+        self.shut_down_once(limit).await
+    }
+
+    /// As [`Board::shutdown`], for callers outside any runtime: blocks the thread.
+    ///
+    /// On a thread of any board, where blocking might stop what it waits for, and in blocking work
+    /// of this one, it only begins the shutdown, as [`Board::shutdown`] does from inside.
+    pub fn shutdown_blocking(&self, limit: Duration) -> ShutdownReport {
+        if self.would_wait_for_itself() {
+            self.begin_shutdown(limit);
+            return self.report_now();
+        }
+        block_on(self.shut_down_once(limit))
+    }
+
+    /// Begins the shutdown, and leaves the rest to the board's own runtime: whoever calls may be
+    /// what it has to wait for.
+    pub(super) fn begin_shutdown(&self, limit: Duration) {
+        self.inner.wall.advance(Phase::Draining);
+        if self.inner.ending.swap(true, Ordering::AcqRel) {
+            return;
+        }
+        let board = self.clone();
+        self.inner.time.spawn(async move {
+            board.shut_down_once(limit).await;
+        });
+    }
+
+    async fn shut_down_once(&self, limit: Duration) -> ShutdownReport {
         let mut report = self.inner.report.lock().await;
         if let Some(report) = &*report {
             return report.clone();
@@ -65,21 +116,32 @@ impl Board {
         made
     }
 
-    /// As [`Board::shutdown`], for callers outside any runtime: blocks the thread.
-    ///
-    /// On one of the board's own threads, where blocking would stop what it waits for, it only
-    /// begins the shutdown: the report then says what was open at that moment.
-    pub fn shutdown_blocking(&self, limit: Duration) -> ShutdownReport {
-        if current_board().is_some() {
-            self.inner.wall.advance(Phase::Draining);
-            return self
-                .inner
-                .report(self.inner.wall.pulse.clock.now(), false, false);
+    /// The last report, or what is open now.
+    fn report_now(&self) -> ShutdownReport {
+        let made = self.inner.report.try_lock().ok();
+        if let Some(report) = made.and_then(|report| report.clone()) {
+            return report;
         }
-        block_on(self.shutdown(limit))
+        let now = self.inner.wall.pulse.clock.now();
+        ShutdownReport {
+            over: false,
+            ..self.inner.report(now, false)
+        }
     }
 
-    /// Waits until the board has ended.
+    /// Whether blocking this thread may stop what a shutdown, or quiet, would have to wait for.
+    pub(super) fn would_wait_for_itself(&self) -> bool {
+        current_board().is_some() || serves(self.inner.wall.id())
+    }
+
+    /// Blocking work that runs on though nobody waits for it any more: its handler was cancelled
+    /// by its timeout, or its life has ended. By service, the oldest first.
+    pub fn left_behind(&self) -> Vec<LeftBehind> {
+        self.inner.left_behind()
+    }
+
+    /// Waits until the board has ended: by [`Board::shutdown`], by
+    /// [`Context::stop_board`](crate::Context::stop_board), or because its root gave up.
     ///
     /// # Errors
     /// [`BoardError`] if the root supervisor gave up, with the whole chain of reasons.
@@ -93,7 +155,7 @@ impl Board {
         let ended = root.borrow().ended.clone();
         match ended {
             Some(exit) if exit.is_abnormal() => Err(BoardError {
-                root: self.inner.path.clone(),
+                root: self.inner.path().to_owned(),
                 exit,
             }),
             _ => Ok(()),
@@ -101,47 +163,15 @@ impl Board {
     }
 
     /// As [`Board::wait`], for callers outside any runtime: blocks the thread. On a thread of a
-    /// board it returns at once.
+    /// board, and in its blocking work, it returns at once.
     ///
     /// # Errors
     /// As [`Board::wait`].
     pub fn wait_blocking(&self) -> Result<(), BoardError> {
-        if current_board().is_some() {
+        if self.would_wait_for_itself() {
             return Ok(());
         }
         block_on(self.wait())
-    }
-
-    /// Waits for Ctrl-C or the board's own end, then shuts down within `limit`.
-    ///
-    /// ```no_run
-    /// # use callboard::prelude::*;
-    /// # fn run(board: Board) -> Result<(), Box<dyn std::error::Error>> {
-    /// println!("{}", board.run_until_ctrl_c(secs(5))?);
-    /// # Ok(()) }
-    /// ```
-    ///
-    /// # Errors
-    /// [`BoardError`] if the root supervisor gave up.
-    pub fn run_until_ctrl_c(&self, limit: Duration) -> Result<ShutdownReport, BoardError> {
-        let ended = self.wait();
-        let (time, board) = (self.inner.time.clone(), self.clone());
-        block_on(async move {
-            // The signal is heard on the board's own runtime; this thread may have none.
-            let heard = time.spawn(interrupt());
-            let mut heard = std::pin::pin!(heard);
-            let mut ended = std::pin::pin!(ended);
-            std::future::poll_fn(|cx| {
-                use std::future::Future;
-                use std::task::Poll;
-                if let Poll::Ready(end) = ended.as_mut().poll(cx) {
-                    return Poll::Ready(end);
-                }
-                heard.as_mut().poll(cx).map(|_| Ok(()))
-            })
-            .await?;
-            Ok(board.shutdown(limit).await)
-        })
     }
 }
 
@@ -161,7 +191,7 @@ impl Inner {
                 if exit.is_abnormal() {
                     tracing::error!(
                         target: "callboard::supervision",
-                        root = self.path, %exit, "the board ends: its root gave up"
+                        root = self.path(), %exit, "the board ends: its root gave up"
                     );
                 }
                 self.root_state.send_modify(|root| root.ended = Some(exit));
@@ -191,28 +221,39 @@ impl Inner {
         let began = clock.now();
         let until = deadline(began, limit);
         self.wall.advance(Phase::Draining);
-        let running = self.root_state.borrow().ended.is_none();
+        // A service may end the board while that is starting: what is half up cannot stop in order.
+        self.reaches(until, |root| root.started.is_some()).await;
+        let running = !self.root_state.borrow().is_over();
+        let left = until.saturating_duration_since(clock.now());
         let drained = running
-            && within(clock, Some(limit), self.wall.settle())
+            && within(clock, Some(left), self.wall.drain())
                 .await
-                .is_some();
+                .is_some_and(|settled| settled.is_ok());
         self.order(Order::Stop {
             generation: 1,
             deadline: Some(until),
+            after: After::Nothing { drain: false },
         });
-        let mut ended = self
-            .reaches(until + LAST_MOMENT, |root| root.ended.is_some())
-            .await;
+        let mut ended = self.reaches(until + LAST_MOMENT, Root::is_over).await;
         if !ended {
-            self.order(Order::Kill { generation: 1 });
+            self.order(Order::Kill {
+                generation: 1,
+                why: Kill::Overdue,
+            });
             let last = clock.now() + LAST_MOMENT;
-            ended = self.reaches(last, |root| root.ended.is_some()).await;
+            ended = self.reaches(last, Root::is_over).await;
         }
         self.end();
         let last = clock.now() + LAST_MOMENT;
         let closed = self.reaches(last, |root| root.closed).await;
         self.take_down().await;
-        self.report(began, drained, ended && closed)
+        let mut report = self.report(began, drained);
+        if !(ended && closed) {
+            report.stuck = self.stuck(&report.ledger);
+            // What is stuck is left behind; whoever waits for the end has waited for it.
+            self.root_state.send_modify(|root| root.closed = true);
+        }
+        report
     }
 
     /// Waits until the root's state is as wanted, at most until then.
@@ -234,24 +275,21 @@ impl Inner {
     }
 
     fn stop_arbiters(&self) -> Option<watch::Receiver<usize>> {
-        let mut house = crate::sync::lock(&self.house);
-        let house = house.as_mut()?;
+        let mut house = crate::sync::lock(self.house.get()?);
         house.take_down();
         Some(house.left.clone())
     }
 
-    /// What is open now; `over` if every service has ended.
-    fn report(&self, began: Instant, drained: bool, over: bool) -> ShutdownReport {
+    /// What is open now.
+    fn report(&self, began: Instant, drained: bool) -> ShutdownReport {
         let ledger = self.wall.ledger();
         let clock = &self.wall.pulse.clock;
         ShutdownReport {
             drained,
             undelivered: self.undelivered(&ledger),
-            stuck: if over {
-                Vec::new()
-            } else {
-                self.stuck(&ledger)
-            },
+            stuck: Vec::new(),
+            left_behind: self.left_behind(),
+            over: true,
             took: clock.now().saturating_duration_since(began),
             ledger,
         }
@@ -289,6 +327,17 @@ impl Inner {
         rows.into_values().collect()
     }
 
+    fn left_behind(&self) -> Vec<LeftBehind> {
+        let now = self.wall.pulse.clock.since_start();
+        let works = self.wall.works.left_behind().into_iter();
+        let row = |work: Work| LeftBehind {
+            service: work.service.to_string(),
+            event_id: work.event.map(EventId::number),
+            age: now.saturating_sub(work.since),
+        };
+        works.map(row).collect()
+    }
+
     fn stuck(&self, ledger: &Ledger) -> Vec<Stuck> {
         let now = self.wall.pulse.clock.since_start();
         let stuck = |(service, since): (String, Duration)| {
@@ -305,18 +354,13 @@ impl Inner {
                 age: now.saturating_sub(since),
             }
         };
-        self.registry.busy().into_iter().map(stuck).collect()
+        let services = self.node.subtree().into_iter();
+        let busy = services.filter_map(|node| {
+            let doing = node.vitals.doing()?;
+            Some((node.path().to_string(), doing.since))
+        });
+        let mut stuck: Vec<Stuck> = busy.map(stuck).collect();
+        stuck.sort_by(|a, b| a.service.cmp(&b.service));
+        stuck
     }
-}
-
-/// Waits for ctrl-c.
-#[cfg(not(loom))]
-async fn interrupt() -> std::io::Result<()> {
-    tokio::signal::ctrl_c().await
-}
-
-/// Under the model checker's flag tokio hears no signals; no model runs a board.
-#[cfg(loom)]
-async fn interrupt() -> std::io::Result<()> {
-    std::future::pending().await
 }

@@ -43,7 +43,7 @@ fn gaps(skipped: Note) -> (i64, i64) {
         for id in 0..10 {
             board.publish(Note(id)).await.unwrap();
         }
-        board.settle().await;
+        board.settle().await.unwrap();
         let before = board.ledger().gap();
         let place = board.inner.wall.topic::<Note>().places().remove(0);
         place.tally.skip_next.store(true, Ordering::Relaxed);

@@ -7,17 +7,22 @@
 //!
 //! Its hooks are empty of user code: actix would abort the process if that panicked there.
 
+use std::future::Future;
 use std::rc::Rc;
 use std::time::Duration;
 
-use actix::{Actor, AsyncContext, Context, Handler, Recipient, SpawnHandle, WrapFuture};
+use actix::{
+    Actor, ActorContext, AsyncContext, Context, Handler, Recipient, SpawnHandle, WrapFuture,
+};
 use tokio::time::Instant;
 
 use crate::exit::Exit;
 use crate::host::Stage;
 use crate::host::guard::Guarded;
-use crate::service::control::Control;
+use crate::service::control::{Control, Kill};
+use crate::shutdown::Shutdown;
 use crate::sync::Arc;
+use crate::vitals::Vitals;
 use crate::wall::Wall;
 
 /// What a life that is told to stop gets at least, though the board's deadline has passed: enough
@@ -33,17 +38,29 @@ pub(crate) enum Order {
     Stop {
         generation: u64,
         deadline: Option<Instant>,
+        after: After,
     },
     /// End it now.
-    Kill { generation: u64 },
+    Kill { generation: u64, why: Kill },
     /// It has ended for good: close its subscriptions. The answer is [`News::Closed`].
     Close,
+    /// Its spec is gone: the actor ends.
+    Leave,
+}
+
+/// What follows a stop.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum After {
+    /// Another life.
+    Again,
+    /// Nothing; whether all is to drain first, whatever the child itself says.
+    Nothing { drain: bool },
 }
 
 /// What a child's actor tells its supervisor's.
 #[derive(Debug)]
 pub(crate) struct ChildReport {
-    pub(crate) child: usize,
+    pub(crate) child: u64,
     pub(crate) generation: u64,
     pub(crate) news: News,
 }
@@ -76,13 +93,13 @@ impl actix::Message for LifeNews {
 }
 
 pub(crate) struct Host {
-    pub(crate) path: Arc<str>,
     pub(crate) wall: Arc<Wall>,
     pub(crate) stage: Box<dyn Stage>,
-    pub(crate) child: usize,
+    pub(crate) child: u64,
     pub(crate) parent: Recipient<ChildReport>,
-    /// How long an orderly stop may take.
-    pub(crate) grace: Duration,
+    /// How it is stopped.
+    pub(crate) shutdown: Shutdown,
+    pub(crate) vitals: Arc<Vitals>,
     pub(crate) now: Option<Running>,
 }
 
@@ -100,6 +117,7 @@ impl Actor for Host {
     fn started(&mut self, context: &mut Self::Context) {
         // Orders are few, and none may be lost: the bound of an actix mailbox is no bound.
         context.set_mailbox_capacity(1_024);
+        self.vitals.note_thread();
     }
 }
 
@@ -113,7 +131,8 @@ impl Host {
     }
 
     fn start(&mut self, generation: u64, context: &mut Context<Self>) {
-        tracing::debug!(target: "callboard::host", service = &*self.path, generation, "starting");
+        let service = &*self.vitals.path;
+        tracing::debug!(target: "callboard::host", service, generation, "starting");
         let control = Rc::new(Control::default());
         let host = context.address();
         let up = {
@@ -126,11 +145,9 @@ impl Host {
             })
         };
         let life = self.stage.begin(Rc::clone(&control), up);
-        let guarded = Guarded::new(
-            life,
-            Rc::clone(&control),
-            self.wall.waits.waiter(&self.path),
-        );
+        let vitals = Arc::clone(&self.vitals);
+        let waiter = self.wall.waits.waiter(&vitals.path);
+        let guarded = Guarded::new(life, Rc::clone(&control), vitals, waiter);
         actix_rt::spawn(async move {
             let exit = guarded.await;
             host.do_send(LifeNews {
@@ -146,40 +163,71 @@ impl Host {
         });
     }
 
-    fn stop(&mut self, generation: u64, until: Option<Instant>, context: &mut Context<Self>) {
-        let clock = &self.wall.pulse.clock;
+    fn stop(
+        &mut self,
+        generation: u64,
+        until: Option<Instant>,
+        after: After,
+        context: &mut Context<Self>,
+    ) {
         let Some(running) = self.now.as_ref().filter(|now| now.generation == generation) else {
             return;
         };
-        if !running.started {
-            // Nothing has been promised yet.
-            running.control.kill();
+        let overdue = match after {
+            After::Again => Kill::Restarted,
+            After::Nothing { .. } => Kill::Overdue,
+        };
+        if !running.started || self.shutdown == Shutdown::Kill {
+            // What is starting has promised nothing yet.
+            running.control.kill(overdue);
             return;
         }
-        running.control.stop();
-        let left = until.map(|until| until.saturating_duration_since(clock.now()));
-        let grace = left.map_or(self.grace, |left| left.max(LAST_TURN).min(self.grace));
-        let sleep = clock.sleep_until(crate::clock::deadline(clock.now(), grace));
-        let control = Rc::clone(&running.control);
-        let path = Arc::clone(&self.path);
-        let killer = async move {
-            sleep.await;
-            tracing::warn!(
-                target: "callboard::supervision",
-                service = &*path, ?grace,
-                "did not stop in its time, and is killed"
-            );
-            control.kill();
-        };
+        if self.drains(after) {
+            running.control.drain(self.wall.pulse.numbers_given());
+        } else {
+            running.control.stop();
+        }
+        let killer = self.killer(&running.control, until, overdue);
         let killer = context.spawn(killer.into_actor(self));
         if let Some(running) = &mut self.now {
             running.killer = Some(killer);
         }
     }
 
-    fn kill(&self, generation: u64) {
+    fn drains(&self, after: After) -> bool {
+        match after {
+            After::Again => false,
+            After::Nothing { drain } => drain || matches!(self.shutdown, Shutdown::Drain(_)),
+        }
+    }
+
+    /// Kills the life when its time is over.
+    fn killer(
+        &self,
+        control: &Rc<Control>,
+        until: Option<Instant>,
+        overdue: Kill,
+    ) -> impl Future<Output = ()> + use<> {
+        let clock = &self.wall.pulse.clock;
+        let left = until.map(|until| until.saturating_duration_since(clock.now()));
+        let usual = self.shutdown.time();
+        let grace = left.map_or(usual, |left| left.max(LAST_TURN).min(usual));
+        let sleep = clock.sleep_until(crate::clock::deadline(clock.now(), grace));
+        let (control, path) = (Rc::clone(control), Arc::clone(&self.vitals.path));
+        async move {
+            sleep.await;
+            tracing::warn!(
+                target: "callboard::supervision",
+                service = &*path, ?grace,
+                "did not stop in its time, and is killed"
+            );
+            control.kill(overdue);
+        }
+    }
+
+    fn kill(&self, generation: u64, why: Kill) {
         if let Some(running) = self.now.as_ref().filter(|now| now.generation == generation) {
-            running.control.kill();
+            running.control.kill(why);
         }
     }
 
@@ -190,7 +238,7 @@ impl Host {
         if let Some(killer) = running.killer {
             context.cancel_future(killer);
         }
-        self.stage.after(&exit);
+        self.stage.after(&exit, running.control.killed());
         self.note_exit(&exit);
         let news = if running.started {
             News::Exited(exit)
@@ -201,7 +249,7 @@ impl Host {
     }
 
     fn note_exit(&self, exit: &Exit) {
-        let service = &*self.path;
+        let service = &*self.vitals.path;
         if exit.is_abnormal() {
             tracing::error!(target: "callboard::supervision", service, %exit, "a life ended");
         } else {
@@ -219,12 +267,14 @@ impl Handler<Order> for Host {
             Order::Stop {
                 generation,
                 deadline,
-            } => self.stop(generation, deadline, context),
-            Order::Kill { generation } => self.kill(generation),
+                after,
+            } => self.stop(generation, deadline, after, context),
+            Order::Kill { generation, why } => self.kill(generation, why),
+            Order::Leave => context.stop(),
             Order::Close => {
                 for unread in self.stage.close() {
                     self.wall
-                        .note_undelivered(&self.path, unread.event, unread.numbers);
+                        .note_undelivered(&self.vitals.path, unread.event, unread.numbers);
                 }
                 self.report(0, News::Closed);
             }

@@ -18,6 +18,8 @@ use crate::exit::Exit;
 use crate::panic::guard;
 use crate::service::InsideOf;
 use crate::service::control::Control;
+use crate::sync::Arc;
+use crate::vitals::Vitals;
 use crate::waits::{Running, Waiter};
 
 /// Something of the user's that is dropped under guard if a panic passes by: a second panic, in
@@ -65,18 +67,30 @@ impl<T> Drop for Kept<T> {
 pub(crate) struct Guarded {
     life: Option<Pin<Box<dyn Future<Output = Exit>>>>,
     control: Rc<Control>,
+    vitals: Arc<Vitals>,
     waiter: Rc<Waiter>,
+}
+
+/// Marks the thread as running code of this service, for the watchdog.
+struct Polling<'a>(&'a Vitals);
+
+impl Drop for Polling<'_> {
+    fn drop(&mut self) {
+        self.0.note_poll_ended();
+    }
 }
 
 impl Guarded {
     pub(crate) fn new(
         life: Pin<Box<dyn Future<Output = Exit>>>,
         control: Rc<Control>,
+        vitals: Arc<Vitals>,
         waiter: Waiter,
     ) -> Self {
         Guarded {
             life: Some(life),
             control,
+            vitals,
             waiter: Rc::new(waiter),
         }
     }
@@ -97,8 +111,11 @@ impl Future for Guarded {
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Exit> {
         let _inside = InsideOf::enter(self.waiter.board());
         let _running = Running::enter(&self.waiter);
+        let vitals = Arc::clone(&self.vitals);
+        vitals.note_poll_began();
+        let _polling = Polling(&vitals);
         self.control.runs_on(cx.waker());
-        if self.control.is_killed() {
+        if self.control.killed().is_some() {
             let _ = self.bury(Exit::Killed);
             return Poll::Ready(Exit::Killed);
         }

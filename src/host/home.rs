@@ -14,8 +14,8 @@ use actix_rt::ArbiterHandle;
 pub(crate) enum Home {
     /// The thread that the caller is on, within its `LocalSet`.
     Here,
-    /// An arbiter's thread.
-    Arbiter(ArbiterHandle),
+    /// An arbiter's thread, and its number in the house.
+    Arbiter(ArbiterHandle, u64),
 }
 
 impl Home {
@@ -25,7 +25,15 @@ impl Home {
     ) -> Addr<A> {
         match self {
             Home::Here => make().start(),
-            Home::Arbiter(arbiter) => A::start_in_arbiter(arbiter, move |_| make()),
+            Home::Arbiter(arbiter, _) => A::start_in_arbiter(arbiter, move |_| make()),
+        }
+    }
+
+    /// The number of its arbiter in the house.
+    pub(crate) fn number(&self) -> Option<u64> {
+        match self {
+            Home::Here => None,
+            Home::Arbiter(_, number) => Some(*number),
         }
     }
 }

@@ -30,11 +30,13 @@ use crate::service::{
 };
 use crate::sync::Arc;
 use crate::topic::tally::Count;
+use crate::vitals::Vitals;
 
 /// What a life needs besides its service.
 pub(crate) struct Life<S: Service, L> {
     pub(crate) mailbox: Borrowed<ServiceMailbox<S, L>>,
     pub(crate) inbox: Arc<Inbox<S>>,
+    pub(crate) vitals: Arc<Vitals>,
     pub(crate) pulse: Arc<Pulse>,
     pub(crate) pace: Pace,
     pub(crate) dice: fastrand::Rng,
@@ -50,9 +52,10 @@ impl<S: Service, L: Deliver<S>> Life<S, L> {
         }
         up();
         let exit = self.work(&mut service, &mut cx).await;
-        self.inbox.note_rest();
+        self.vitals.note_rest();
         if !matches!(exit, Exit::Timeout(_)) {
             cx.begin_hook();
+            let _job = self.pulse.begin_job();
             service.stopping(&exit, &mut cx).await;
             let _ = cx.publish_follow_ups().await;
         }
@@ -61,6 +64,7 @@ impl<S: Service, L: Deliver<S>> Life<S, L> {
 
     async fn start(&mut self, service: &mut S, cx: &mut Context<S>) -> Result<(), Exit> {
         cx.begin_hook();
+        let _job = self.pulse.begin_job();
         let starting = async {
             service.started(cx).await?;
             cx.publish_follow_ups().await
@@ -77,13 +81,14 @@ impl<S: Service, L: Deliver<S>> Life<S, L> {
         loop {
             self.begin_turn();
             while !self.pace.is_spent() {
-                if cx.control.is_stopped() {
-                    return Exit::Shutdown;
-                }
-                if cx.is_stopping() {
-                    return Exit::Normal;
+                if let Some(exit) = self.ending(cx) {
+                    return exit;
                 }
                 self.make_changes();
+                if self.vitals.is_suspended() {
+                    self.pause(cx).await;
+                    continue;
+                }
                 if let Some(exit) = self.run_timers(service, cx).await {
                     return exit;
                 }
@@ -92,8 +97,12 @@ impl<S: Service, L: Deliver<S>> Life<S, L> {
                 }
                 let next = {
                     let clock = &self.pulse.clock;
-                    self.mailbox.next(|| clock.now())
+                    let below = cx.control.draining().unwrap_or(u64::MAX);
+                    self.mailbox.next_below(below, || clock.now())
                 };
+                if next == Next::Nothing && cx.control.draining().is_some() {
+                    return Exit::Shutdown;
+                }
                 match self.take_up(next, service, cx).await {
                     Ok(true) => {}
                     Ok(false) => self.rest(next, cx).await,
@@ -103,6 +112,35 @@ impl<S: Service, L: Deliver<S>> Life<S, L> {
             self.mailbox.announce_room();
             tokio::task::yield_now().await;
         }
+    }
+
+    /// How this life is to end now, if it is.
+    fn ending(&self, cx: &Context<S>) -> Option<Exit> {
+        let control = &cx.control;
+        // One that is suspended handles nothing, so it cannot drain.
+        let undrained = control.draining().is_some() && self.vitals.is_suspended();
+        if control.is_stopped() || undrained {
+            return Some(Exit::Shutdown);
+        }
+        cx.is_stopping().then_some(Exit::Normal)
+    }
+
+    /// Waits while the service is suspended.
+    async fn pause(&mut self, cx: &Context<S>) {
+        self.vitals.note_rest();
+        poll_fn(|task| {
+            self.inbox.bell.arm(task.waker());
+            // Looked at after the bell was armed: whoever changes something rings it.
+            let ordered = cx.control.is_stopped() || cx.control.draining().is_some();
+            if ordered || self.inbox.has_changes() || !self.vitals.is_suspended() {
+                return Poll::Ready(());
+            }
+            self.pulse.ran_dry();
+            Poll::Pending
+        })
+        .await;
+        self.mailbox.wake();
+        self.begin_turn();
     }
 
     fn make_changes(&mut self) {
@@ -186,7 +224,7 @@ impl<S: Service, L: Deliver<S>> Life<S, L> {
             at: self.pulse.clock.since_start(),
             jitter: self.dice.f64(),
         };
-        let consequence = ruling::carry_out(&mut self.mailbox, setback, &cx.wall, cx.path());
+        let consequence = ruling::carry_out(&mut self.mailbox, setback, &cx.wall, &self.vitals);
         match consequence {
             Consequence::Live => Ok(()),
             Consequence::End if trouble == Trouble::TimedOut => {
@@ -239,6 +277,7 @@ impl<S: Service, L: Deliver<S>> Life<S, L> {
         let now = self.pulse.clock.now();
         while let Some((timer, at, job)) = cx.timers.take_due(now) {
             cx.begin_hook();
+            let _job = self.pulse.begin_job();
             let ran = match job {
                 Job::Once(job) => job.run(service, cx).await,
                 Job::Every(interval, mut job) => {
@@ -275,9 +314,10 @@ impl<S: Service, L: Deliver<S>> Life<S, L> {
         };
         let due = [held, cx.timers.next_due()].into_iter().flatten().min();
         let mut sleep = pin!(None::<Sleep>);
-        self.inbox.note_rest();
+        let draining = cx.control.draining();
+        self.vitals.note_rest();
         poll_fn(|task| {
-            let ordered = cx.control.is_stopped();
+            let ordered = cx.control.is_stopped() || cx.control.draining() != draining;
             if ordered || self.inbox.has_changes() || !self.mailbox.sleep(task.waker()) {
                 return Poll::Ready(());
             }
@@ -303,7 +343,7 @@ impl<S: Service, L: Deliver<S>> Life<S, L> {
     fn begin_turn(&mut self) {
         let now = self.pulse.clock.now();
         self.pace.begin(now);
-        self.inbox.note_busy(self.pulse.clock.since_start_at(now));
+        self.vitals.note_busy(self.pulse.clock.since_start_at(now));
     }
 }
 

@@ -29,13 +29,13 @@ use crate::mailbox::source::Setback;
 use crate::panic::guard as guarded;
 use crate::policy::Trouble;
 use crate::pulse::Pulse;
-use crate::service::control::Control;
+use crate::service::control::{Control, Kill};
 use crate::service::{AddedSource, AnyLetter, Change, Context, Deliver, Inbox, Pace, Service};
 use crate::sync::Arc;
 use crate::topic::tally::Count;
 use life::Life;
 
-pub(crate) use actor::{ChildReport, Host, News, Order};
+pub(crate) use actor::{After, ChildReport, Host, News, Order};
 pub(crate) use home::Home;
 pub(crate) use seed::{Entry, Problem, Seed};
 
@@ -92,6 +92,17 @@ impl<T> Drop for Borrowed<T> {
     }
 }
 
+/// What the end of a life says against the event in flight, if anything.
+fn trouble(exit: &Exit, killed: Option<Kill>) -> Option<(Trouble, Failure)> {
+    match exit {
+        Exit::Panic(panic) => Some((Trouble::Crashed, Failure::from(panic.clone()))),
+        Exit::Killed if killed == Some(Kill::Asked) => {
+            Some((Trouble::Killed, Failure::new("killed on request")))
+        }
+        _ => None,
+    }
+}
+
 /// A service whose types are not known here, between and during its lives.
 pub(crate) trait Stage {
     /// Begins a life. `up` is called once it has started.
@@ -100,8 +111,9 @@ pub(crate) trait Stage {
         control: Rc<Control>,
         up: Box<dyn FnOnce()>,
     ) -> Pin<Box<dyn Future<Output = Exit>>>;
-    /// Takes the mailbox back after a life, and settles what was in flight.
-    fn after(&mut self, exit: &Exit);
+    /// Takes the mailbox back after a life, and settles what was in flight; a life that was
+    /// killed because of what it did leaves a failed attempt.
+    fn after(&mut self, exit: &Exit, killed: Option<Kill>);
     /// Ends all subscriptions and refuses letters from now on.
     fn close(&mut self) -> Vec<Unread>;
 }
@@ -161,6 +173,7 @@ impl<S: Service, L: Deliver<S> + 'static> Stage for Engine<S, L> {
         let life = Life {
             mailbox: Borrowed::lend(mailbox, &self.mailbox),
             inbox: Arc::clone(&self.inbox),
+            vitals: Arc::clone(&home.vitals),
             pulse: Arc::clone(&home.wall.pulse),
             pace: Pace::new(home.wall.pulse.clock.now()),
             dice: self.dice.fork(),
@@ -169,24 +182,22 @@ impl<S: Service, L: Deliver<S> + 'static> Stage for Engine<S, L> {
         Box::pin(async move {
             let service = (*recipe)();
             drop(recipe);
-            life.run(service, Context::new(home.wall, address, control), up)
-                .await
+            let cx = Context::new(home.wall, address, control, home.vitals);
+            life.run(service, cx, up).await
         })
     }
 
-    fn after(&mut self, exit: &Exit) {
+    fn after(&mut self, exit: &Exit, killed: Option<Kill>) {
         let Some(home) = self.inbox.home() else {
             return;
         };
         let pulse = &home.wall.pulse;
         let jitter = self.dice.f64();
-        self.inbox.note_rest();
+        home.vitals.note_rest();
         self.with_mailbox(|mailbox| {
             let now = pulse.clock.now();
-            if let Exit::Panic(panic) = exit {
-                let failure = Failure::from(panic.clone());
+            if let Some((trouble, failure)) = trouble(exit, killed) {
                 let at = pulse.clock.since_start();
-                let trouble = Trouble::Crashed;
                 let setback = Setback {
                     trouble,
                     failure,
@@ -195,7 +206,7 @@ impl<S: Service, L: Deliver<S> + 'static> Stage for Engine<S, L> {
                     at,
                     jitter,
                 };
-                ruling::carry_out(mailbox, setback, &home.wall, &home.path);
+                ruling::carry_out(mailbox, setback, &home.wall, &home.vitals);
             } else if let Some(source) = mailbox.in_flight() {
                 mailbox.with(source, |source| source.hand_back(now));
                 mailbox.note_held();

@@ -6,10 +6,13 @@
 //!
 //! It decides nothing itself.
 
+use std::time::Duration;
+
 use crate::failure::Failure;
 use crate::mailbox::source::{Ruling, Setback};
 use crate::mailbox::{AsSource, Mailbox, Sources};
 use crate::policy::{EventVerdict, Trouble, WorkerVerdict};
+use crate::vitals::{LastFailure, Vitals};
 use crate::wall::Wall;
 
 /// What follows for the life.
@@ -27,22 +30,23 @@ pub(crate) fn carry_out<L: Sources, D: AsSource + ?Sized, T>(
     mailbox: &mut Mailbox<L, D, T>,
     setback: Setback,
     wall: &Wall,
-    service: &str,
+    vitals: &Vitals,
 ) -> Consequence {
-    let (trouble, failure) = (setback.trouble, setback.failure.clone());
+    let (trouble, failure, at) = (setback.trouble, setback.failure.clone(), setback.at);
     let source = mailbox.in_flight();
     let ruling = source
         .and_then(|source| mailbox.with(source, |one| one.rule(setback)))
         .flatten();
     mailbox.note_held();
     let Some(ruling) = ruling else {
-        return if trouble == Trouble::Crashed {
+        return if matches!(trouble, Trouble::Crashed | Trouble::Killed) {
             Consequence::End
         } else {
             Consequence::Live
         };
     };
-    tell(&ruling, trouble, &failure, service);
+    note(&ruling, &failure, at, vitals);
+    tell(&ruling, trouble, &failure, &vitals.path);
     let worker = ruling.verdict.worker;
     if let Some(letter) = ruling.dead {
         wall.mourn(letter);
@@ -52,6 +56,16 @@ pub(crate) fn carry_out<L: Sources, D: AsSource + ?Sized, T>(
         WorkerVerdict::Stop => Consequence::Retire,
         WorkerVerdict::Restart | WorkerVerdict::Escalate => Consequence::End,
     }
+}
+
+fn note(ruling: &Ruling, failure: &Failure, at: Duration, vitals: &Vitals) {
+    vitals.note_failure(LastFailure {
+        event: ruling.event,
+        event_id: ruling.event_id.number(),
+        attempt: ruling.attempt,
+        failure: failure.clone(),
+        at,
+    });
 }
 
 fn tell(ruling: &Ruling, trouble: Trouble, failure: &Failure, service: &str) {

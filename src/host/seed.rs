@@ -11,7 +11,6 @@ use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::rc::Rc;
-use std::time::Duration;
 
 use crate::host::{Engine, ServiceMailbox, Stage};
 use crate::mailbox::letters::Letters;
@@ -19,7 +18,9 @@ use crate::policy::Policy;
 use crate::restart::Restart;
 use crate::service::inbox::Home;
 use crate::service::{Inbox, Placement, Service, ServiceSpec, Subscriptions};
+use crate::shutdown::Shutdown;
 use crate::sync::Arc;
+use crate::vitals::Vitals;
 use crate::wall::{AnyLetters, Wall};
 
 /// One thing that is impossible about a tree.
@@ -47,8 +48,8 @@ impl fmt::Display for Problem {
 pub(crate) trait Entry: Send + Sync {
     fn type_name(&self) -> &'static str;
     fn address(&self) -> Box<dyn Any>;
-    /// How long it has been busy with what it does now.
-    fn busy_since(&self) -> Option<Duration>;
+    /// Makes the service look up before its next delivery.
+    fn call(&self);
 }
 
 impl<S: Service> Entry for Arc<Inbox<S>> {
@@ -60,8 +61,8 @@ impl<S: Service> Entry for Arc<Inbox<S>> {
         Box::new(crate::service::Address::new(Arc::clone(self)))
     }
 
-    fn busy_since(&self) -> Option<Duration> {
-        Inbox::busy_since(self)
+    fn call(&self) {
+        Inbox::call(self);
     }
 }
 
@@ -76,14 +77,15 @@ pub(crate) struct Opened {
 pub(crate) trait Seed: Send {
     fn name(&self) -> &str;
     fn restart(&self) -> Restart;
-    fn shutdown(&self) -> Duration;
+    fn shutdown(&self) -> Shutdown;
+    fn is_significant(&self) -> bool;
     fn placement(&self) -> Placement;
     /// What is impossible about it. `max_restarts` is its supervisor's.
     fn check(&self, path: &str, outer: &Policy, max_restarts: u32, problems: &mut Vec<Problem>);
     /// The events it subscribes to: type names are compared across the tree.
     fn events(&self, names: &mut dyn FnMut(&'static str, std::any::TypeId));
     /// Takes its places on the board, and its letters.
-    fn open(self: Box<Self>, wall: &Arc<Wall>, path: Arc<str>, outer: &Policy) -> Opened;
+    fn open(self: Box<Self>, wall: &Arc<Wall>, vitals: &Arc<Vitals>, outer: &Policy) -> Opened;
 }
 
 #[expect(
@@ -112,8 +114,12 @@ impl<S: Service, L: Subscriptions<S> + Send + 'static> Seed for ServiceSpec<S, L
         self.parts.restart
     }
 
-    fn shutdown(&self) -> Duration {
+    fn shutdown(&self) -> Shutdown {
         self.parts.shutdown
+    }
+
+    fn is_significant(&self) -> bool {
+        self.parts.significant
     }
 
     fn placement(&self) -> Placement {
@@ -128,7 +134,8 @@ impl<S: Service, L: Subscriptions<S> + Send + 'static> Seed for ServiceSpec<S, L
                 text,
             });
         };
-        for text in self.parts.policy.problems() {
+        let problems = self.parts.policy.problems();
+        for text in problems.into_iter().chain(self.parts.shutdown.problem()) {
             note(None, text);
         }
         if self.parts.letters == 0 {
@@ -166,14 +173,16 @@ impl<S: Service, L: Subscriptions<S> + Send + 'static> Seed for ServiceSpec<S, L
         });
     }
 
-    fn open(self: Box<Self>, wall: &Arc<Wall>, path: Arc<str>, outer: &Policy) -> Opened {
+    fn open(self: Box<Self>, wall: &Arc<Wall>, vitals: &Arc<Vitals>, outer: &Policy) -> Opened {
         let ServiceSpec { parts, on } = *self;
         let policy = parts.policy.over(outer);
+        let path = Arc::clone(&vitals.path);
         let home = Home {
             wall: Arc::clone(wall),
             path: Arc::clone(&path),
             waiter: wall.waits.waiter(&path),
             policy,
+            vitals: Arc::clone(vitals),
         };
         let inbox = parts.inbox;
         inbox.move_in(home.clone());

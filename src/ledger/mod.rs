@@ -6,6 +6,7 @@
 //!
 //! It counts nothing itself, and is not live: it is one moment, written down.
 
+use std::collections::BTreeMap;
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
@@ -127,6 +128,22 @@ impl Ledger {
         self.deliveries.iter().all(delivered) && self.letters.iter().all(answered)
     }
 
+    /// The services with anything queued, in flight or deferred, and whether it is in flight.
+    pub(crate) fn open_services(&self) -> BTreeMap<&str, bool> {
+        let deliveries = self.deliveries.iter();
+        let deliveries =
+            deliveries.map(|row| (&*row.service, row.queued + row.deferred, row.in_flight));
+        let letters = self.letters.iter();
+        let letters = letters.map(|row| (&*row.service, row.queued, row.in_flight));
+        let mut open = BTreeMap::new();
+        for (service, waiting, in_flight) in deliveries.chain(letters) {
+            if waiting + in_flight > 0 {
+                *open.entry(service).or_default() |= in_flight > 0;
+            }
+        }
+        open
+    }
+
     /// Finds the row of the service at this path for the event of this name.
     pub fn delivery(&self, service: &str, event: &str) -> Option<&DeliveryRow> {
         self.deliveries
@@ -194,6 +211,22 @@ impl LetterRow {
         LetterRow {
             service,
             ..LetterRow::default()
+        }
+    }
+
+    /// Adds the counts of another service of the same kind.
+    pub(crate) fn add(&mut self, other: &LetterRow) {
+        for (to, from) in [
+            (&mut self.accepted, other.accepted),
+            (&mut self.answered, other.answered),
+            (&mut self.failed, other.failed),
+            (&mut self.expired, other.expired),
+            (&mut self.undelivered, other.undelivered),
+            (&mut self.queued, other.queued),
+            (&mut self.in_flight, other.in_flight),
+            (&mut self.taken, other.taken),
+        ] {
+            *to = to.saturating_add(from);
         }
     }
 

@@ -153,11 +153,18 @@ impl<L: Sources, D: AsSource + ?Sized, T> Mailbox<L, D, T> {
     }
 
     /// What is to be handled next. While an event is held, no other event is, but letters are.
+    #[cfg(all(test, shuttle))]
     pub(crate) fn next(&mut self, now: impl Fn() -> Instant) -> Next {
-        if let Some(next) = self.next_held(&now) {
+        self.next_below(u64::MAX, now)
+    }
+
+    /// What is to be handled next of what has a number below this, or is held already.
+    pub(crate) fn next_below(&mut self, below: u64, now: impl Fn() -> Instant) -> Next {
+        if let Some(next) = self.next_held(below, &now) {
             return next;
         }
-        let Some(head) = self.first_in_line() else {
+        let head = self.first_in_line();
+        let Some(head) = head.filter(|head| head.number < below) else {
             return Next::Nothing;
         };
         match head.lane {
@@ -172,13 +179,13 @@ impl<L: Sources, D: AsSource + ?Sized, T> Mailbox<L, D, T> {
                 }
                 Next::Events {
                     source,
-                    until: head.next,
+                    until: head.next.min(below),
                 }
             }
         }
     }
 
-    fn next_held(&mut self, now: impl Fn() -> Instant) -> Option<Next> {
+    fn next_held(&mut self, below: u64, now: impl Fn() -> Instant) -> Option<Next> {
         let source = self.holding?;
         let Some(due) = self.with(source, |one| one.due()).flatten() else {
             self.holding = None;
@@ -186,7 +193,7 @@ impl<L: Sources, D: AsSource + ?Sized, T> Mailbox<L, D, T> {
         };
         Some(if due <= now() {
             Next::Held { source }
-        } else if self.letters.look().is_some() {
+        } else if self.letters.look().is_some_and(|number| number < below) {
             Next::Letter
         } else {
             Next::Later(due)

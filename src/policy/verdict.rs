@@ -22,6 +22,8 @@ pub enum Trouble {
     TimedOut,
     /// The handler panicked, and its worker is lost.
     Crashed,
+    /// The handler was stuck, and its worker was killed because of it, by `Board::kill`.
+    Killed,
 }
 
 /// One failed attempt at an event: all that a verdict depends on, besides the rules.
@@ -89,7 +91,7 @@ pub enum EventVerdict {
 /// | failed | keep | retry after the backoff | dead letter |
 /// | timed out | keep | retry after the backoff | dead letter |
 /// | timed out, where that restarts | restart | retry now | dead letter |
-/// | crashed | restart | retry now, in the new life | dead letter |
+/// | crashed, or killed for being stuck | restart | retry now, in the new life | dead letter |
 ///
 /// A failure that is permanent, or of which [`Retry::when`] says no, goes to the dead letters at
 /// once; after a crash neither is asked. A function of the user that panics gives the event up.
@@ -99,7 +101,7 @@ pub fn decide(attempt: &Attempt<'_>, rules: &Rules) -> Verdict {
     let worker = match attempt.trouble {
         Trouble::Failed => WorkerVerdict::Keep,
         Trouble::TimedOut if !rules.timeout_restarts => WorkerVerdict::Keep,
-        Trouble::TimedOut | Trouble::Crashed => WorkerVerdict::Restart,
+        Trouble::TimedOut | Trouble::Crashed | Trouble::Killed => WorkerVerdict::Restart,
     };
     Verdict {
         worker,
@@ -160,7 +162,7 @@ impl fmt::Display for EventVerdict {
 fn event_after(attempt: &Attempt<'_>, rules: &Rules, worker: WorkerVerdict) -> EventVerdict {
     let number = attempt.number.max(1);
     let left = number < rules.retry.attempts_max();
-    let crashed = attempt.trouble == Trouble::Crashed;
+    let crashed = matches!(attempt.trouble, Trouble::Crashed | Trouble::Killed);
     if !left || !(crashed || rules.retry.helps(attempt.failure)) {
         return EventVerdict::DeadLetter;
     }
@@ -178,7 +180,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::EventVerdict::{DeadLetter, RetryAfter, RetryNow};
-    use super::Trouble::{Crashed, Failed, TimedOut};
+    use super::Trouble::{Crashed, Failed, Killed, TimedOut};
     use super::WorkerVerdict::{Keep, Restart};
     use super::*;
     use crate::policy::{Policy, Retry};
@@ -209,6 +211,8 @@ mod tests {
             (TimedOut, &restarting, Restart, restarted),
             (Crashed, &keeping, Restart, crashed),
             (Crashed, &restarting, Restart, crashed),
+            (Killed, &keeping, Restart, crashed),
+            (Killed, &restarting, Restart, crashed),
         ] {
             let found = verdict(trouble, failure, number, rules);
             let case = format!("{trouble:?}, attempt {number}, {failure}, {rules:?}");
@@ -257,7 +261,7 @@ mod tests {
     }
 
     fn troubles() -> impl Strategy<Value = Trouble> {
-        prop_oneof![Just(Failed), Just(TimedOut), Just(Crashed)]
+        prop_oneof![Just(Failed), Just(TimedOut), Just(Crashed), Just(Killed)]
     }
 
     proptest! {
@@ -295,7 +299,8 @@ mod tests {
             match verdict.event {
                 RetryNow => prop_assert!(number < attempts),
                 RetryAfter(delay) => {
-                    prop_assert!(number < attempts && !permanent && trouble != Crashed);
+                    prop_assert!(number < attempts && !permanent);
+                    prop_assert!(!matches!(trouble, Crashed | Killed));
                     prop_assert!(!delay.is_zero() && delay <= most);
                 }
                 event => prop_assert_eq!(event, DeadLetter),

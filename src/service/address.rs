@@ -16,7 +16,7 @@ use crate::message::Message;
 use crate::park::block_on;
 use crate::service::inbox::{Home, NoRoom};
 use crate::service::letter::Letter;
-use crate::service::origin::current_board;
+use crate::service::origin::{current_board, serves};
 use crate::service::{Answer, Inbox, Service};
 use crate::sync::Arc;
 use crate::topic::Origin;
@@ -201,11 +201,11 @@ impl<S: Service> Address<S> {
 
     /// Where something comes from that is sent through a plain address.
     pub(crate) fn origin(&self) -> Origin {
-        let board = self.inbox.home().map(|home| home.wall.id());
+        let home = self.inbox.home();
         Origin {
             cause: None,
             span: current_span(),
-            insider: board.is_some() && current_board() == board,
+            insider: home.is_some_and(|home| serves(home.wall.id())),
         }
     }
 }

@@ -55,6 +55,10 @@ pub enum AskError<M> {
     /// The service died while it answered.
     #[error("the service crashed while it answered")]
     Crashed,
+    /// The service was taken down while it answered, because its group was being restarted or
+    /// somebody asked for its restart: nobody's failure. What it had done before, it has done.
+    #[error("the service was restarted while it answered")]
+    Restarted,
     /// The service ended before it came to the message.
     #[error("the service ended before it came to the message")]
     Undelivered,
@@ -83,7 +87,7 @@ impl<M> AskError<M> {
     pub fn is_unheard(&self) -> bool {
         !matches!(
             self,
-            AskError::Crashed | AskError::TimedOut(_) | AskError::Failed(_)
+            AskError::Crashed | AskError::Restarted | AskError::TimedOut(_) | AskError::Failed(_)
         )
     }
 
@@ -114,6 +118,7 @@ impl<M> fmt::Debug for AskError<M> {
                 .field("path", path)
                 .finish_non_exhaustive(),
             AskError::Crashed => f.write_str("Crashed"),
+            AskError::Restarted => f.write_str("Restarted"),
             AskError::Undelivered => f.write_str("Undelivered"),
             AskError::TimedOut(limit) => f.debug_tuple("TimedOut").field(limit).finish(),
             AskError::Failed(failure) => f.debug_tuple("Failed").field(failure).finish(),
@@ -236,6 +241,7 @@ impl<S: Service> Address<S> {
         match within(&wall.pulse.clock, Some(wait), answer).await {
             Some(Ok(Word::Reply(reply))) => Ok(reply),
             Some(Ok(Word::Failed(failure))) => Err(AskError::Failed(failure)),
+            Some(Ok(Word::Restarted)) => Err(AskError::Restarted),
             Some(Ok(Word::Undelivered)) => Err(AskError::Undelivered),
             Some(Err(_)) => Err(AskError::Crashed),
             None => Err(AskError::TimedOut(wait)),

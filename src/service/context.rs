@@ -30,6 +30,7 @@ use crate::sync::Arc;
 use crate::topic::Origin;
 use crate::topic::block::Stamp;
 use crate::topic::publish::{Publish, PublishError};
+use crate::vitals::Vitals;
 use crate::waits::Waiter;
 use crate::wall::Wall;
 
@@ -52,6 +53,7 @@ pub struct Context<S: Service> {
     pub(crate) timers: Timers<S>,
     pub(crate) control: Rc<Control>,
     waiter: Option<Waiter>,
+    vitals: Arc<Vitals>,
     address: Address<S>,
     doing: Doing,
     follow_ups: Vec<FollowUp>,
@@ -59,12 +61,18 @@ pub struct Context<S: Service> {
 }
 
 impl<S: Service> Context<S> {
-    pub(crate) fn new(wall: Arc<Wall>, address: Address<S>, control: Rc<Control>) -> Self {
+    pub(crate) fn new(
+        wall: Arc<Wall>,
+        address: Address<S>,
+        control: Rc<Control>,
+        vitals: Arc<Vitals>,
+    ) -> Self {
         Context {
             wall,
             timers: Timers::new(),
             control,
             waiter: address.inbox.home().map(|home| home.waiter.clone()),
+            vitals,
             address,
             doing: Doing::default(),
             follow_ups: Vec::new(),
@@ -234,6 +242,25 @@ impl<S: Service> Context<S> {
         self.stopping = true;
     }
 
+    /// Begins the end of the whole board, and returns at once: a service that ends its board never
+    /// waits for itself.
+    ///
+    /// From now on outsiders are refused; the rest happens as in
+    /// [`Board::shutdown`](crate::Board::shutdown), within the board's
+    /// [`shutdown_limit`](crate::BoardBuilder::shutdown_limit): what is under way is finished, this
+    /// handler included, then children stop in reverse order. In the first `started` the rest of
+    /// the tree is started before it is stopped. [`Board::wait`](crate::Board::wait) returns once
+    /// the board has ended, and [`Board::shutdown`](crate::Board::shutdown) then returns the
+    /// report. Called again it changes nothing.
+    pub fn stop_board(&self) {
+        tracing::info!(
+            target: "callboard::supervision",
+            service = self.path(),
+            "a service ends the board"
+        );
+        self.wall.begin_end();
+    }
+
     /// The number of the event or letter being handled; `None` in hooks and timers.
     pub fn event_id(&self) -> Option<EventId> {
         self.doing.id
@@ -289,6 +316,7 @@ impl<S: Service> Context<S> {
             redriven,
             until,
         };
+        self.vitals.note_doing(stamp.number, attempt);
         // What a failed attempt had wanted to publish on success.
         self.follow_ups.clear();
     }
@@ -304,6 +332,7 @@ impl<S: Service> Context<S> {
             redriven: false,
             until: None,
         };
+        self.vitals.note_doing(number, 1);
         self.follow_ups.clear();
     }
 
@@ -318,6 +347,7 @@ impl<S: Service> Context<S> {
     pub(crate) fn begin_hook(&mut self) {
         self.rest();
         self.doing = Doing::default();
+        self.vitals.note_doing(0, 0);
         self.follow_ups.clear();
     }
 

@@ -1,4 +1,4 @@
-//! What a life is told from outside: stop, or die.
+//! What a life is told from outside: stop, drain first, or die.
 //!
 //! The host's actor says it; the life's loop, and its guard, listen.
 //!
@@ -9,14 +9,38 @@
 use std::cell::{Cell, RefCell};
 use std::task::Waker;
 
+/// Why a life is killed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kill {
+    /// It did not stop in its time, or the board has none left: nobody's failure.
+    Overdue,
+    /// As `Overdue`, and it comes back: its group is restarted, or it alone on request.
+    Restarted,
+    /// Somebody asked for it because of what it is doing: the event gets a verdict.
+    Asked,
+}
+
 #[derive(Debug, Default)]
 pub(crate) struct Control {
     stop: Cell<bool>,
-    kill: Cell<bool>,
+    /// What is numbered below this is handled before it stops.
+    drain: Cell<Option<u64>>,
+    kill: Cell<Option<Kill>>,
     task: RefCell<Option<Waker>>,
 }
 
 impl Control {
+    /// Lets the life handle what is numbered below this, then stops it in order.
+    pub(crate) fn drain(&self, below: u64) {
+        self.drain.set(Some(below));
+        self.wake();
+    }
+
+    /// What it may still handle, if it was told to drain.
+    pub(crate) fn draining(&self) -> Option<u64> {
+        self.drain.get()
+    }
+
     /// Lets the handler finish, then stops the life in order.
     pub(crate) fn stop(&self) {
         self.stop.set(true);
@@ -24,8 +48,8 @@ impl Control {
     }
 
     /// Drops the life where it stands.
-    pub(crate) fn kill(&self) {
-        self.kill.set(true);
+    pub(crate) fn kill(&self, why: Kill) {
+        self.kill.set(self.kill.get().or(Some(why)));
         self.wake();
     }
 
@@ -33,7 +57,7 @@ impl Control {
         self.stop.get()
     }
 
-    pub(crate) fn is_killed(&self) -> bool {
+    pub(crate) fn killed(&self) -> Option<Kill> {
         self.kill.get()
     }
 

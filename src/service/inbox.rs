@@ -24,8 +24,9 @@ use crate::mailbox::letters::{Letterbox, Unsent};
 use crate::policy::Policy;
 use crate::pulse::Pulse;
 use crate::service::{AddedSource, AnyLetter, Service};
-use crate::sync::{Arc, AtomicBool, AtomicU64, Mutex, OnceLock, Ordering, fence, lock};
+use crate::sync::{Arc, AtomicBool, Mutex, OnceLock, Ordering, fence, lock};
 use crate::topic::Origin;
+use crate::vitals::Vitals;
 use crate::waits::{Cycle, Waiter, Waiting, running};
 use crate::wall::{AnyLetters, Wall};
 
@@ -52,6 +53,7 @@ pub(crate) struct Home {
     pub(crate) waiter: Waiter,
     /// The service's own policy over those above it.
     pub(crate) policy: Policy,
+    pub(crate) vitals: Arc<Vitals>,
 }
 
 pub(crate) struct Inbox<S: Service> {
@@ -59,13 +61,10 @@ pub(crate) struct Inbox<S: Service> {
     pub(crate) bell: Arc<Bell>,
     home: OnceLock<Home>,
     changes: Mutex<Vec<Change<S>>>,
-    /// Whether there are changes: looked at before every batch.
+    /// Whether there are changes, or the service was suspended: looked at before every delivery.
     changed: AtomicBool,
     /// The event types the service subscribes to.
     subscribed: Mutex<BTreeSet<TypeId>>,
-    /// Microseconds since the board's start, plus one, at which the service last took up work;
-    /// 0 while it rests.
-    busy_since: AtomicU64,
 }
 
 impl Home {
@@ -92,7 +91,6 @@ impl<S: Service> Inbox<S> {
             changes: Mutex::new(Vec::new()),
             changed: AtomicBool::new(false),
             subscribed: Mutex::new(BTreeSet::new()),
-            busy_since: AtomicU64::new(0),
         })
     }
 
@@ -148,21 +146,10 @@ impl<S: Service> Inbox<S> {
         self.changed.load(Ordering::SeqCst)
     }
 
-    pub(crate) fn note_busy(&self, since_start: Duration) {
-        let micros = u64::try_from(since_start.as_micros()).unwrap_or(u64::MAX - 1);
-        self.busy_since.store(micros + 1, Ordering::Relaxed);
-    }
-
-    pub(crate) fn note_rest(&self) {
-        self.busy_since.store(0, Ordering::Relaxed);
-    }
-
-    /// When the service took up what it is busy with, counted from the board's start.
-    pub(crate) fn busy_since(&self) -> Option<Duration> {
-        self.busy_since
-            .load(Ordering::Relaxed)
-            .checked_sub(1)
-            .map(Duration::from_micros)
+    /// Makes the service look up before its next delivery, and wakes it if it rests.
+    pub(crate) fn call(&self) {
+        self.changed.store(true, Ordering::SeqCst);
+        self.bell.ring();
     }
 
     /// Reserves room for one letter, waiting for it at most so long. The service that waits is

@@ -9,12 +9,14 @@
 use std::any::type_name;
 use std::future::Future;
 use std::pin::Pin;
+use std::rc::Rc;
 
 use tokio::sync::oneshot;
 
 use crate::failure::Failure;
 use crate::message::Message;
 use crate::panic::guard;
+use crate::service::control::{Control, Kill};
 use crate::service::{Answer, Context, Service};
 use crate::waits::Waiting;
 
@@ -31,6 +33,25 @@ pub(crate) enum Word<R> {
     Reply(R),
     Failed(Failure),
     Undelivered,
+    /// The life that answered it was ended so that another could follow; nobody's failure.
+    Restarted,
+}
+
+/// The way back of a letter that is being answered: dropped unanswered, it still says why.
+struct Way<R> {
+    reply: Option<Reply<R>>,
+    control: Rc<Control>,
+}
+
+impl<R> Drop for Way<R> {
+    fn drop(&mut self) {
+        // Else the dropped sender itself says that there was a crash.
+        if self.control.killed() == Some(Kill::Restarted)
+            && let Some(reply) = self.reply.take()
+        {
+            reply.send(Word::Restarted);
+        }
+    }
 }
 
 /// A letter whose message is not known here.
@@ -93,11 +114,13 @@ impl<S: Answer<M>, M: Message> AnyLetter<S> for Letter<M> {
     ) -> Pin<Box<dyn Future<Output = LetterEnd> + 'a>> {
         Box::pin(async move {
             let Letter { message, reply } = *self;
+            let control = Rc::clone(&cx.control);
+            let mut way = Way { reply, control };
             let (word, end) = match service.answer(message, cx).await {
                 Ok(answer) => (Word::Reply(answer), LetterEnd::Answered),
                 Err(failure) => (Word::Failed(failure.clone()), LetterEnd::Failed(failure)),
             };
-            if let Some(reply) = reply {
+            if let Some(reply) = way.reply.take() {
                 reply.send(word);
             }
             end

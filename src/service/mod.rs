@@ -9,6 +9,7 @@
 
 mod address;
 mod ask;
+mod blocking;
 mod context;
 pub(crate) mod control;
 mod deliver;
@@ -31,6 +32,7 @@ use crate::message::Message;
 
 pub use address::{Address, TellError};
 pub use ask::AskError;
+pub use blocking::{Blocking, BlockingError};
 pub use context::Context;
 pub use deliver::TimedOut;
 pub use publisher::Publisher;
@@ -42,7 +44,7 @@ pub use timers::TimerId;
 pub(crate) use deliver::{Deliver, Fault, Turn, Work};
 pub(crate) use inbox::{Change, Inbox};
 pub(crate) use letter::{AnyLetter, LetterEnd};
-pub(crate) use origin::{InsideOf, current_board};
+pub(crate) use origin::{InsideOf, current_board, serves};
 pub(crate) use pace::Pace;
 pub(crate) use spec::Subscriptions;
 pub(crate) use subscription::AddedSource;

@@ -1,9 +1,9 @@
-//! Which board's service the current thread is running, if any.
+//! Which board's service the current thread is running, or does blocking work for, if any.
 //!
-//! Hosts mark every poll of a life; blocking verbs ask, and so does anything published through
-//! a plain board handle from inside a handler.
+//! Hosts mark every poll of a life, and blocking work its thread; blocking verbs ask, and so does
+//! anything published through a plain board handle from inside a handler.
 //!
-//! Invariant: the mark is there only while user code of that board may run.
+//! Invariant: a mark is there only while user code of that board may run.
 //!
 //! It does not know which service.
 
@@ -11,6 +11,7 @@ use std::cell::Cell;
 
 thread_local! {
     static INSIDE: Cell<Option<usize>> = const { Cell::new(None) };
+    static WORKING: Cell<Option<usize>> = const { Cell::new(None) };
 }
 
 /// Marks the thread as running code of a board until dropped.
@@ -38,4 +39,28 @@ impl Drop for InsideOf {
 /// The board whose code this thread runs.
 pub(crate) fn current_board() -> Option<usize> {
     INSIDE.try_with(Cell::get).ok().flatten()
+}
+
+/// Marks the thread as doing blocking work for a handler of a board until dropped: it may block,
+/// but is no outsider, and the board waits for it.
+#[derive(Debug)]
+pub(crate) struct WorkingFor(());
+
+impl WorkingFor {
+    pub(crate) fn enter(board: usize) -> Self {
+        WORKING.set(Some(board));
+        WorkingFor(())
+    }
+}
+
+impl Drop for WorkingFor {
+    fn drop(&mut self) {
+        let _ = WORKING.try_with(|working| working.set(None));
+    }
+}
+
+/// Whether this thread runs code of that board, or does blocking work for it.
+pub(crate) fn serves(board: usize) -> bool {
+    let working = WORKING.try_with(Cell::get).ok().flatten();
+    current_board() == Some(board) || working == Some(board)
 }

@@ -12,7 +12,7 @@ use crate::defaults::PUBLISH_WAIT;
 use crate::event::{Event, EventId};
 use crate::park::block_on;
 use crate::service::address::current_span;
-use crate::service::origin::current_board;
+use crate::service::origin::{current_board, serves};
 use crate::sync::Arc;
 use crate::topic::publish::{Publish, PublishError};
 use crate::topic::{Origin, Topic};
@@ -59,7 +59,7 @@ impl<E: Event> Publisher<E> {
     }
 
     fn origin(&self) -> Origin {
-        let insider = current_board() == Some(self.board);
+        let insider = serves(self.board);
         Origin {
             cause: None,
             span: current_span(),

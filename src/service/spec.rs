@@ -9,7 +9,6 @@
 
 use std::any::TypeId;
 use std::fmt;
-use std::time::Duration;
 
 use crate::defaults;
 use crate::event::Event;
@@ -20,6 +19,7 @@ use crate::restart::Restart;
 use crate::service::deliver::Deliver;
 use crate::service::inbox::Home;
 use crate::service::{Address, Handle, Inbox, On, Service};
+use crate::shutdown::Shutdown;
 use crate::sync::Arc;
 
 /// Describes a service: `service("accounts", Accounts::default)`.
@@ -36,7 +36,8 @@ pub fn service<S: Service>(
             recipe: Box::new(recipe),
             policy: Policy::new(),
             restart: Restart::default(),
-            shutdown: defaults::SHUTDOWN_WAIT,
+            shutdown: Shutdown::default(),
+            significant: false,
             letters: defaults::LETTER_CAPACITY,
             placement: Placement::default(),
             inbox: Inbox::new(),
@@ -85,7 +86,8 @@ pub(crate) struct ServiceParts<S: Service> {
     pub(crate) recipe: Box<dyn FnMut() -> S + Send>,
     pub(crate) policy: Policy,
     pub(crate) restart: Restart,
-    pub(crate) shutdown: Duration,
+    pub(crate) shutdown: Shutdown,
+    pub(crate) significant: bool,
     pub(crate) letters: usize,
     pub(crate) placement: Placement,
     pub(crate) inbox: Arc<Inbox<S>>,
@@ -130,9 +132,17 @@ impl<S: Service, L> ServiceSpec<S, L> {
         self
     }
 
-    /// How long it may take to stop before it is killed; 5 s by default.
-    pub fn shutdown(mut self, time: Duration) -> Self {
-        self.parts.shutdown = time;
+    /// How it is stopped, and how long that may take before it is killed; gracefully within 5 s
+    /// by default. A plain duration is [`Shutdown::Graceful`].
+    pub fn shutdown(mut self, how: impl Into<Shutdown>) -> Self {
+        self.parts.shutdown = how.into();
+        self
+    }
+
+    /// Its end by its own accord may end its supervisor: see
+    /// [`AutoShutdown`](crate::AutoShutdown). Only for children that are not permanent.
+    pub fn significant(mut self) -> Self {
+        self.parts.significant = true;
         self
     }
 

@@ -15,6 +15,7 @@ use std::pin::Pin;
 use crate::dead_letter::DeadLetter;
 use crate::defaults;
 use crate::event::Event;
+use crate::lifecycle::Lifecycle;
 use crate::mailbox::AsSource;
 use crate::mailbox::source::{AnySource, Source};
 use crate::policy::Policy;
@@ -109,14 +110,15 @@ impl<E: Event> On<E> {
         if self.capacity == 0 {
             problems.push("the capacity is 0, so no event could ever be queued".to_owned());
         }
-        if is_dead_letter::<E>() && self.overflow == Some(Overflow::Wait) {
-            problems.push("dead letters never wait for room: use Overflow::DropOldest".to_owned());
+        if never_waits::<E>() && self.overflow == Some(Overflow::Wait) {
+            let text = format!("{} never waits for room: use Overflow::DropOldest", E::NAME);
+            problems.push(text);
         }
         problems
     }
 
     pub(crate) fn open<S: Handle<E>>(&self, inbox: &Inbox<S>, home: &Home) -> Source<E> {
-        let usual = if is_dead_letter::<E>() {
+        let usual = if never_waits::<E>() {
             Overflow::DropOldest
         } else {
             Overflow::default()
@@ -132,8 +134,9 @@ impl<E: Event> On<E> {
     }
 }
 
-fn is_dead_letter<E: Event>() -> bool {
-    TypeId::of::<E>() == TypeId::of::<DeadLetter>()
+/// What the board itself publishes makes nobody wait.
+fn never_waits<E: Event>() -> bool {
+    [TypeId::of::<DeadLetter>(), TypeId::of::<Lifecycle>()].contains(&TypeId::of::<E>())
 }
 
 impl<E: Event> fmt::Debug for On<E> {

@@ -3,152 +3,244 @@
 //! Its own supervisor orders, or the board if it is the root; its children report.
 //!
 //! Invariant: every order to start is answered by a start or its failure, every life that has
-//! started by one exit.
+//! started by one exit. What happens to a child is announced here and nowhere else.
 //!
 //! It decides nothing: the family does.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
-use actix::{Actor, Addr, AsyncContext, Context, Handler, Recipient};
+use actix::{
+    Actor, ActorContext, ActorFutureExt, AsyncContext, Context, Handler, Recipient, WrapFuture,
+};
 use tokio::time::Instant;
 
-use super::family::{Action, Family, Input, Member};
-use super::intensity::Intensity;
-use super::open::{OpenedChild, OpenedKind, OpenedSupervisor};
+use super::family::{Action, ChildId, Family, Input, Plan, Why};
+use super::node::Node;
+use super::open::{Grounds, Lot, OpenedChild, OpenedSupervisor};
+use super::recipe::Recipe;
+use super::request::Request;
+use super::seat::Seat;
+use crate::clock::deadline;
 use crate::exit::Exit;
-use crate::host::{ChildReport, Home, Host, News, Order};
+use crate::host::{After, ChildReport, News, Order};
+use crate::lifecycle::Change;
+use crate::policy::Backoff;
+use crate::service::control::Kill;
+use crate::shutdown::Shutdown;
 use crate::sync::Arc;
-use crate::wall::Wall;
+use crate::vitals::{State, Vitals};
 
 /// To whom a supervisor reports.
 pub(crate) enum Parent {
     Supervisor {
         address: Recipient<ChildReport>,
-        child: usize,
+        child: ChildId,
     },
     /// It is the root.
     Board(Box<dyn Fn(News) + Send>),
 }
 
 pub(crate) struct SupervisorActor {
-    wall: Arc<Wall>,
+    pub(super) grounds: Arc<Grounds>,
+    pub(super) plan: Plan,
+    pub(super) lot: Lot,
+    pub(super) recipe: Option<Recipe>,
+    pub(super) family: Family,
+    pub(super) seats: BTreeMap<ChildId, Seat>,
+    node: Arc<Node>,
     parent: Parent,
-    /// What is to be started with this actor; empty afterwards.
-    seeds: Vec<(Home, OpenedKind)>,
-    path: Arc<str>,
-    family: Family,
-    make_family: Box<dyn Fn() -> Family + Send>,
-    children: Vec<Recipient<Order>>,
+    backoff: Option<Backoff>,
+    shutdown: Option<Shutdown>,
+    /// What is to be seated when this actor starts; empty afterwards.
+    opened: Vec<OpenedChild>,
+    names: BTreeMap<Arc<str>, ChildId>,
+    next: ChildId,
+    /// The first child that is not of the spec.
+    added_from: ChildId,
+    dice: fastrand::Rng,
     /// The life of this supervisor that its parent knows, and whether it has reported a start.
     generation: u64,
     risen: bool,
+    /// What it is told to do when it ends.
+    ending: Ending,
+    /// Children that have still to close before this one has.
+    closing: Option<BTreeSet<ChildId>>,
+}
+
+/// How a supervisor was told to end.
+struct Ending {
     /// Until when an orderly stop may take.
     deadline: Option<Instant>,
-    /// Children that have still to close before this one has.
-    closing: Option<usize>,
+    /// What follows. One that gives up does not know; its mailboxes are kept then.
+    after: After,
+    /// Somebody asked for its kill.
+    killed: bool,
+}
+
+impl Default for Ending {
+    fn default() -> Self {
+        Ending {
+            deadline: None,
+            after: After::Again,
+            killed: false,
+        }
+    }
 }
 
 impl SupervisorActor {
-    pub(crate) fn new(opened: OpenedSupervisor, parent: Parent, wall: Arc<Wall>) -> Self {
+    pub(crate) fn new(opened: OpenedSupervisor, parent: Parent, grounds: Arc<Grounds>) -> Self {
         let OpenedSupervisor {
-            path,
-            strategy,
-            max_restarts,
-            window,
+            node,
+            plan,
+            backoff,
+            shutdown,
+            recipe,
+            lot,
             children,
         } = opened;
-        let split = |child: OpenedChild| (child.member, (child.home, child.kind));
-        let (members, seeds): (Vec<Member>, Vec<_>) = children.into_iter().map(split).unzip();
-        let name = path.to_string();
-        let make_family = Box::new(move || {
-            let intensity = Intensity::new(max_restarts, window);
-            Family::new(name.clone(), strategy, intensity, members.clone())
-        });
+        let added_from = children.last().map_or(0, |last| last.id + 1);
+        let dice = grounds.wall.pulse.dice.fork(&plan.path);
         SupervisorActor {
-            wall,
+            family: Family::new(plan.clone(), []),
+            grounds,
+            plan,
+            lot,
+            recipe,
+            seats: BTreeMap::new(),
+            node,
             parent,
-            seeds,
-            path,
-            family: make_family(),
-            make_family,
-            children: Vec::new(),
+            backoff,
+            shutdown,
+            next: added_from,
+            added_from,
+            opened: children,
+            names: BTreeMap::new(),
+            dice,
             generation: 0,
             risen: false,
-            deadline: None,
+            ending: Ending::default(),
             closing: None,
         }
     }
 
-    fn start_child(
-        &self,
-        child: usize,
-        (home, kind): (Home, OpenedKind),
-        parent: Recipient<ChildReport>,
-    ) -> Recipient<Order> {
-        let wall = Arc::clone(&self.wall);
-        match kind {
-            OpenedKind::Service { path, grace, stage } => {
-                let make = move || Host {
-                    path,
-                    wall,
-                    stage: stage(),
-                    child,
-                    parent,
-                    grace,
-                    now: None,
-                };
-                home.start(make).recipient()
-            }
-            OpenedKind::Supervisor(opened) => {
-                let parent = Parent::Supervisor {
-                    address: parent,
-                    child,
-                };
-                let make = move || SupervisorActor::new(opened, parent, wall);
-                home.start(make).recipient()
-            }
+    pub(super) fn path(&self) -> &Arc<str> {
+        &self.plan.path
+    }
+
+    pub(super) fn find(&self, name: &str) -> Option<ChildId> {
+        self.names.get(name).copied()
+    }
+
+    pub(super) fn next_child(&mut self) -> ChildId {
+        self.next += 1;
+        self.next - 1
+    }
+
+    /// Starts the actor of a child that was opened.
+    pub(super) fn seat(&mut self, opened: OpenedChild, context: &mut Context<Self>) -> &mut Seat {
+        let (child, name) = (opened.id, Arc::clone(&opened.member.name));
+        if let Some(branch) = self.node.branch() {
+            branch.add(child, Arc::clone(&opened.node));
+        }
+        self.names.insert(name, child);
+        let seat = Seat::new(opened, &self.grounds, context.address().recipient());
+        self.seats.entry(child).insert_entry(seat).into_mut()
+    }
+
+    /// The child's spec is gone, and it has closed.
+    fn remove(&mut self, child: ChildId) {
+        let Some(mut seat) = self.seats.remove(&child) else {
+            return;
+        };
+        seat.order(Order::Leave);
+        self.names.remove(&seat.member.name);
+        if let Some(branch) = self.node.branch() {
+            branch.remove(child);
+        }
+        // Those of the spec are few; those added later may come and go for ever.
+        let into = (child >= self.added_from).then(|| format!("{}/*", self.path()).into());
+        let own_home = seat.own_home.as_ref();
+        self.grounds.forget(&seat.node, own_home, into.as_ref());
+        seat.answer_ends();
+    }
+
+    fn announce(&self, vitals: &Vitals, change: Change) {
+        self.grounds.wall.announce(vitals, change);
+    }
+
+    fn vitals(&self, child: ChildId) -> Option<&Arc<Vitals>> {
+        self.seats.get(&child).map(|seat| &seat.node.vitals)
+    }
+
+    fn order(&self, child: ChildId, order: Order) {
+        if let Some(seat) = self.seats.get(&child) {
+            seat.order(order);
         }
     }
 
-    fn order(&self, child: usize, order: Order) {
-        if let Some(child) = self.children.get(child) {
-            child.do_send(order);
+    /// A child enters a state, and whoever listens is told.
+    fn enter(&self, child: ChildId, state: State, change: Change) {
+        if let Some(vitals) = self.vitals(child) {
+            vitals.enter(state);
+            self.announce(vitals, change);
         }
     }
 
-    fn step(&mut self, input: Input) {
-        let now = self.wall.pulse.clock.since_start();
+    pub(super) fn step(&mut self, input: Input, context: &mut Context<Self>) {
+        let now = self.grounds.wall.pulse.clock.since_start();
         for action in self.family.step(input, now) {
-            self.act(action);
+            self.act(action, context);
         }
     }
 
-    fn act(&mut self, action: Action) {
+    fn act(&mut self, action: Action, context: &mut Context<Self>) {
         match action {
-            Action::Start { child, generation } => self.order(child, Order::Start { generation }),
-            Action::Stop { child, generation } => {
-                self.order(
-                    child,
-                    Order::Stop {
-                        generation,
-                        deadline: self.deadline,
-                    },
-                );
+            Action::Start { child, generation } => self.start_child(child, generation),
+            Action::Stop {
+                child,
+                generation,
+                why,
+            } => self.stop_child(child, generation, why),
+            Action::Kill { child, generation } => {
+                self.enter(child, State::Stopping, Change::Stopping);
+                let why = match self.ending.after {
+                    After::Again => Kill::Restarted,
+                    After::Nothing { .. } => Kill::Overdue,
+                };
+                self.order(child, Order::Kill { generation, why });
             }
-            Action::Kill { child, generation } => self.order(child, Order::Kill { generation }),
-            // What a family closes on its way out may be started again with it.
-            Action::Close { child } if !self.family.is_ending() => {
-                self.order(child, Order::Close);
+            Action::BackOff {
+                child,
+                generation,
+                restart,
+            } => self.back_off(child, generation, restart, context),
+            Action::Close { child } => self.close_child(child),
+            Action::Forget { child } => self.forget_child(child),
+            Action::Refused { child, exit } => {
+                if let Some(seat) = self.seats.get_mut(&child) {
+                    seat.answer_starts(&Err(exit));
+                }
             }
-            Action::Close { .. } => {}
+            last => self.end(last),
+        }
+    }
+
+    /// What concerns the whole family.
+    fn end(&mut self, action: Action) {
+        if !matches!(action, Action::Up) {
+            for seat in self.seats.values_mut() {
+                seat.disappoint();
+            }
+        }
+        match action {
             Action::Up => {
                 self.risen = true;
                 self.report(News::Started(Ok(())));
             }
             Action::StartFailed { child, exit } => {
-                let path = format!("{}/{}", self.path, self.member_name(child));
                 let exit = Exit::Escalated {
-                    path,
+                    path: self.child_path(child),
                     cause: Box::new(exit),
                 };
                 self.report(News::Started(Err(exit)));
@@ -156,29 +248,109 @@ impl SupervisorActor {
             Action::Escalate(exit) => {
                 tracing::error!(
                     target: "callboard::supervision",
-                    supervisor = &*self.path, %exit, "the budget of restarts is spent"
+                    supervisor = &**self.path(), %exit, "the budget of restarts is spent"
                 );
                 self.report(News::Exited(exit));
             }
-            Action::Down => {
-                let ended = Exit::Shutdown;
-                let news = if self.risen {
-                    News::Exited(ended)
-                } else {
-                    News::Started(Err(ended))
-                };
-                self.report(news);
-            }
+            Action::Completed => self.report_end(Exit::Shutdown),
+            Action::Down if self.ending.killed => self.report_end(Exit::Killed),
+            _ => self.report_end(Exit::Shutdown),
         }
     }
 
-    fn member_name(&self, child: usize) -> &str {
-        self.family.member(child).map_or("", |member| &member.name)
+    fn report_end(&self, exit: Exit) {
+        let news = if self.risen {
+            News::Exited(exit)
+        } else {
+            News::Started(Err(exit))
+        };
+        self.report(news);
+    }
+
+    fn start_child(&self, child: ChildId, generation: u64) {
+        if let Some(vitals) = self.vitals(child) {
+            vitals.note_life(generation);
+        }
+        self.enter(child, State::Starting, Change::Starting);
+        self.order(child, Order::Start { generation });
+    }
+
+    fn stop_child(&self, child: ChildId, generation: u64, why: Why) {
+        let after = match why {
+            _ if self.family.is_ending() => self.ending.after,
+            Why::Again => After::Again,
+            Why::ForGood => After::Nothing { drain: false },
+        };
+        self.enter(child, State::Stopping, Change::Stopping);
+        self.order(
+            child,
+            Order::Stop {
+                generation,
+                deadline: self.ending.deadline,
+                after,
+            },
+        );
+    }
+
+    fn back_off(
+        &mut self,
+        child: ChildId,
+        generation: u64,
+        restart: u32,
+        context: &mut Context<Self>,
+    ) {
+        let jitter = self.dice.f64();
+        let delay = self.backoff.map(|backoff| backoff.delay(restart, jitter));
+        let delay = delay.unwrap_or_default();
+        self.enter(child, State::BackingOff, Change::BackingOff(delay));
+        let clock = &self.grounds.wall.pulse.clock;
+        let sleep = clock.sleep_until(deadline(clock.now(), delay));
+        let woken = sleep.into_actor(self).map(move |(), actor, context| {
+            actor.step(Input::BackedOff { child, generation }, context);
+        });
+        context.spawn(woken);
+    }
+
+    fn close_child(&mut self, child: ChildId) {
+        // What a family closes on its way out may be started again with it.
+        if self.family.is_ending() {
+            if let Some(vitals) = self.vitals(child) {
+                vitals.enter(State::Waiting);
+            }
+            return;
+        }
+        self.close_seat(child);
+    }
+
+    fn close_seat(&mut self, child: ChildId) {
+        if let Some(seat) = self.seats.get_mut(&child) {
+            seat.closing = true;
+            seat.order(Order::Close);
+        }
+        self.enter(child, State::Closed, Change::Closed);
+    }
+
+    fn forget_child(&mut self, child: ChildId) {
+        let Some(seat) = self.seats.get_mut(&child) else {
+            return;
+        };
+        seat.leaving = true;
+        if !seat.closing {
+            self.remove(child);
+        }
+    }
+
+    fn child_path(&self, child: ChildId) -> String {
+        let seat = self.seats.get(&child);
+        seat.map_or_else(String::new, |seat| seat.node.path().to_string())
     }
 
     fn report(&self, news: News) {
         match &self.parent {
-            Parent::Board(tell) => tell(news),
+            Parent::Board(tell) => {
+                self.note_root(&news);
+                tell(news);
+            }
             Parent::Supervisor { address, child } => {
                 let generation = self.generation;
                 address.do_send(ChildReport {
@@ -190,32 +362,93 @@ impl SupervisorActor {
         }
     }
 
-    fn start(&mut self, generation: u64) {
+    /// The root has no supervisor that says where it stands.
+    fn note_root(&self, news: &News) {
+        let vitals = &self.node.vitals;
+        let (state, change) = match news {
+            News::Started(Ok(())) => (State::Running, Change::Started),
+            News::Started(Err(exit)) | News::Exited(exit) => {
+                vitals.note_exit(exit);
+                (State::Waiting, Change::Ended(exit.clone()))
+            }
+            News::Closed => (State::Closed, Change::Closed),
+        };
+        vitals.enter(state);
+        self.announce(vitals, change);
+    }
+
+    fn start(&mut self, generation: u64, context: &mut Context<Self>) {
         self.generation = generation;
         self.risen = false;
-        self.deadline = None;
+        self.ending = Ending::default();
         self.closing = None;
-        self.family = (self.make_family)();
-        self.step(Input::Start);
+        if matches!(self.parent, Parent::Board(_)) {
+            self.node.vitals.note_life(generation);
+            self.node.vitals.enter(State::Starting);
+        }
+        let stay = self.seats.iter().filter(|(_, seat)| !seat.leaving);
+        let members = stay.map(|(child, seat)| (*child, seat.member.clone()));
+        self.family = Family::new(self.plan.clone(), members);
+        self.step(Input::Start, context);
+    }
+
+    fn stop(&mut self, until: Option<Instant>, after: After, context: &mut Context<Self>) {
+        let clock = &self.grounds.wall.pulse.clock;
+        let own = self.shutdown.map(|how| deadline(clock.now(), how.time()));
+        let drain = matches!(self.shutdown, Some(Shutdown::Drain(_)));
+        self.ending.deadline = [own, until].into_iter().flatten().min();
+        self.ending.after = match after {
+            After::Nothing { drain: all } => After::Nothing {
+                drain: all || drain,
+            },
+            After::Again => After::Again,
+        };
+        let input = if self.shutdown == Some(Shutdown::Kill) {
+            Input::Kill
+        } else {
+            Input::Stop
+        };
+        self.step(input, context);
     }
 
     fn close(&mut self) {
-        self.closing = Some(self.children.len());
-        for child in (0..self.children.len()).rev() {
-            self.order(child, Order::Close);
+        let children: Vec<ChildId> = self.seats.keys().rev().copied().collect();
+        self.closing = Some(children.iter().copied().collect());
+        for child in children {
+            self.close_seat(child);
         }
-        self.closed(0);
+        self.report_closed();
     }
 
-    /// So many more children have closed.
-    fn closed(&mut self, more: usize) {
-        let Some(left) = self.closing else { return };
-        let left = left.saturating_sub(more);
-        self.closing = Some(left);
-        if left == 0 {
+    fn child_closed(&mut self, child: ChildId) {
+        if let Some(seat) = self.seats.get_mut(&child) {
+            seat.closing = false;
+            if seat.leaving {
+                self.remove(child);
+            } else {
+                seat.answer_ends();
+            }
+        }
+        if let Some(closing) = &mut self.closing {
+            closing.remove(&child);
+            self.report_closed();
+        }
+    }
+
+    fn report_closed(&mut self) {
+        if self.closing.as_ref().is_some_and(BTreeSet::is_empty) {
             self.closing = None;
             self.report(News::Closed);
         }
+    }
+
+    /// Its spec is gone: the actors below go too.
+    fn leave(&self, context: &mut Context<Self>) {
+        for seat in self.seats.values() {
+            seat.order(Order::Leave);
+            self.grounds.release(seat.own_home.as_ref());
+        }
+        context.stop();
     }
 }
 
@@ -223,34 +456,35 @@ impl Actor for SupervisorActor {
     type Context = Context<Self>;
 
     fn started(&mut self, context: &mut Self::Context) {
-        let address: Addr<Self> = context.address();
-        let seeds = std::mem::take(&mut self.seeds);
-        self.children = seeds
-            .into_iter()
-            .enumerate()
-            .map(|(child, seed)| self.start_child(child, seed, address.clone().recipient()))
-            .collect();
+        self.node.vitals.note_thread();
+        if let Some(branch) = self.node.branch() {
+            // An actor is started once.
+            let _ = branch.desk.set(context.address().recipient());
+        }
+        for opened in std::mem::take(&mut self.opened) {
+            self.seat(opened, context);
+        }
     }
 }
 
 impl Handler<Order> for SupervisorActor {
     type Result = ();
 
-    fn handle(&mut self, order: Order, _: &mut Self::Context) {
+    fn handle(&mut self, order: Order, context: &mut Self::Context) {
         match order {
-            Order::Start { generation } => self.start(generation),
+            Order::Start { generation } => self.start(generation, context),
             Order::Stop {
                 generation,
                 deadline,
-            } if generation == self.generation => {
-                self.deadline = deadline;
-                self.step(Input::Stop);
-            }
-            Order::Kill { generation } if generation == self.generation => {
-                self.step(Input::Kill);
+                after,
+            } if generation == self.generation => self.stop(deadline, after, context),
+            Order::Kill { generation, why } if generation == self.generation => {
+                self.ending.killed |= why == Kill::Asked;
+                self.step(Input::Kill, context);
             }
             Order::Stop { .. } | Order::Kill { .. } => {}
             Order::Close => self.close(),
+            Order::Leave => self.leave(context),
         }
     }
 }
@@ -258,38 +492,81 @@ impl Handler<Order> for SupervisorActor {
 impl Handler<ChildReport> for SupervisorActor {
     type Result = ();
 
-    fn handle(&mut self, report: ChildReport, _: &mut Self::Context) {
+    fn handle(&mut self, report: ChildReport, context: &mut Self::Context) {
         let ChildReport {
             child,
             generation,
             news,
         } = report;
         match news {
-            News::Started(result) => self.step(Input::Started {
-                child,
-                generation,
-                result,
-            }),
+            News::Started(result) => self.child_started(child, generation, result, context),
             News::Exited(exit) => {
-                self.note_exit(child, &exit);
-                self.step(Input::Exited {
-                    child,
-                    generation,
-                    exit,
-                });
+                self.note_exit(child, generation, &exit);
+                self.step(
+                    Input::Exited {
+                        child,
+                        generation,
+                        exit,
+                    },
+                    context,
+                );
             }
-            News::Closed => self.closed(1),
+            News::Closed => self.child_closed(child),
         }
     }
 }
 
+impl Handler<Request> for SupervisorActor {
+    type Result = ();
+
+    fn handle(&mut self, request: Request, context: &mut Self::Context) {
+        self.take_in(request, context);
+    }
+}
+
 impl SupervisorActor {
-    fn note_exit(&self, child: usize, exit: &Exit) {
+    fn child_started(
+        &mut self,
+        child: ChildId,
+        generation: u64,
+        result: Result<(), Exit>,
+        context: &mut Context<Self>,
+    ) {
+        match &result {
+            // One that is told to stop already stays so.
+            Ok(()) => {
+                let starting = self.vitals(child).map(|vitals| vitals.state());
+                if starting == Some(State::Starting) {
+                    self.enter(child, State::Running, Change::Started);
+                }
+            }
+            Err(exit) => self.note_exit(child, generation, exit),
+        }
+        if let Some(seat) = self.seats.get_mut(&child) {
+            seat.answer_starts(&result);
+        }
+        self.step(
+            Input::Started {
+                child,
+                generation,
+                result,
+            },
+            context,
+        );
+    }
+
+    fn note_exit(&self, child: ChildId, generation: u64, exit: &Exit) {
+        let known = self.vitals(child);
+        let Some(vitals) = known.filter(|vitals| vitals.life() == generation) else {
+            return;
+        };
+        vitals.note_exit(exit);
+        self.enter(child, State::Waiting, Change::Ended(exit.clone()));
         if exit.is_abnormal() {
             tracing::warn!(
                 target: "callboard::supervision",
-                supervisor = &*self.path,
-                child = self.member_name(child),
+                supervisor = &**self.path(),
+                child = &*self.child_path(child),
                 %exit,
                 "a child ended abnormally"
             );
@@ -299,6 +576,6 @@ impl SupervisorActor {
 
 impl fmt::Debug for SupervisorActor {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "SupervisorActor({})", self.path)
+        write!(f, "SupervisorActor({})", self.path())
     }
 }

@@ -1,6 +1,6 @@
 //! What is impossible about a tree.
 //!
-//! The board asks before it opens anything.
+//! The board asks before it opens anything, a supervisor before it adds a child.
 //!
 //! Invariant: all problems are found at once, each with the path of what it is about.
 //!
@@ -9,31 +9,43 @@
 use std::any::TypeId;
 use std::collections::BTreeMap;
 
-use super::{Kind, Supervisor};
+use super::{AutoShutdown, Child, Kind, Supervisor};
 use crate::host::Problem;
 use crate::policy::Policy;
+use crate::restart::Restart;
 use crate::service::Placement;
 
-/// Everything that is impossible about this tree, on a board with so many arbiters.
-pub(crate) fn check(root: &Supervisor, arbiters: usize) -> Vec<Problem> {
-    let mut checking = Checking {
-        arbiters,
-        names: BTreeMap::new(),
-        problems: Vec::new(),
-    };
+/// Which type has which event name.
+pub(crate) type EventNames = BTreeMap<&'static str, TypeId>;
+
+/// Everything that is impossible about this tree, on a board with so many arbiters; else the
+/// event names in it.
+pub(crate) fn check(root: &Supervisor, arbiters: usize) -> (EventNames, Vec<Problem>) {
+    let mut checking = Checking::new(arbiters, EventNames::new());
     checking.name(&root.name, &root.name);
     checking.supervisor(root, &root.name, &Policy::new());
-    checking.problems
+    checking.done()
 }
 
-struct Checking {
+pub(crate) struct Checking {
     arbiters: usize,
-    /// Which type has which event name.
-    names: BTreeMap<&'static str, TypeId>,
+    names: EventNames,
     problems: Vec<Problem>,
 }
 
 impl Checking {
+    pub(crate) fn new(arbiters: usize, names: EventNames) -> Self {
+        Checking {
+            arbiters,
+            names,
+            problems: Vec::new(),
+        }
+    }
+
+    pub(crate) fn done(self) -> (EventNames, Vec<Problem>) {
+        (self.names, self.problems)
+    }
+
     fn note(&mut self, path: &str, text: impl Into<String>) {
         self.problems.push(Problem {
             path: path.to_owned(),
@@ -47,10 +59,11 @@ impl Checking {
             self.note(path, "the name is empty");
         }
         if name.contains('/') {
-            self.note(
-                path,
-                "the name contains a `/`, which separates names in a path",
-            );
+            let text = "the name contains a `/`, which separates names in a path";
+            self.note(path, text);
+        }
+        if name == "*" {
+            self.note(path, "the name `*` stands for children that are gone");
         }
     }
 
@@ -63,32 +76,76 @@ impl Checking {
         }
     }
 
+    /// OTP refuses the same combinations.
+    fn significance(&mut self, path: &str, child: &Child, above: AutoShutdown) {
+        if !child.is_significant() {
+            return;
+        }
+        if child.restart() == Restart::Permanent {
+            let text = "it is significant and permanent, so it never ends by its own accord";
+            self.note(path, text);
+        }
+        if above == AutoShutdown::Never {
+            let text = "it is significant, but its supervisor has no auto_shutdown";
+            self.note(path, text);
+        }
+    }
+
     fn supervisor(&mut self, supervisor: &Supervisor, path: &str, outer: &Policy) {
         for text in supervisor.policy.problems() {
             self.note(path, text);
         }
         if supervisor.window.is_zero() {
-            self.note(
-                path,
-                "the window of max_restarts is zero, so it would limit nothing",
-            );
+            let text = "the window of max_restarts is zero, so it would limit nothing";
+            self.note(path, text);
         }
-        let policy = supervisor.policy.over(outer);
+        if supervisor
+            .backoff
+            .is_some_and(|(_, stable)| stable.is_zero())
+        {
+            let text = "a life is stable after no time, so the backoff would never grow";
+            self.note(path, text);
+        }
+        if let Some(text) = supervisor.shutdown.and_then(|how| how.problem()) {
+            self.note(path, text);
+        }
+        if supervisor.recipe.is_some() && !supervisor.children.is_empty() {
+            let text = "it makes its children from a recipe, so it takes no others";
+            self.note(path, text);
+        }
+        self.children(supervisor, path, &supervisor.policy.over(outer));
+    }
+
+    fn children(&mut self, supervisor: &Supervisor, path: &str, policy: &Policy) {
         let mut names = BTreeMap::new();
         for child in &supervisor.children {
             let child_path = format!("{path}/{}", child.name());
-            self.name(&child_path, child.name());
-            self.placement(&child_path, child.placement());
             if names.insert(child.name(), ()).is_some() {
                 self.note(&child_path, "two children have this name");
             }
-            match &child.0 {
-                Kind::Supervisor(below) => self.supervisor(below, &child_path, &policy),
-                Kind::Service(seed) => {
-                    let max = supervisor.max_restarts;
-                    seed.check(&child_path, &policy, max, &mut self.problems);
-                    seed.events(&mut |name, event| self.event(&child_path, name, event));
-                }
+            let (max, auto) = (supervisor.max_restarts, supervisor.auto_shutdown);
+            self.child(child, &child_path, policy, max, auto);
+        }
+    }
+
+    /// Looks at one child and all below it; `max_restarts` and `auto_shutdown` are its
+    /// supervisor's.
+    pub(crate) fn child(
+        &mut self,
+        child: &Child,
+        path: &str,
+        policy: &Policy,
+        max_restarts: u32,
+        auto_shutdown: AutoShutdown,
+    ) {
+        self.name(path, child.name());
+        self.placement(path, child.placement());
+        self.significance(path, child, auto_shutdown);
+        match &child.0 {
+            Kind::Supervisor(below) => self.supervisor(below, path, policy),
+            Kind::Service(seed) => {
+                seed.check(path, policy, max_restarts, &mut self.problems);
+                seed.events(&mut |name, event| self.event(path, name, event));
             }
         }
     }

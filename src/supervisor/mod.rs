@@ -10,9 +10,16 @@
 
 mod actor;
 mod check;
+mod desk;
 mod family;
+mod handle;
 mod intensity;
+mod node;
 mod open;
+mod recipe;
+mod registry;
+mod request;
+mod seat;
 mod strategy;
 
 use std::fmt;
@@ -20,15 +27,25 @@ use std::time::Duration;
 
 use crate::defaults;
 use crate::host::Seed;
-use crate::policy::Policy;
+use crate::policy::{Backoff, Policy};
 use crate::restart::Restart;
 use crate::service::{Placement, Service, ServiceSpec, Subscriptions};
+use crate::shutdown::Shutdown;
+use crate::sync::Arc;
+use family::Plan;
+use recipe::Recipe;
 
-pub use strategy::Strategy;
+pub use handle::{ChildInfo, Count, SupervisorHandle};
+pub use registry::LookupError;
+pub use request::ChildError;
+pub use strategy::{AutoShutdown, Strategy};
 
 pub(crate) use actor::{Parent, SupervisorActor};
-pub(crate) use check::check;
-pub(crate) use open::Opener;
+pub(crate) use check::{EventNames, check};
+pub(crate) use handle::blocking;
+pub(crate) use node::{Node, NodeKind};
+pub(crate) use open::{Grounds, Threads};
+pub(crate) use request::{Ask, ask};
 
 /// Describes a supervisor and its children, services and supervisors alike.
 ///
@@ -52,6 +69,12 @@ pub struct Supervisor {
     restart: Restart,
     policy: Policy,
     placement: Placement,
+    shutdown: Option<Shutdown>,
+    /// The delays between restarts, and after how long a life is stable.
+    backoff: Option<(Backoff, Duration)>,
+    auto_shutdown: AutoShutdown,
+    significant: bool,
+    recipe: Option<Recipe>,
     children: Vec<Child>,
 }
 
@@ -88,6 +111,52 @@ impl Supervisor {
         Self::new(name.into(), Strategy::OneForOne)
     }
 
+    /// A supervisor that restarts all its children when one fails: they stop in reverse order and
+    /// start in order. For children that cannot work without each other.
+    ///
+    /// What lies in the mailboxes survives; whoever was only a bystander finds its event in flight
+    /// again, without a counted attempt.
+    pub fn one_for_all(name: impl Into<String>) -> Self {
+        Self::new(name.into(), Strategy::OneForAll)
+    }
+
+    /// A supervisor that restarts the child that failed and those added after it. For children
+    /// that each build on those before.
+    pub fn rest_for_one(name: impl Into<String>) -> Self {
+        Self::new(name.into(), Strategy::RestForOne)
+    }
+
+    /// A supervisor whose children are made on demand, all from one recipe, by
+    /// [`SupervisorHandle::start_child_from`]; OTP's `simple_one_for_one`.
+    ///
+    /// It starts without children. They are restarted one for one, stop all at once, and one that
+    /// has ended for good is forgotten: its name is free again, and its counts go on in the row
+    /// `.../*` of the ledger.
+    ///
+    /// ```
+    /// use callboard::prelude::*;
+    ///
+    /// struct Session { user: u64 }
+    /// impl Service for Session {}
+    ///
+    /// let sessions = Supervisor::dynamic("sessions", |user: u64| {
+    ///     service(format!("user-{user}"), move || Session { user }).restart(Restart::Transient)
+    /// });
+    /// # use callboard::Restart;
+    /// # fn run(board: Board) -> Result<(), Box<dyn std::error::Error>> {
+    /// // Later, on a running board:
+    /// board.supervisor("shop/sessions")?.start_child_from_blocking(7_u64)?;
+    /// # Ok(()) }
+    /// ```
+    pub fn dynamic<A: Send + 'static, C: Into<Child>>(
+        name: impl Into<String>,
+        recipe: impl FnMut(A) -> C + Send + 'static,
+    ) -> Self {
+        let mut supervisor = Self::new(name.into(), Strategy::OneForOne);
+        supervisor.recipe = Some(Recipe::new(recipe));
+        supervisor
+    }
+
     fn new(name: String, strategy: Strategy) -> Self {
         Supervisor {
             name,
@@ -97,6 +166,11 @@ impl Supervisor {
             restart: Restart::default(),
             policy: Policy::new(),
             placement: Placement::default(),
+            shutdown: None,
+            backoff: None,
+            auto_shutdown: AutoShutdown::default(),
+            significant: false,
+            recipe: None,
             children: Vec::new(),
         }
     }
@@ -114,6 +188,43 @@ impl Supervisor {
     /// When its own supervisor starts it again after it has ended; by default always.
     pub fn restart(mut self, restart: Restart) -> Self {
         self.restart = restart;
+        self
+    }
+
+    /// Waits before it restarts a child: `delays` by the number of restarts in a row, which begins
+    /// at 1 again after a life that has lasted for `stable`. By default it does not wait.
+    ///
+    /// A restart is counted against `max_restarts` when it is made, not when the child failed. In
+    /// a group the siblings are stopped at once, and all wait. Beyond OTP, which knows no delay.
+    ///
+    /// ```
+    /// use callboard::{Backoff, prelude::*};
+    ///
+    /// let tree = Supervisor::one_for_one("shop")
+    ///     .backoff(Backoff::exponential(millis(100)).at_most(secs(30)), secs(60));
+    /// ```
+    pub fn backoff(mut self, delays: Backoff, stable: Duration) -> Self {
+        self.backoff = Some((delays, stable));
+        self
+    }
+
+    /// How it is stopped. By default its children are stopped one after the other, each in its own
+    /// time; a limit set here bounds them all together.
+    pub fn shutdown(mut self, how: impl Into<Shutdown>) -> Self {
+        self.shutdown = Some(how.into());
+        self
+    }
+
+    /// Whether it ends when its significant children have ended; by default never.
+    pub fn auto_shutdown(mut self, when: AutoShutdown) -> Self {
+        self.auto_shutdown = when;
+        self
+    }
+
+    /// Its end by its own accord may end its supervisor: see [`AutoShutdown`]. Only for children
+    /// that are not permanent.
+    pub fn significant(mut self) -> Self {
+        self.significant = true;
         self
     }
 
@@ -149,7 +260,29 @@ impl Supervisor {
     }
 }
 
+impl Supervisor {
+    /// What its family goes by.
+    fn plan(&self, path: Arc<str>) -> Plan {
+        Plan {
+            path,
+            strategy: self.strategy,
+            max_restarts: self.max_restarts,
+            window: self.window,
+            stable_after: self.backoff.map(|(_, stable)| stable),
+            auto_shutdown: self.auto_shutdown,
+            dynamic: self.recipe.is_some(),
+        }
+    }
+}
+
 impl Child {
+    fn is_significant(&self) -> bool {
+        match &self.0 {
+            Kind::Service(service) => service.is_significant(),
+            Kind::Supervisor(supervisor) => supervisor.significant,
+        }
+    }
+
     fn name(&self) -> &str {
         match &self.0 {
             Kind::Service(service) => service.name(),

@@ -1,116 +1,267 @@
 //! Opening a tree: every place on the board is taken before anything starts.
 //!
-//! The board calls it once, with a tree that has been checked.
+//! The board opens the root; a supervisor's actor opens what is added while it runs.
 //!
 //! Invariant: when the first `started` runs, all subscriptions of all specs exist, so nothing
-//! published there is unheard.
+//! published there is unheard. Threads are found first: what fails has opened nothing.
 //!
 //! It starts no actor.
 
-use std::time::Duration;
+use std::io;
 
-use super::family::Member;
-use super::{Child, Kind, Strategy, Supervisor};
-use crate::host::{Home, Stage};
-use crate::policy::Policy;
-use crate::registry::Registry;
+use super::check::{Checking, EventNames};
+use super::family::{ChildId, Member, Plan};
+use super::node::{Branch, Node, NodeKind};
+use super::recipe::Recipe;
+use super::registry::Registry;
+use super::{Child, Kind, Supervisor};
+use crate::host::{Home, Problem, Stage};
+use crate::policy::{Backoff, Policy};
 use crate::service::Placement;
-use crate::sync::Arc;
+use crate::shutdown::Shutdown;
+use crate::sync::{Arc, Mutex, lock};
+use crate::vitals::Vitals;
 use crate::wall::Wall;
+
+/// What opening needs from the board, at its start and later.
+pub(crate) struct Grounds {
+    pub(crate) wall: Arc<Wall>,
+    pub(crate) registry: Registry,
+    arbiters: usize,
+    /// Which type has which event name.
+    names: Mutex<EventNames>,
+    threads: Box<dyn Threads>,
+}
+
+/// Where threads come from.
+pub(crate) trait Threads: Send + Sync {
+    /// Finds the home of a child that asks for one of its own.
+    fn place(&self, placement: Placement) -> io::Result<Home>;
+    /// Ends a thread that was made for a child.
+    fn release(&self, home: &Home);
+}
 
 /// A supervisor whose services have taken their places, ready to be started.
 pub(crate) struct OpenedSupervisor {
-    pub(crate) path: Arc<str>,
-    pub(crate) strategy: Strategy,
-    pub(crate) max_restarts: u32,
-    pub(crate) window: Duration,
+    pub(crate) node: Arc<Node>,
+    pub(crate) plan: Plan,
+    pub(crate) backoff: Option<Backoff>,
+    pub(crate) shutdown: Option<Shutdown>,
+    pub(crate) recipe: Option<Recipe>,
+    pub(crate) lot: Lot,
     pub(crate) children: Vec<OpenedChild>,
 }
 
-pub(crate) struct OpenedChild {
-    pub(crate) member: Member,
+/// What a supervisor's children have from above.
+#[derive(Clone)]
+pub(crate) struct Lot {
+    pub(crate) path: Arc<str>,
+    pub(crate) policy: Policy,
     pub(crate) home: Home,
+    /// Where a child runs that does not say.
+    usual: Placement,
+}
+
+pub(crate) struct OpenedChild {
+    pub(crate) id: ChildId,
+    pub(crate) member: Member,
+    pub(crate) node: Arc<Node>,
+    pub(crate) home: Home,
+    /// Whether its thread was made for it, and ends with it.
+    pub(crate) owns_home: bool,
     pub(crate) kind: OpenedKind,
 }
 
 pub(crate) enum OpenedKind {
     Service {
-        path: Arc<str>,
-        grace: Duration,
+        shutdown: Shutdown,
         stage: Box<dyn FnOnce() -> Box<dyn Stage> + Send>,
     },
     Supervisor(OpenedSupervisor),
 }
 
-/// What opening needs from the board.
-pub(crate) struct Opener<'a> {
-    pub(crate) wall: &'a Arc<Wall>,
-    pub(crate) registry: &'a Registry,
-    /// Finds the home of a child that asks for one of its own.
-    pub(crate) place: &'a mut dyn FnMut(Placement) -> Home,
+/// Where a child and those below it will run.
+struct Housing {
+    home: Home,
+    below: Vec<Housing>,
 }
 
-impl Opener<'_> {
+impl Grounds {
+    pub(crate) fn new(wall: Arc<Wall>, arbiters: usize, threads: Box<dyn Threads>) -> Self {
+        Grounds {
+            wall,
+            registry: Registry::default(),
+            arbiters,
+            names: Mutex::default(),
+            threads,
+        }
+    }
+
     /// Opens the root; the subtrees below it take turns on the arbiters.
-    pub(crate) fn root(&mut self, root: Supervisor, home: &Home) -> OpenedSupervisor {
-        let path = root.name.clone();
-        self.supervisor(root, path, home, &Policy::new(), Placement::Spread)
+    ///
+    /// # Errors
+    /// There is no thread for a child that asks for one; nothing was opened then.
+    pub(crate) fn root(&self, root: Supervisor, home: Home) -> io::Result<OpenedSupervisor> {
+        let lot = Lot {
+            path: root.name.as_str().into(),
+            policy: root.policy.clone(),
+            home,
+            usual: Placement::Spread,
+        };
+        let below = self.find_homes(&root.children, &lot)?;
+        Ok(self.supervisor(root, lot, below))
+    }
+
+    /// Opens a child of a supervisor that runs.
+    ///
+    /// # Errors
+    /// There is no thread for it; nothing was opened then.
+    pub(crate) fn child(&self, child: Child, id: ChildId, lot: &Lot) -> io::Result<OpenedChild> {
+        let housing = self.find_home(&child, lot)?;
+        Ok(self.open(child, id, lot, housing))
+    }
+
+    /// What is impossible about a child that is to be added.
+    pub(crate) fn check(&self, child: &Child, path: &str, plan: &Plan, lot: &Lot) -> Vec<Problem> {
+        let known = lock(&self.names).clone();
+        let mut checking = Checking::new(self.arbiters, known);
+        checking.child(
+            child,
+            path,
+            &lot.policy,
+            plan.max_restarts,
+            plan.auto_shutdown,
+        );
+        let (names, problems) = checking.done();
+        if problems.is_empty() {
+            *lock(&self.names) = names;
+        }
+        problems
+    }
+
+    /// Which event names are taken from now on.
+    pub(crate) fn name_events(&self, names: EventNames) {
+        *lock(&self.names) = names;
+    }
+
+    /// A child will not come back: nothing of it is kept but its counts, in its own rows or in
+    /// those of this name.
+    pub(crate) fn forget(&self, child: &Arc<Node>, home: Option<&Home>, into: Option<&Arc<str>>) {
+        for node in child.subtree() {
+            self.registry.remove(&node);
+            if let Some(into) = into.filter(|_| node.branch().is_none()) {
+                self.wall.fold(node.path(), into);
+            }
+            node.vitals.dismiss_monitors();
+        }
+        self.release(home);
+    }
+
+    /// Ends the thread that was made for a child, if one was.
+    pub(crate) fn release(&self, home: Option<&Home>) {
+        if let Some(home) = home {
+            self.threads.release(home);
+        }
+    }
+
+    fn find_homes(&self, children: &[Child], lot: &Lot) -> io::Result<Vec<Housing>> {
+        let homes = children.iter().map(|child| self.find_home(child, lot));
+        homes.collect()
+    }
+
+    fn find_home(&self, child: &Child, lot: &Lot) -> io::Result<Housing> {
+        let home = match (child.placement(), lot.usual) {
+            (Placement::Together, Placement::Together) => lot.home.clone(),
+            (Placement::Together, usual) => self.threads.place(usual)?,
+            (placement, _) => self.threads.place(placement)?,
+        };
+        let below = match &child.0 {
+            Kind::Service(_) => Vec::new(),
+            Kind::Supervisor(supervisor) => {
+                let lot = lot.below(lot.path.clone(), &Policy::new(), home.clone());
+                self.find_homes(&supervisor.children, &lot)?
+            }
+        };
+        Ok(Housing { home, below })
     }
 
     fn supervisor(
-        &mut self,
+        &self,
         supervisor: Supervisor,
-        path: String,
-        home: &Home,
-        outer: &Policy,
-        usual: Placement,
+        lot: Lot,
+        below: Vec<Housing>,
     ) -> OpenedSupervisor {
-        let policy = supervisor.policy.over(outer);
-        let open = |child| self.child(child, &path, home, &policy, usual);
-        let children = supervisor.children.into_iter().map(open).collect();
+        let plan = supervisor.plan(Arc::clone(&lot.path));
+        let branch = Branch::new(plan.strategy, plan.dynamic);
+        let homes = supervisor.children.into_iter().zip(below);
+        let open = |(id, (child, housing))| self.open(child, id, &lot, housing);
+        let children: Vec<OpenedChild> = (0..).zip(homes).map(open).collect();
+        for child in &children {
+            branch.add(child.id, Arc::clone(&child.node));
+        }
+        let node = Arc::new(Node {
+            vitals: Vitals::new(Arc::clone(&lot.path)),
+            restart: supervisor.restart,
+            kind: NodeKind::Supervisor(branch),
+        });
+        self.registry.add(&node);
         OpenedSupervisor {
-            path: path.into(),
-            strategy: supervisor.strategy,
-            max_restarts: supervisor.max_restarts,
-            window: supervisor.window,
+            node,
+            plan,
+            backoff: supervisor.backoff.map(|(backoff, _)| backoff),
+            shutdown: supervisor.shutdown,
+            recipe: supervisor.recipe,
+            lot,
             children,
         }
     }
 
-    fn child(
-        &mut self,
-        child: Child,
-        above: &str,
-        home: &Home,
-        policy: &Policy,
-        usual: Placement,
-    ) -> OpenedChild {
+    fn open(&self, child: Child, id: ChildId, lot: &Lot, housing: Housing) -> OpenedChild {
+        let Housing { home, below } = housing;
+        let owns_home = child.placement() == Placement::Dedicated;
         let member = Member {
-            name: child.name().to_owned(),
+            name: child.name().into(),
             restart: child.restart(),
+            significant: child.is_significant(),
         };
-        let path = format!("{above}/{}", member.name);
-        let home = match (child.placement(), usual) {
-            (Placement::Together, Placement::Together) => home.clone(),
-            (Placement::Together, usual) => (self.place)(usual),
-            (placement, _) => (self.place)(placement),
-        };
-        let kind = match child.0 {
-            Kind::Supervisor(below) => {
-                let usual = Placement::Together;
-                OpenedKind::Supervisor(self.supervisor(*below, path, &home, policy, usual))
+        let path: Arc<str> = format!("{}/{}", lot.path, member.name).into();
+        let (node, kind) = match child.0 {
+            Kind::Supervisor(supervisor) => {
+                let lot = lot.below(path, &supervisor.policy, home.clone());
+                let opened = self.supervisor(*supervisor, lot, below);
+                (Arc::clone(&opened.node), OpenedKind::Supervisor(opened))
             }
             Kind::Service(seed) => {
-                let (path, grace): (Arc<str>, _) = (path.into(), seed.shutdown());
-                let opened = seed.open(self.wall, Arc::clone(&path), policy);
-                self.registry.add(Arc::clone(&path), opened.entry);
-                OpenedKind::Service {
-                    path,
-                    grace,
-                    stage: opened.stage,
-                }
+                let (vitals, shutdown) = (Vitals::new(path), seed.shutdown());
+                let opened = seed.open(&self.wall, &vitals, &lot.policy);
+                let node = Arc::new(Node {
+                    vitals,
+                    restart: member.restart,
+                    kind: NodeKind::Service(opened.entry),
+                });
+                self.registry.add(&node);
+                let stage = opened.stage;
+                (node, OpenedKind::Service { shutdown, stage })
             }
         };
-        OpenedChild { member, home, kind }
+        OpenedChild {
+            id,
+            member,
+            node,
+            home,
+            owns_home,
+            kind,
+        }
+    }
+}
+
+impl Lot {
+    fn below(&self, path: Arc<str>, policy: &Policy, home: Home) -> Lot {
+        Lot {
+            path,
+            policy: policy.over(&self.policy),
+            home,
+            usual: Placement::Together,
+        }
     }
 }

@@ -142,6 +142,11 @@ impl<E: Event> Topic<E> {
         lock(&self.writer).keep_spare(sleepers);
     }
 
+    /// Whether anybody hears an event published now.
+    pub(crate) fn has_readers(&self) -> bool {
+        lock(&self.writer).has_readers()
+    }
+
     /// The paths of all who hear an event published now.
     pub(crate) fn readers(&self) -> Vec<Arc<str>> {
         lock(&self.writer).readers()
@@ -254,6 +259,8 @@ pub(crate) trait AnyTopic: Any + Send + Sync {
     fn name(&self) -> &'static str;
     fn row(&self) -> TopicRow;
     fn delivery_rows(&self, rows: &mut Vec<DeliveryRow>);
+    /// Adds the row of a service that has ended to the row of this name.
+    fn fold(&self, service: &str, into: &Arc<str>);
     /// Wakes everybody who waits for room, because the board's phase has changed.
     fn phase_changed(&self);
     fn into_any(self: Arc<Self>) -> Arc<dyn Any + Send + Sync>;
@@ -270,6 +277,10 @@ impl<E: Event> AnyTopic for Topic<E> {
 
     fn delivery_rows(&self, rows: &mut Vec<DeliveryRow>) {
         lock(&self.writer).delivery_rows(rows);
+    }
+
+    fn fold(&self, service: &str, into: &Arc<str>) {
+        lock(&self.writer).fold(service, into);
     }
 
     fn phase_changed(&self) {

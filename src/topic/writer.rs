@@ -20,6 +20,9 @@ use crate::bell::Bell;
 use crate::ledger::{DeliveryRow, TopicRow};
 use crate::sync::{Arc, Ordering};
 
+/// Limits of closed places that are not worth a search.
+const LIMITS_KEPT: usize = 64;
+
 pub(super) struct Writer<E> {
     pub(super) tail: u64,
     unheard: u64,
@@ -133,6 +136,7 @@ impl<E> Writer<E> {
         }
         self.places.remove(&place.id);
         self.ending.push(Arc::clone(place));
+        self.forget_limits();
         if self
             .laggard
             .as_ref()
@@ -147,6 +151,35 @@ impl<E> Writer<E> {
             Vec::new()
         };
         (numbers, freed)
+    }
+
+    /// Drops the limits of closed places once they are the most: one that is not on top is not
+    /// met while nothing is published, and readers may come and go meanwhile.
+    fn forget_limits(&mut self) {
+        let open = self.places.len();
+        for limits in [&mut self.waits, &mut self.sheds] {
+            if limits.len() > 2 * open + LIMITS_KEPT {
+                limits.retain(|limit| !limit.0.place.is_closed());
+            }
+        }
+    }
+
+    pub(super) fn has_readers(&self) -> bool {
+        !self.places.is_empty()
+    }
+
+    /// Adds the row of a service that has ended to the row of this name.
+    pub(super) fn fold(&mut self, service: &str, into: &Arc<str>) {
+        self.archive_ended();
+        let Some(row) = self.archive.remove(service) else {
+            return;
+        };
+        let mut sum = DeliveryRow::new(into.to_string(), row.event.clone());
+        sum.add(&row);
+        match self.archive.get_mut(into) {
+            Some(before) => before.add(&sum),
+            None => drop(self.archive.insert(Arc::clone(into), sum)),
+        }
     }
 
     /// Tells the watch of an event, if it has one, what became of it; returns its number.

@@ -119,7 +119,7 @@ fn an_ask_ends_after_5_seconds_and_a_letter_nobody_waits_for_is_never_handled() 
             assert!(!error.is_unheard());
         }
         assert_eq!(began.elapsed().as_secs(), 5);
-        board.settle().await;
+        board.settle().await.unwrap();
         assert_eq!(began.elapsed().as_secs(), 8);
         assert_eq!(log.lines(), ["a started 1", "a Sleep(8s)"]);
         let row = board.ledger().letter("shop/a").unwrap().clone();
@@ -183,7 +183,7 @@ fn whoever_waits_for_room_gets_it() {
         a.try_tell(NOTHING).unwrap();
         let (told, asked) = tokio::join!(a.tell(NOTHING), a.ask(NOTHING));
         assert!(told.is_ok() && asked.unwrap() == 1);
-        board.settle().await;
+        board.settle().await.unwrap();
         assert_eq!(log.count("a Nothing"), 3);
         end(&board).await;
     });
@@ -292,7 +292,7 @@ fn a_recipient_behaves_as_its_address() {
         );
         a.tell(NOTHING).await.unwrap();
         a.try_tell(NOTHING).unwrap();
-        board.settle().await;
+        board.settle().await.unwrap();
         assert_eq!(log.count("a Nothing"), 3);
         end(&board).await;
         assert!(matches!(a.try_tell(NOTHING), Err(TellError::Stopped(_))));

@@ -81,7 +81,7 @@ fn an_actix_actor_hears_events_in_order_and_publishes_others() {
     for id in 0..100 {
         board.publish_blocking(Paid(id)).unwrap();
     }
-    board.settle_blocking();
+    board.settle_blocking().unwrap();
     let expected: Vec<u64> = (0..100).collect();
     assert_eq!(hears.try_iter().collect::<Vec<_>>(), expected);
     assert_eq!(notes.try_iter().collect::<Vec<_>>(), expected);
@@ -107,7 +107,7 @@ fn an_event_for_an_actix_actor_that_has_gone_is_a_dead_letter() {
     let spec = to_actix::<Paid>("legacy", address.recipient()).policy(policy);
     let board = Board::start(Supervisor::one_for_one("shop").child(spec)).unwrap();
     board.publish_blocking(Paid(7)).unwrap();
-    board.settle_blocking();
+    board.settle_blocking().unwrap();
     let letters = board.dead_letters();
     assert_eq!(letters.len(), 1);
     assert_eq!(letters[0].downcast_ref::<Paid>(), Some(&Paid(7)));

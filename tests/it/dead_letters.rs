@@ -26,7 +26,7 @@ fn a_dead_letter_tells_everything_about_its_event() {
         });
         let board = here(shop().child(spec.on::<Note>().policy(twice()))).await;
         let number = board.publish(Note(7)).await.unwrap();
-        board.settle().await;
+        board.settle().await.unwrap();
         let letters = board.dead_letters();
         assert_eq!(letters.len(), 1);
         let letter = &letters[0];
@@ -61,7 +61,7 @@ fn a_service_may_subscribe_to_dead_letters() {
         for id in 1..=3 {
             board.publish(Note(id)).await.unwrap();
         }
-        board.settle().await;
+        board.settle().await.unwrap();
         assert_eq!(mourned.ids(), [1, 2, 3]);
         let heard = row(&board, "shop/mourner", DeadLetter::NAME);
         assert_eq!((heard.accepted, heard.acknowledged), (3, 3));
@@ -81,7 +81,7 @@ fn a_handler_of_dead_letters_that_fails_makes_no_second_one() {
             .child(spec.on::<Note>().policy(twice()));
         let board = here(root).await;
         board.publish(Note(1)).await.unwrap();
-        board.settle().await;
+        board.settle().await.unwrap();
         assert_eq!(mourned.attempts(), [(1, 1), (1, 2)]);
         assert_eq!(board.dead_letters().len(), 1);
         let heard = row(&board, "shop/mourner", DeadLetter::NAME);
@@ -128,7 +128,7 @@ fn the_shelf_keeps_the_newest() {
         for id in 2..=10 {
             board.publish(Note(id)).await.unwrap();
         }
-        board.settle().await;
+        board.settle().await.unwrap();
         let kept = board.dead_letters();
         let ids: Vec<_> = kept
             .iter()
@@ -161,7 +161,7 @@ fn a_redriven_letter_goes_to_the_very_subscriber_that_failed_it() {
             .child(other.on::<Note>());
         let board = here(root).await;
         let first = board.publish(Note(7)).await.unwrap();
-        board.settle().await;
+        board.settle().await.unwrap();
         mended.store(true, Ordering::Relaxed);
         let letter = board.dead_letters().remove(0);
         let again = board.redrive(&letter).await.unwrap();
@@ -170,7 +170,7 @@ fn a_redriven_letter_goes_to_the_very_subscriber_that_failed_it() {
             board.redrive(&letter).await,
             Err(RedriveError::NotOnTheShelf)
         );
-        board.settle().await;
+        board.settle().await.unwrap();
         assert_eq!(log.attempts(), [(7, 1), (7, 2), (7, 1)]);
         let marks: Vec<_> = log.seen().iter().map(|seen| seen.redriven).collect();
         assert_eq!(marks, [false, false, true]);
@@ -190,10 +190,10 @@ fn a_redriven_letter_that_fails_again_is_a_new_letter() {
         let (spec, log) = clerk("clerk", |_| failing());
         let board = here(shop().child(spec.on::<Note>().policy(twice()))).await;
         board.publish(Note(7)).await.unwrap();
-        board.settle().await;
+        board.settle().await.unwrap();
         let letter = board.dead_letters().remove(0);
         board.redrive(&letter).await.unwrap();
-        board.settle().await;
+        board.settle().await.unwrap();
         assert_eq!(log.attempts(), [(7, 1), (7, 2), (7, 1), (7, 2)]);
         let letters = board.dead_letters();
         assert_eq!((letters.len(), letters[0].is_redriven()), (1, true));
@@ -217,7 +217,7 @@ fn a_letter_whose_subscription_has_ended_stays_on_the_shelf() {
         };
         let board = here(shop().child(spec)).await;
         board.publish(Note(7)).await.unwrap();
-        board.settle().await;
+        board.settle().await.unwrap();
         let letter = board.dead_letters().remove(0);
         board.unsubscribe::<Note>(&address).await.unwrap();
         address.ask(crate::support_events::HowMany).await.unwrap();

@@ -124,7 +124,7 @@ fn events_that_nobody_hears_are_counted() {
             board.publish(Memo(id)).await.unwrap();
             board.publish(Note(id)).await.unwrap();
         }
-        board.settle().await;
+        board.settle().await.unwrap();
         let ledger = board.ledger();
         let counts = |name| {
             let topic = ledger.topic(name).unwrap();
@@ -182,7 +182,7 @@ fn the_gap_is_0_in_every_ledger_under_load() {
         drop(over);
         (publishing.join().unwrap(), moving)
     });
-    board.settle_blocking();
+    board.settle_blocking().unwrap();
     let (one, two) = (
         row(&board, "shop/one", "note"),
         row(&board, "shop/two", "note"),

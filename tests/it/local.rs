@@ -93,7 +93,7 @@ fn trace(seed: u64) -> Vec<String> {
         for id in 0..60 {
             board.publish(note(id)).await.unwrap();
         }
-        board.settle().await;
+        board.settle().await.unwrap();
         let ledger = board.ledger();
         assert!(ledger.deliveries.iter().any(|row| row.retried > 0));
         end(&board).await;
@@ -126,8 +126,8 @@ fn two_boards_on_one_thread_do_not_hear_each_other() {
             .await
             .unwrap();
         second.publish(note(2)).await.unwrap();
-        first.settle().await;
-        second.settle().await;
+        first.settle().await.unwrap();
+        second.settle().await.unwrap();
         let heard = ["a 1", "a 2", "b 1", "b 2"].map(|line| log.count(line));
         assert_eq!(heard, [1, 0, 0, 1]);
         end(&first).await;

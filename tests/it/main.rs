@@ -53,6 +53,9 @@ mod retry;
 /// A handler that takes too long is cancelled, or noted as late.
 mod timeout;
 
+/// Work that blocks is done off the arbiter, for as long as its event is waited for.
+mod blocking;
+
 /// What was given up is a dead letter: an event, on a shelf, to be given back.
 mod dead_letters;
 
@@ -91,6 +94,13 @@ mod timers;
 
 /// Ending in two phases, by the deadline, with a report.
 mod shutdown;
+
+/// A service may end its own board, and never waits for itself.
+mod self_stop;
+
+/// Signals of the system end a program in order.
+#[cfg(unix)]
+mod signals;
 
 /// Panics of user code anywhere: the process lives on and nothing is lost.
 mod panics;

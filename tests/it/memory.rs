@@ -94,7 +94,7 @@ fn every_event_is_dropped_exactly_once() {
         parcel.drops = Some(Arc::clone(&drops));
         board.publish_blocking(parcel).unwrap();
     }
-    board.settle_blocking();
+    board.settle_blocking().unwrap();
     let letters = board.dead_letters();
     assert_eq!(
         (letters.len(), handled.load(Ordering::Relaxed)),
@@ -126,7 +126,7 @@ fn a_dead_letter_keeps_its_block_and_no_other() {
         for id in 0..10_000 {
             board.publish(Parcel::new(id, &live)).await.unwrap();
         }
-        board.settle().await;
+        board.settle().await.unwrap();
         let letter = board.dead_letters().remove(0);
         assert_eq!(letter.downcast_ref::<Parcel>().unwrap().id, 1_000);
         // Its own block, the one being read, and the one being written.
@@ -156,7 +156,7 @@ fn any_number_of_events_past_one_dead_letter_do_not_grow_memory() {
             most = most.max(live.load(Ordering::Relaxed));
         }
     }
-    board.settle_blocking();
+    board.settle_blocking().unwrap();
     assert_eq!(handled.load(Ordering::Relaxed), COUNT);
     assert_eq!(board.dead_letters().len(), 1);
     // What was read may be on its way out, in another thread, while as much again comes in.
@@ -204,7 +204,7 @@ fn events_whose_drop_panics_harm_nobody() {
         for _ in 0..500 {
             board.publish(Bomb).await.unwrap();
         }
-        board.settle().await;
+        board.settle().await.unwrap();
         assert!(BOMBS.load(Ordering::Relaxed) >= 300);
         assert_eq!(lives.load(Ordering::Relaxed), 1);
         let row = row(&board, "shop/sapper", "bomb");

@@ -69,7 +69,7 @@ fn a_million_events_and_ten_thousand_panics_lose_nothing() {
             assert_eq!(board.ledger().gap(), 0);
         }
     }
-    board.settle_blocking();
+    board.settle_blocking().unwrap();
     assert_eq!(seen.handled.load(Ordering::Relaxed), EVENTS);
     assert_eq!(seen.misplaced.load(Ordering::Relaxed), 0);
     assert_eq!(seen.panics.load(Ordering::Relaxed), PANICS);

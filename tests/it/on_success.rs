@@ -41,7 +41,7 @@ async fn told(on_success: bool, panics: bool) -> (Board, crate::support_events::
         .child(teller.on::<Note>().policy(policy));
     let board = here(root).await;
     let number = board.publish(Note(1)).await.unwrap();
-    board.settle().await;
+    board.settle().await.unwrap();
     for seen in log.seen() {
         let cause = seen.cause.unwrap();
         assert_eq!((cause.id, u64::from(cause.attempt)), (number, seen.id - 10));

@@ -39,7 +39,7 @@ fn all_subscribers_see_one_order() {
             });
         }
     });
-    board.settle_blocking();
+    board.settle_blocking().unwrap();
     let orders: Vec<_> = logs.iter().map(crate::support_events::Log::ids).collect();
     assert_eq!(orders[0].len() as u64, 4 * EACH);
     assert!(orders.iter().all(|order| *order == orders[0]));
@@ -64,7 +64,7 @@ fn two_types_published_alternately_are_seen_alternately() {
         board.publish_blocking(Note(2 * id)).unwrap();
         board.publish_blocking(Memo(2 * id + 1)).unwrap();
     }
-    board.settle_blocking();
+    board.settle_blocking().unwrap();
     assert_eq!(log.ids(), (0..2 * PAIRS).collect::<Vec<_>>());
     assert_eq!(row(&board, "shop/clerk", "memo").acknowledged, PAIRS);
     board.shutdown_blocking(secs(5));
@@ -189,10 +189,10 @@ fn nobody_sees_an_effect_before_its_cause() {
             .publish_blocking(Fact::<0> { knows: [0; KINDS] })
             .unwrap();
         if round % 4 != 0 {
-            board.settle_blocking();
+            board.settle_blocking().unwrap();
         }
     }
-    board.settle_blocking();
+    board.settle_blocking().unwrap();
     let violations = findings.violations.lock().unwrap();
     assert!(
         violations.is_empty(),

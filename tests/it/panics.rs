@@ -324,9 +324,9 @@ async fn survive(case: At) {
         address.try_tell(Rude(case)).unwrap();
     }
     tokio::time::sleep(millis(20)).await;
-    board.settle().await;
+    board.settle().await.unwrap();
     board.publish(Plain(3)).await.unwrap();
-    board.settle().await;
+    board.settle().await.unwrap();
     for id in 1..=3 {
         assert_eq!(
             lines.count(&format!("plain {id}")),

@@ -144,7 +144,7 @@ fn a_service_may_keep_what_cannot_leave_its_thread() {
     for _ in 0..100 {
         board.publish_blocking(Visit).unwrap();
     }
-    board.settle_blocking();
+    board.settle_blocking().unwrap();
     let [a, b] = addresses.map(|address| address.ask_blocking(Visits).unwrap());
     assert_eq!((a.0, b.0), (100, 100));
     assert_ne!(a.1, b.1);

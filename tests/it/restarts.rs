@@ -41,7 +41,7 @@ fn nothing_sent_while_a_service_panics_right_after_each_start_is_lost() {
             })
         });
     });
-    board.settle_blocking();
+    board.settle_blocking().unwrap();
     while a.ask_blocking(Do(Deed::Nothing)).unwrap() <= LIVES {}
     let report = board.shutdown_blocking(secs(60));
     let row = report.ledger.delivery("shop/a", "note").unwrap().clone();
@@ -173,7 +173,7 @@ fn a_supervisor_that_gives_up_is_restarted_by_its_own_with_all_mailboxes_kept() 
             board.try_publish(Note { id, deed }).unwrap();
         }
         to_a.try_tell(Do(Deed::Nothing)).unwrap();
-        board.settle().await;
+        board.settle().await.unwrap();
         let heard: Vec<String> = log.lines();
         let heard: Vec<&String> = heard.iter().filter(|line| line.starts_with("a")).collect();
         let expected = [
@@ -231,7 +231,7 @@ fn the_event_in_flight_comes_back_first_with_attempt_2() {
             .unwrap();
         board.try_publish(note(2)).unwrap();
         board.try_publish(note(3)).unwrap();
-        board.settle().await;
+        board.settle().await.unwrap();
         let expected = [
             "a started 1",
             "a 1",

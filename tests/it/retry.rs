@@ -19,7 +19,7 @@ async fn always_failing(retry: Retry) -> (Log, DeadLetter) {
     let root = shop().child(spec.on::<Note>().policy(Policy::new().retry(retry)));
     let board = here(root).await;
     board.publish(Note(1)).await.unwrap();
-    board.settle().await;
+    board.settle().await.unwrap();
     let tried = log.seen().len() as u64;
     let row = row(&board, "shop/clerk", "note");
     assert_eq!((row.dead_lettered, row.retried), (1, tried - 1));
@@ -82,7 +82,7 @@ fn a_condition_says_which_failures_are_worth_another_attempt() {
         for id in 1..=3 {
             board.publish(Note(id)).await.unwrap();
         }
-        board.settle().await;
+        board.settle().await.unwrap();
         assert_eq!(log.attempts(), [(1, 1), (2, 1), (2, 2), (2, 3), (3, 1)]);
         let reasons: Vec<_> = board
             .dead_letters()
@@ -113,7 +113,7 @@ fn attempts_are_counted_across_crashes() {
         for id in 1..=3 {
             board.publish(Note(id)).await.unwrap();
         }
-        board.settle().await;
+        board.settle().await.unwrap();
         let tries = [(1, 1), (2, 1), (2, 2), (2, 3), (2, 4), (2, 5), (3, 1)];
         assert_eq!(log.attempts(), tries);
         let lives: Vec<_> = log.seen().iter().map(|seen| seen.life).collect();
@@ -134,7 +134,7 @@ fn an_event_that_always_panics_becomes_a_dead_letter_and_the_next_proceeds() {
         for id in 1..=2 {
             board.publish(Note(id)).await.unwrap();
         }
-        board.settle().await;
+        board.settle().await.unwrap();
         assert_eq!(log.attempts(), [(1, 1), (1, 2), (1, 3), (2, 1)]);
         assert_eq!(log.lives(), 4);
         let letter = &board.dead_letters()[0];
@@ -168,7 +168,7 @@ fn in_place_younger_events_wait_and_letters_go_on() {
         let waiting = row(&board, "shop/clerk", "note");
         assert_eq!((waiting.deferred, waiting.queued), (1, 1));
         assert_eq!(began.elapsed(), Duration::ZERO);
-        board.settle().await;
+        board.settle().await.unwrap();
         assert_eq!(began.elapsed(), secs(120));
         assert_eq!(
             log.attempts(),
@@ -200,7 +200,7 @@ fn the_nearest_policy_wins() {
             .child(inner);
         let board = here(root).await;
         board.publish(Note(1)).await.unwrap();
-        board.settle().await;
+        board.settle().await.unwrap();
         let tried = [one, two, three, four].map(|log| log.seen().len());
         assert_eq!(tried, [1, 2, 4, 5]);
         assert_eq!(board.dead_letters().len(), 4);

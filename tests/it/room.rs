@@ -49,7 +49,7 @@ fn a_publisher_waits_for_room_and_goes_on_when_there_is_some() {
         let () = opening;
         assert_eq!(began.elapsed(), Duration::ZERO);
         gate.add_permits(9);
-        board.settle().await;
+        board.settle().await.unwrap();
         assert_eq!(log.ids(), [1, 2, 4]);
         assert_eq!(row(&board, "shop/slow", "note").acknowledged, 3);
     });
@@ -108,7 +108,7 @@ fn after_one_wait_in_vain_nobody_waits_until_the_subscriber_has_caught_up() {
         board.publish(Note(99)).await.unwrap_err();
         assert_eq!(began.elapsed(), PATIENCE * 2);
         gate.add_permits(99);
-        board.settle().await;
+        board.settle().await.unwrap();
         assert_eq!(log.ids(), (0..=9).collect::<Vec<_>>());
         assert_eq!(board.ledger().gap(), 0);
     });
@@ -132,7 +132,7 @@ fn one_that_never_reads_holds_nobody_up_if_it_drops_the_oldest() {
         assert_eq!((row.accepted, row.shed), (201, 199));
         assert_eq!((row.in_flight, row.queued), (1, 1));
         gate.add_permits(9);
-        board.settle().await;
+        board.settle().await.unwrap();
         assert_eq!(log.ids(), [0, 100]);
     });
 }
@@ -220,7 +220,7 @@ fn the_bound_holds_at_every_instant_with_four_publishers() {
         watching.join().unwrap()
     });
     assert!((1..=CAPACITY as u64).contains(&most), "{most}");
-    board.settle_blocking();
+    board.settle_blocking().unwrap();
     for log in [first, second] {
         assert_eq!(log.ids().len() as u64, 4 * EACH);
     }

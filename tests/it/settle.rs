@@ -39,7 +39,7 @@ fn a_chain_of_relays_is_waited_for_to_its_end() {
         let began = Instant::now();
         board.publish(Note(HOPS)).await.unwrap();
         assert!(!board.ledger().is_settled());
-        board.settle().await;
+        board.settle().await.unwrap();
         assert!(board.ledger().is_settled());
         assert_eq!(began.elapsed(), millis(10) * (HOPS as u32 + 1) + secs(121));
         assert_eq!((log.seen().len(), log.finished()), (3, 1));
@@ -57,7 +57,7 @@ fn chains_across_threads_are_waited_for() {
             .child(service("relay", || Quick).on::<Note>().spread());
         let board = Board::builder().arbiters(2).start(root).unwrap();
         board.publish_blocking(Note(HOPS)).unwrap();
-        board.settle_blocking();
+        board.settle_blocking().unwrap();
         assert_eq!(log.ids(), [1], "in round {round}");
         assert_eq!(row(&board, "shop/relay", "note").acknowledged, HOPS + 1);
         board.shutdown_blocking(secs(5));
@@ -99,11 +99,11 @@ fn timers_are_not_waited_for() {
             .child(service("later", || Later));
         let board = here(root).await;
         let began = Instant::now();
-        board.settle().await;
+        board.settle().await.unwrap();
         assert_eq!(began.elapsed(), Duration::ZERO);
         log.until(1).await;
         assert_eq!(began.elapsed(), secs(3_600));
-        board.settle().await;
+        board.settle().await.unwrap();
         assert_eq!(row(&board, "shop/clerk", "note").acknowledged, 1);
     });
 }

@@ -85,7 +85,7 @@ fn what_is_shed_here_may_be_acknowledged_there() {
         ];
         assert_eq!(told(&fates), expected);
         gate.add_permits(9);
-        board.settle().await;
+        board.settle().await.unwrap();
         assert_eq!(row(&board, "shop/lazy", "note").shed, 1);
     });
 }
@@ -147,7 +147,7 @@ fn a_watcher_that_goes_away_changes_nothing() {
             () = log.until(1) => {}
         }
         gate.add_permits(1);
-        board.settle().await;
+        board.settle().await.unwrap();
         assert_eq!(row(&board, "shop/slow", "note").acknowledged, 1);
     });
 }

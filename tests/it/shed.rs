@@ -28,7 +28,7 @@ fn what_is_in_flight_is_never_shed() {
         let before = row(&board, "shop/slow", "note");
         assert_eq!((before.shed, before.in_flight, before.queued), (7, 1, 2));
         gate.add_permits(9);
-        board.settle().await;
+        board.settle().await.unwrap();
         assert_eq!(log.ids(), [1, 9, 10]);
         let after = row(&board, "shop/slow", "note");
         assert_eq!((after.accepted, after.acknowledged, after.shed), (10, 3, 7));
@@ -51,7 +51,7 @@ fn what_is_deferred_is_never_shed() {
         }
         let before = row(&board, "shop/slow", "note");
         assert_eq!((before.shed, before.deferred, before.queued), (47, 1, 2));
-        board.settle().await;
+        board.settle().await.unwrap();
         assert_eq!(log.attempts(), [(1, 1), (1, 2), (1, 3), (49, 1), (50, 1)]);
         let after = row(&board, "shop/slow", "note");
         assert_eq!((after.acknowledged, after.shed, after.retried), (3, 47, 2));
@@ -94,7 +94,7 @@ fn events_shed_and_read_at_the_same_time_are_counted_once() {
             assert_eq!(board.ledger().gap(), 0);
         }
     }
-    board.settle_blocking();
+    board.settle_blocking().unwrap();
     let row = row(&board, "shop/quick", "note");
     assert_eq!((row.accepted, row.acknowledged + row.shed), (COUNT, COUNT));
     let ids = log.ids();

@@ -168,7 +168,7 @@ fn what_the_first_child_publishes_while_it_starts_is_heard_by_later_siblings() {
             .child(probe_with("b", &log, |_| Deed::Sleep(secs(1))))
             .child(hearer("c", &log));
         let board = here(root).await;
-        board.settle().await;
+        board.settle().await.unwrap();
         assert_eq!(
             log.take(),
             ["a started 1", "b started 1", "c started 1", "c 0"]
@@ -229,7 +229,7 @@ const PROBLEMS: [&str; 13] = [
     "shop/far: arbiter 1 of 1, counted from 0",
     "shop/twice, on note: it subscribes twice",
     "shop/fooled, on note: another event type has the same NAME",
-    "shop/sad, on callboard.dead_letter: dead letters never wait for room: use \
+    "shop/sad, on callboard.dead_letter: callboard.dead_letter never waits for room: use \
      Overflow::DropOldest",
 ];
 

@@ -25,7 +25,7 @@ fn three_services_of_one_type_hear_everything_each() {
         for id in 0..10 {
             board.publish(Note(id)).await.unwrap();
         }
-        board.settle().await;
+        board.settle().await.unwrap();
         for (name, log) in ["shop/a", "shop/b", "shop/c"].iter().zip(&logs) {
             assert_eq!(log.ids(), (0..10).collect::<Vec<_>>());
             assert_eq!(row(&board, name, "note").acknowledged, 10);
@@ -44,7 +44,7 @@ fn whoever_subscribes_late_hears_only_what_comes_after() {
         board.subscribe::<Note>(&address).await.unwrap();
         board.publish(Note(2)).await.unwrap();
         board.publish(Memo(3)).await.unwrap();
-        board.settle().await;
+        board.settle().await.unwrap();
         assert_eq!(log.ids(), [2, 3]);
         let topic = board.ledger().topic("note").unwrap().clone();
         assert_eq!((topic.unheard, topic.heard), (1, 1));
@@ -69,7 +69,7 @@ fn a_subscription_made_while_running_survives_a_restart() {
         for id in 1..=3 {
             board.publish(Note(id)).await.unwrap();
         }
-        board.settle().await;
+        board.settle().await.unwrap();
         assert_eq!(log.attempts(), [(1, 1), (1, 2), (2, 1), (2, 2), (3, 1)]);
         assert_eq!((log.lives(), log.pauses()[2]), (2, millis(5)));
         assert_eq!(row(&board, "shop/clerk", "note").acknowledged, 3);
@@ -91,7 +91,7 @@ fn what_was_not_read_when_unsubscribing_is_undelivered() {
         log.until(1).await;
         board.unsubscribe::<Note>(&address).await.unwrap();
         gate.add_permits(9);
-        board.settle().await;
+        board.settle().await.unwrap();
         board.publish(Note(6)).await.unwrap();
         assert_eq!(log.ids(), [1]);
         let row = row(&board, "shop/clerk", "note");
@@ -120,7 +120,7 @@ fn subscribing_twice_is_an_error_and_so_is_leaving_twice() {
         assert!(matches!(again, SubscribeError::NotSubscribed { .. }));
         board.subscribe::<Note>(&address).await.unwrap();
         board.publish(Note(1)).await.unwrap();
-        board.settle().await;
+        board.settle().await.unwrap();
         assert_eq!(log.ids(), [1]);
         let empty = board.subscribe_with(&address, |on: callboard::On<Memo>| on.capacity(0));
         assert!(matches!(
@@ -185,9 +185,9 @@ fn a_handler_may_subscribe_and_unsubscribe_its_own_service() {
         let board = here(shop().child(service("curious", move || kept.clone()).on::<Note>())).await;
         for (round, note) in [0, 1, 2, 1].into_iter().enumerate() {
             board.publish(Note(note)).await.unwrap();
-            board.settle().await;
+            board.settle().await.unwrap();
             board.publish(Memo(round as u64)).await.unwrap();
-            board.settle().await;
+            board.settle().await.unwrap();
         }
         assert_eq!(*curious.0.lock().unwrap(), [1, 3]);
         let row = row(&board, "shop/curious", "memo");
@@ -236,7 +236,7 @@ fn coming_and_going_a_thousand_times_while_events_flow_leaves_the_ledger_exact()
         publishing.join().unwrap()
     });
     assert_eq!(address.ask_blocking(HowMany).unwrap(), heard.seen().len());
-    board.settle_blocking();
+    board.settle_blocking().unwrap();
     let fickle = row(&board, "shop/fickle", "note");
     assert_eq!(fickle.accepted, fickle.acknowledged + fickle.undelivered);
     assert_eq!(fickle.acknowledged, heard.seen().len() as u64);

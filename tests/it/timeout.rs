@@ -26,7 +26,7 @@ fn a_handler_is_cancelled_at_its_deadline_and_its_life_goes_on() {
         let began = Instant::now();
         board.publish(Note(1)).await.unwrap();
         board.publish(Note(2)).await.unwrap();
-        board.settle().await;
+        board.settle().await.unwrap();
         assert_eq!(log.attempts(), [(1, 1), (1, 2), (1, 3), (2, 1)]);
         assert_eq!(began.elapsed(), millis(2 * 110 + 2 * 99));
         // What was cancelled never came to its end, and no state was lost.
@@ -42,7 +42,7 @@ fn a_timeout_is_found_by_its_failure() {
         let (spec, log) = clerk("clerk", |_| Step::Sleep(secs(60)));
         let board = here(shop().child(spec.on::<Note>().policy(hurried()))).await;
         board.publish(Note(1)).await.unwrap();
-        board.settle().await;
+        board.settle().await.unwrap();
         assert_eq!((log.seen().len(), log.finished()), (3, 0));
         let letter = &board.dead_letters()[0];
         for attempt in letter.attempts() {
@@ -66,7 +66,7 @@ fn a_policy_may_tell_timeouts_from_other_failures() {
         let board = here(shop().child(spec.on::<Note>().policy(hurried().retry(retry)))).await;
         board.publish(Note(1)).await.unwrap();
         board.publish(Note(2)).await.unwrap();
-        board.settle().await;
+        board.settle().await.unwrap();
         assert_eq!(log.attempts(), [(1, 1), (1, 2), (1, 3), (2, 1)]);
         assert_eq!(board.dead_letters().len(), 2);
         assert_eq!(board.ledger().gap(), 0);
@@ -84,7 +84,7 @@ fn a_timeout_may_cost_the_life() {
         let board = here(shop().child(spec.on::<Note>().policy(policy))).await;
         board.publish(Note(1)).await.unwrap();
         board.publish(Note(2)).await.unwrap();
-        board.settle().await;
+        board.settle().await.unwrap();
         let seen = log.seen();
         let lives: Vec<_> = seen
             .iter()
@@ -108,7 +108,7 @@ fn a_timeout_is_inherited_and_may_be_lifted() {
             .child(free.on::<Note>().policy(Policy::new().no_timeout()));
         let board = here(root).await;
         board.publish(Note(1)).await.unwrap();
-        board.settle().await;
+        board.settle().await.unwrap();
         assert_eq!((cut.seen().len(), cut.finished()), (3, 0));
         assert_eq!((whole.seen().len(), whole.finished()), (1, 1));
         assert_eq!(board.ledger().gap(), 0);
@@ -130,7 +130,7 @@ fn a_handler_that_finishes_late_without_waiting_is_acknowledged_and_noted() {
     for id in 1..=2 {
         board.publish_blocking(Note(id)).unwrap();
     }
-    board.settle_blocking();
+    board.settle_blocking().unwrap();
     assert_eq!(log.attempts(), [(1, 1), (2, 1), (2, 2)]);
     let row = row(&board, "shop/clerk", "note");
     assert_eq!((row.acknowledged, row.late, row.dead_lettered), (2, 2, 0));
@@ -171,7 +171,7 @@ fn a_cancelled_handler_keeps_what_it_had_written_to_its_state() {
         let address = spec.address();
         let board = here(shop().child(spec)).await;
         board.publish(Note(1)).await.unwrap();
-        board.settle().await;
+        board.settle().await.unwrap();
         assert_eq!(address.ask(Halves).await.unwrap(), (3, 0));
         assert_eq!(row(&board, "shop/half", "note").dead_lettered, 1);
     });

@@ -105,7 +105,7 @@ fn race(own: bool) -> u64 {
     for _ in 0..1_000 {
         board.try_publish(Work).unwrap();
     }
-    board.settle_blocking();
+    board.settle_blocking().unwrap();
     let report = board.shutdown_blocking(secs(60));
     assert_eq!(
         report

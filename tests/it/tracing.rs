@@ -128,7 +128,7 @@ fn witness<F: AsyncFnOnce(&Board, &Log)>(filter: &str, run: F) -> Witness {
             let spec = hearer("a", &log).policy(retry);
             let board = here(Supervisor::one_for_one("shop").child(spec)).await;
             run(&board, &log).await;
-            board.settle().await;
+            board.settle().await.unwrap();
             end(&board).await;
         });
     });
@@ -302,7 +302,7 @@ fn looks(filter: &str) -> u64 {
             let board = here(Supervisor::one_for_one("shop").child(spec)).await;
             board.publish(Private(Arc::clone(&looks))).await.unwrap();
             assert!(address.ask(Private(Arc::clone(&looks))).await.is_err());
-            board.settle().await;
+            board.settle().await.unwrap();
             assert_eq!(board.dead_letters().len(), 1);
             end(&board).await;
         });

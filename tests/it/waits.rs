@@ -61,7 +61,7 @@ async fn run(table: &Table, player: usize, act: Act) -> String {
 async fn closes(table: &Table, line: Line, count: usize) {
     let before = Instant::now();
     make(table, 0, line.clone()).await;
-    table.board().settle().await;
+    table.board().settle().await.unwrap();
     let refused = table.refused();
     assert_eq!(refused.len(), 1, "{line:?} closed {refused:?}");
     assert_eq!(turned(&refused[0]), ring(count), "{line:?}");
@@ -140,7 +140,7 @@ fn rings_across_arbiters_fail_as_well() {
         let table = spread(count, Plain);
         let line = around(count, verbs);
         table.player(0).ask_blocking(Make(line)).unwrap();
-        table.board().settle_blocking();
+        table.board().settle_blocking().unwrap();
         let refused = table.refused();
         assert_eq!(
             refused.iter().map(|path| turned(path)).collect::<Vec<_>>(),
@@ -254,7 +254,7 @@ fn a_wait_that_was_given_up_closes_no_cycle() {
     paused(async {
         let table = on_one_thread(3, Plain).await;
         assert_eq!(run(&table, 0, GIVE_UP).await, "gave up");
-        table.board().settle().await;
+        table.board().settle().await.unwrap();
         assert!(table.log.has("p1 began"));
         assert_eq!(table.refused(), [""; 0]);
         end(table.board()).await;
@@ -268,7 +268,7 @@ async fn let_the_second_ask_back(table: &Table) {
 
 /// All went well, and the second has asked the first.
 async fn ends_well(table: &Table) {
-    table.board().settle().await;
+    table.board().settle().await.unwrap();
     assert!(table.log.has("p1 began"));
     assert_eq!(table.refused(), [""; 0]);
     end(table.board()).await;
@@ -448,7 +448,7 @@ fn a_cycle_is_a_warning_where_that_is_set_and_ends_by_its_deadline() {
                 })
             };
             table.player(0).tell(Run(wait)).await.unwrap();
-            table.board().settle().await;
+            table.board().settle().await.unwrap();
             let full = "Err(Full { service: \"ring/p0\", .. })";
             assert_eq!(table.log.lines(), ["Err(TimedOut(5s))", full]);
             assert_eq!(before.elapsed(), secs(10));
@@ -504,7 +504,7 @@ fn waiting_for_ones_own_room_or_outcome_is_refused_at_once() {
         let board = here(tree).await;
         let before = Instant::now();
         board.publish(Tick(0)).await.unwrap();
-        board.settle().await;
+        board.settle().await.unwrap();
         let cycle = "tower/clock -> tower/clock";
         assert_eq!(said.try_iter().collect::<Vec<_>>(), [cycle, cycle]);
         assert_eq!(before.elapsed(), Duration::ZERO);
@@ -542,7 +542,7 @@ fn what_is_to_be_published_on_success_is_refused_as_well() {
         let board = here(Supervisor::one_for_one("tower").child(echo)).await;
         let before = Instant::now();
         board.publish(Tick(0)).await.unwrap();
-        board.settle().await;
+        board.settle().await.unwrap();
         let letters = board.dead_letters();
         assert_eq!(letters.len(), 1);
         let cycle = "a cycle of waits: tower/echo -> tower/echo";

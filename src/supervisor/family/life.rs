@@ -1,18 +1,20 @@
 //! Where one child is between its first start and its end for good.
 //!
-//! The family moves it along and asks it.
+//! The siblings keep one for each child; the family moves it along and asks it.
 //!
 //! Invariant: a child has one state, so at most one life.
 //!
 //! It knows no siblings.
 
-use super::action::Member;
+use super::action::{Standing, Why};
 
 /// Where one child is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Life {
     /// No life; one begins when it is its turn.
     Waiting,
+    /// No life; it waits once the pause after its failure is over.
+    BackingOff,
     Starting,
     Running,
     /// Alive, to be stopped when it is its turn.
@@ -24,43 +26,76 @@ pub(super) enum Life {
 }
 
 impl Life {
-    pub(super) fn is_over(self) -> bool {
-        matches!(self, Life::Waiting | Life::Closed)
+    /// Alive, and meant to stay so.
+    pub(super) const UPRIGHT: [Life; 2] = [Life::Starting, Life::Running];
+    /// Alive, and meant to be gone.
+    pub(super) const LEAVING: [Life; 3] = [Life::Doomed, Life::Stopping, Life::Killed];
+    /// Alive, to be gone, and not yet by force.
+    pub(super) const SPARED: [Life; 2] = [Life::Doomed, Life::Stopping];
+    /// Everything that is not yet what it should be: neither running nor closed.
+    pub(super) const UNSETTLED: [Life; 6] = [
+        Life::Waiting,
+        Life::BackingOff,
+        Life::Starting,
+        Life::Doomed,
+        Life::Stopping,
+        Life::Killed,
+    ];
+
+    /// Everything that has not ended for good.
+    pub(super) const OPEN: [Life; 7] = [
+        Life::Waiting,
+        Life::BackingOff,
+        Life::Starting,
+        Life::Running,
+        Life::Doomed,
+        Life::Stopping,
+        Life::Killed,
+    ];
+
+    pub(super) fn is_alive(self) -> bool {
+        Life::UPRIGHT.contains(&self) || self.is_leaving()
     }
 
     pub(super) fn is_leaving(self) -> bool {
-        matches!(self, Life::Doomed | Life::Stopping | Life::Killed)
+        Life::LEAVING.contains(&self)
     }
 
-    pub(super) fn is_settled(self) -> bool {
-        matches!(self, Life::Running | Life::Closed)
+    pub(super) fn standing(self) -> Standing {
+        match self {
+            Life::Waiting => Standing::Waiting,
+            Life::BackingOff => Standing::BackingOff,
+            Life::Starting => Standing::Starting,
+            Life::Running => Standing::Running,
+            Life::Doomed | Life::Stopping | Life::Killed => Standing::Stopping,
+            Life::Closed => Standing::Closed,
+        }
     }
 }
 
-#[derive(Debug)]
-pub(super) struct Child {
-    pub(super) member: Member,
-    pub(super) life: Life,
-    /// How many lives it has had; names the current one.
-    pub(super) generation: u64,
-    /// Whether any life has started well. A child whose first start fails fails the tree.
-    pub(super) has_risen: bool,
+/// What becomes of a child once its present life is over because the family wanted it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Fate {
+    /// It comes back: a bystander of a group restart, or renewed.
+    Again,
+    /// It has been decided that it ends, and the family's own end does not change that.
+    ForGood,
+    /// It ends only because the family does, so it may come back when the family is made anew.
+    WithFamily,
 }
 
-impl Child {
-    pub(super) fn new(member: Member) -> Self {
-        Self {
-            member,
-            life: Life::Waiting,
-            generation: 0,
-            has_risen: false,
+impl Fate {
+    pub(super) fn why(self) -> Why {
+        match self {
+            Fate::Again => Why::Again,
+            Fate::ForGood | Fate::WithFamily => Why::ForGood,
         }
     }
+}
 
-    /// Marks it to be stopped in its turn, if it lives and is not leaving already.
-    pub(super) fn doom(&mut self) {
-        if matches!(self.life, Life::Starting | Life::Running) {
-            self.life = Life::Doomed;
-        }
-    }
+/// Why somebody waits for a child's start. A start that fails is then an answer, not a failure.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Request {
+    Added,
+    Restarted,
 }

@@ -1,26 +1,33 @@
 //! One supervisor and its children as a pure state machine.
 //!
 //! The supervisor's actor calls [`Family::step`] for everything that happens and does what the
-//! actions say, in their order; the strategy, the restart types and the intensity decide.
+//! actions say, in their order; the strategy, the restart types and the intensity decide. It keeps
+//! to OTP's `supervisor`, but for this: a group restart leaves those alone that have ended for
+//! good, where OTP starts them again.
 //!
-//! Invariant: a child has at most one life at a time and is closed exactly once, and the family
-//! ends with exactly one report, its last action.
+//! Invariant: a child has at most one life at a time and is closed exactly once after each time it
+//! was opened, and the family ends with exactly one report, its last action.
 //!
-//! It has no clock and no timers: shutdown times, start times and backoff are the actor's.
+//! It has no clock and no timers: shutdown times, start times and pauses are the actor's. A step
+//! costs O(log n) for each child whose state it changes, so 100,000 children are no burden.
 
 mod action;
+mod aftermath;
+mod ending;
+mod index;
 mod life;
+mod request;
+mod siblings;
 #[cfg(all(test, not(any(loom, shuttle))))]
 mod tests;
+mod turn;
 
 use std::{mem, time::Duration};
 
-pub(crate) use action::{Action, Input, Member};
-use life::{Child, Life};
+pub(crate) use action::{Action, ChildId, Input, Member, Plan, Standing, Why};
+use siblings::Siblings;
 
 use super::{intensity::Intensity, strategy::Strategy};
-use crate::exit::Exit;
-use crate::restart::Restart;
 
 /// How far the family as a whole has come.
 #[derive(Debug)]
@@ -40,30 +47,31 @@ enum Phase {
 /// The children of one supervisor, and what is to happen to them next.
 #[derive(Debug)]
 pub(crate) struct Family {
-    path: String,
-    strategy: Strategy,
+    plan: Plan,
     intensity: Intensity,
-    children: Vec<Child>,
+    siblings: Siblings,
     phase: Phase,
+    /// Significant children have ended, so the family ends as soon as it is up.
+    is_complete: bool,
     /// What the current step has decided so far.
     actions: Vec<Action>,
 }
 
 impl Family {
-    /// Makes the family of the supervisor at `path`; nothing happens before [`Input::Start`].
-    pub(crate) fn new(
-        path: String,
-        strategy: Strategy,
-        intensity: Intensity,
-        children: Vec<Member>,
-    ) -> Self {
-        let children = children.into_iter().map(Child::new).collect();
+    /// Makes a family of `children`, whose ids rise; nothing happens before [`Input::Start`].
+    pub(crate) fn new(plan: Plan, children: impl IntoIterator<Item = (ChildId, Member)>) -> Self {
+        let mut siblings = Siblings::default();
+        for (child, member) in children {
+            if siblings.claim(child) {
+                siblings.insert(child, member, None);
+            }
+        }
         Self {
-            path,
-            strategy,
-            intensity,
-            children,
+            intensity: Intensity::new(plan.max_restarts, plan.window),
+            plan,
+            siblings,
             phase: Phase::New,
+            is_complete: false,
             actions: Vec::new(),
         }
     }
@@ -72,31 +80,8 @@ impl Family {
     ///
     /// `now` is the time since any fixed start and should not go back.
     pub(crate) fn step(&mut self, input: Input, now: Duration) -> Vec<Action> {
-        match input {
-            Input::Start => self.rise(),
-            Input::Started {
-                child,
-                generation,
-                result: Ok(()),
-            } => self.started(child, generation),
-            Input::Started {
-                child,
-                generation,
-                result: Err(exit),
-            }
-            | Input::Exited {
-                child,
-                generation,
-                exit,
-            } => {
-                self.life_over(child, generation, exit, now);
-            }
-            Input::Stop => self.end(Action::Down),
-            Input::Kill => self.kill(),
-        }
-        self.stop_in_turn();
-        self.start_in_turn();
-        self.report();
+        self.take_in(input, now);
+        self.take_turns();
         mem::take(&mut self.actions)
     }
 
@@ -106,8 +91,48 @@ impl Family {
         matches!(self.phase, Phase::Ending(_) | Phase::Ended)
     }
 
-    pub(crate) fn member(&self, child: usize) -> Option<&Member> {
-        self.children.get(child).map(|child| &child.member)
+    /// Whether the first start is under way.
+    pub(crate) fn is_rising(&self) -> bool {
+        matches!(self.phase, Phase::Rising)
+    }
+
+    /// What is known of a child that has not been forgotten.
+    pub(crate) fn member(&self, child: ChildId) -> Option<&Member> {
+        self.siblings.get(child).map(|found| &found.member)
+    }
+
+    /// Where a child is that has not been forgotten.
+    pub(crate) fn standing(&self, child: ChildId) -> Option<Standing> {
+        self.siblings.life(child).map(life::Life::standing)
+    }
+
+    fn take_in(&mut self, input: Input, now: Duration) {
+        match input {
+            Input::Start => self.rise(),
+            Input::Started {
+                child,
+                generation,
+                result: Ok(()),
+            } => self.started(child, generation, now),
+            Input::Started {
+                child,
+                generation,
+                result: Err(exit),
+            }
+            | Input::Exited {
+                child,
+                generation,
+                exit,
+            } => self.life_over(child, generation, exit, now),
+            Input::BackedOff { child, generation } => self.backed_off(child, generation, now),
+            Input::Add { child, member } => self.add(child, member),
+            Input::Terminate { child } => self.terminate(child),
+            Input::Restart { child } => self.restart(child),
+            Input::Renew { child } => self.renew(child),
+            Input::Delete { child } => self.delete(child),
+            Input::Stop => self.end(Action::Down),
+            Input::Kill => self.kill(),
+        }
     }
 
     fn rise(&mut self) {
@@ -116,170 +141,16 @@ impl Family {
         }
     }
 
-    fn started(&mut self, child: usize, generation: u64) {
-        let Some(found) = self.living(child, generation) else {
-            return;
-        };
-        found.has_risen = true;
-        // One that is already to be stopped stays so.
-        if found.life == Life::Starting {
-            found.life = Life::Running;
-        }
-    }
-
-    /// Finds the child if that very life of it is not over yet.
-    fn living(&mut self, child: usize, generation: u64) -> Option<&mut Child> {
-        let found = self.children.get_mut(child)?;
-        (found.generation == generation && !found.life.is_over()).then_some(found)
-    }
-
-    fn life_over(&mut self, child: usize, generation: u64, exit: Exit, now: Duration) {
-        let Some(found) = self.living(child, generation) else {
-            return;
-        };
-        let was = mem::replace(&mut found.life, Life::Waiting);
-        let (has_risen, restart) = (found.has_risen, found.member.restart);
-        if matches!(self.phase, Phase::Ending(_)) {
-            self.close(child);
-        } else if was.is_leaving() {
-            // A bystander of a group restart: however it ended, it comes back with the group,
-            // also a temporary one of which the tree still waits for the first start.
-            if restart == Restart::Temporary && has_risen {
-                self.close(child);
-            }
-        } else if !has_risen {
-            self.end(Action::StartFailed { child, exit });
-        } else if restart.wants(&exit) {
-            self.restart(child, exit, now);
+    /// Who is concerned when a child fails; where children are independent, only that child.
+    fn strategy(&self) -> Strategy {
+        if self.plan.dynamic {
+            Strategy::OneForOne
         } else {
-            self.close(child);
+            self.plan.strategy
         }
     }
 
-    /// Lets a failed child and those affected come back, or gives up.
-    fn restart(&mut self, child: usize, exit: Exit, now: Duration) {
-        if !self.intensity.allow(now) {
-            let report = self.giving_up(child, exit);
-            return self.end(report);
-        }
-        let affected = self.strategy.affected(self.children.len(), child);
-        for sibling in &mut self.children[affected] {
-            sibling.doom();
-        }
-    }
-
-    fn giving_up(&self, child: usize, exit: Exit) -> Action {
-        match self.phase {
-            Phase::Rising => Action::StartFailed { child, exit },
-            _ => Action::Escalate(Exit::Escalated {
-                path: format!("{}/{}", self.path, self.children[child].member.name),
-                cause: Box::new(exit),
-            }),
-        }
-    }
-
-    /// Turns to the end, with `report` as the last word; what does not live is closed at once.
-    fn end(&mut self, report: Action) {
-        if matches!(self.phase, Phase::Ending(_) | Phase::Ended) {
-            return;
-        }
-        self.phase = Phase::Ending(report);
-        for child in (0..self.children.len()).rev() {
-            self.children[child].doom();
-            if self.children[child].life == Life::Waiting {
-                self.close(child);
-            }
-        }
-    }
-
-    fn kill(&mut self) {
-        self.end(Action::Down);
-        for (child, found) in self.children.iter_mut().enumerate().rev() {
-            if !found.life.is_over() && found.life != Life::Killed {
-                found.life = Life::Killed;
-                self.actions.push(Action::Kill {
-                    child,
-                    generation: found.generation,
-                });
-            }
-        }
-    }
-
-    fn close(&mut self, child: usize) {
-        self.children[child].life = Life::Closed;
-        self.actions.push(Action::Close { child });
-    }
-
-    /// Where the siblings after `child` end that wait for it to start: all of them while the
-    /// family rises, else those that share its failures.
-    fn reach(&self, child: usize) -> usize {
-        match self.phase {
-            Phase::Up => self.strategy.affected(self.children.len(), child).end,
-            _ => self.children.len(),
-        }
-    }
-
-    /// Stops the last of the doomed, unless one after it has still to leave.
-    fn stop_in_turn(&mut self) {
-        let mut from_last = self.children.iter_mut().enumerate().rev();
-        let Some((child, found)) = from_last.find(|(_, one)| one.life.is_leaving()) else {
-            return;
-        };
-        if found.life == Life::Doomed {
-            found.life = Life::Stopping;
-            self.actions.push(Action::Stop {
-                child,
-                generation: found.generation,
-            });
-        }
-    }
-
-    /// Starts every waiting child that no earlier one holds up and whose group has left.
-    fn start_in_turn(&mut self) {
-        if !matches!(self.phase, Phase::Rising | Phase::Up) {
-            return;
-        }
-        // Children below this index wait for one before them.
-        let mut held = 0;
-        for child in 0..self.children.len() {
-            let reach = self.reach(child);
-            if self.children[child].life == Life::Waiting
-                && child >= held
-                && !self.children[child + 1..reach]
-                    .iter()
-                    .any(|later| later.life.is_leaving())
-            {
-                self.begin(child);
-            }
-            if !self.children[child].life.is_settled() {
-                held = held.max(reach);
-            }
-        }
-    }
-
-    fn begin(&mut self, child: usize) {
-        let found = &mut self.children[child];
-        found.life = Life::Starting;
-        found.generation += 1;
-        self.actions.push(Action::Start {
-            child,
-            generation: found.generation,
-        });
-    }
-
-    fn report(&mut self) {
-        let all = |wanted: fn(Life) -> bool| self.children.iter().all(|one| wanted(one.life));
-        match self.phase {
-            Phase::Rising if all(Life::is_settled) => {
-                self.phase = Phase::Up;
-                self.actions.push(Action::Up);
-            }
-            Phase::Ending(_) if all(|life| life == Life::Closed) => {
-                if let Phase::Ending(last) = mem::replace(&mut self.phase, Phase::Ended) {
-                    self.actions.push(last);
-                }
-            }
-            _ => {}
-        }
+    fn generation(&self, child: ChildId) -> u64 {
+        self.siblings.get(child).map_or(0, |found| found.generation)
     }
 }

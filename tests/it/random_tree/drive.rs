@@ -116,7 +116,7 @@ impl Drive {
     /// Waits until the board has settled; looks after faults meanwhile, as one may keep it busy.
     async fn settle(&self, board: &Board) {
         for _ in 0..1_000 {
-            if timeout(secs(10), board.settle()).await.is_ok() {
+            if matches!(timeout(secs(10), board.settle()).await, Ok(Ok(()))) {
                 return;
             }
             audit::in_between(&self.book, &board.ledger());

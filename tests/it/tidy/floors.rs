@@ -13,24 +13,27 @@ use super::scan::{blank, closing, is_word, line_of, name_at, skip_space, words};
 /// The modules of each floor, lowest floor first; within a floor the lower ones first.
 pub(crate) const FLOORS: [&[&str]; 7] = [
     &[
-        "defaults", "clock", "dice", "park", "panic", "failure", "exit", "restart", "event",
-        "message", "policy", "ledger",
+        "defaults", "clock", "dice", "park", "panic", "failure", "exit", "restart", "shutdown",
+        "event", "message", "policy", "ledger",
     ],
     &[
         "sync",
         "waits",
         "bell",
+        "lifecycle",
+        "vitals",
         "pulse",
         "topic",
         "dead_letter",
         "mailbox",
         "shelf",
+        "works",
         "wall",
     ],
     &["store"],
     &["service"],
     &["host"],
-    &["registry", "supervisor", "broker"],
+    &["supervisor", "broker"],
     // The prelude is here for the one test inside that speaks as a user does.
     &["prelude", "board", "bridge", "lib", "models"],
 ];

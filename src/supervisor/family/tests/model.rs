@@ -1,440 +1,443 @@
-//! Random histories of one family, played by a faithful actor and compared with a naive model.
+//! The naive model: what a family must do, found by looking at everybody every time.
 //!
-//! The actor answers every start and every stop, sooner or later, lets lives end at any moment,
-//! repeats itself about lives long over, and asks to stop whenever it likes.
+//! It foresees what an input closes, forgets, refuses, delays and reports, word for word. Stops and
+//! starts it does not foresee: it says of each whether it may be now, so that what may be and is not
+//! done is found as well.
 
-use proptest::{
-    prelude::{ProptestConfig, Strategy as Generate, proptest},
-    strategy::ValueTree,
-    test_runner::TestRunner,
-};
+use std::collections::BTreeMap;
 
-use super::{
-    plan::{Deed, Plan, plans},
-    *,
-};
+use super::*;
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum End {
-    StartFailed,
-    Escalate,
-    Down,
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) enum Goal {
+    Again,
+    Gone,
+    WithFamily,
 }
 
-#[derive(Clone, Copy, Debug)]
-struct Living {
-    generation: u64,
-    is_ready: bool,
-    is_doomed: bool,
-    is_asked: bool,
-    is_killed: bool,
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Living {
+    pub(super) is_ready: bool,
+    pub(super) leaves: Option<Goal>,
+    pub(super) is_asked: bool,
+    pub(super) is_killed: bool,
 }
 
-#[derive(Clone, Debug, Default)]
-struct Seen {
-    living: Option<Living>,
-    generation: u64,
+#[derive(Clone, Debug)]
+pub(super) enum At {
+    Waiting,
+    Pausing(Exit),
+    Living(Living),
+    Closed,
+    Forgotten,
+}
+
+#[derive(Clone, Debug)]
+pub(super) struct Seen {
+    pub(super) member: Member,
+    pub(super) at: At,
+    pub(super) generation: u64,
+    was_added: bool,
+    is_awaited: bool,
     has_risen: bool,
-    is_closed: bool,
+    ready_at: Option<Duration>,
+    streak: u32,
 }
 
-/// The actor, and what it has seen of its family.
-struct World {
+impl Seen {
+    pub(super) fn living(&self) -> Option<Living> {
+        match self.at {
+            At::Living(living) => Some(living),
+            _ => None,
+        }
+    }
+
+    fn leaves(&self) -> bool {
+        self.living().is_some_and(|one| one.leaves.is_some())
+    }
+
+    fn is_settled(&self) -> bool {
+        match &self.at {
+            At::Living(one) => one.is_ready && one.leaves.is_none(),
+            At::Closed | At::Forgotten => true,
+            At::Waiting | At::Pausing(_) => false,
+        }
+    }
+
+    fn is_closed(&self) -> bool {
+        matches!(self.at, At::Closed | At::Forgotten)
+    }
+}
+
+#[derive(Clone, Debug)]
+pub(super) enum Stage {
+    New,
+    Rising,
+    Up,
+    Ending(Action),
+    Ended(Action),
+}
+
+pub(super) struct Model {
     plan: Plan,
-    family: Family,
-    now: Duration,
-    children: Vec<Seen>,
+    /// By id, the forgotten included.
+    pub(super) children: Vec<Seen>,
+    pub(super) stage: Stage,
+    pub(super) now: Duration,
     counted: Vec<Duration>,
-    is_started: bool,
-    is_up: bool,
-    expected: Option<End>,
-    last: Option<End>,
+    is_complete: bool,
+    /// What the family has still to say.
+    pub(super) owed: Vec<Action>,
+    /// How often something worth a test has happened.
+    pub(super) marks: BTreeMap<&'static str, u32>,
 }
 
-impl World {
-    fn new(plan: Plan) -> Self {
-        let member = |restart: &Restart| Member {
-            name: String::new(),
-            restart: *restart,
-        };
-        let family = Family::new(
-            "shop".into(),
-            plan.strategy,
-            Intensity::new(plan.max, Duration::from_millis(plan.window_ms)),
-            plan.restarts.iter().map(member).collect(),
-        );
-        Self {
-            children: vec![Seen::default(); plan.restarts.len()],
+impl Model {
+    pub(super) fn new(plan: Plan, members: Vec<Member>) -> Self {
+        let mut model = Model {
             plan,
-            family,
+            children: Vec::new(),
+            stage: Stage::New,
             now: Duration::ZERO,
             counted: Vec::new(),
-            is_started: false,
-            is_up: false,
-            expected: None,
-            last: None,
-        }
-    }
-
-    /// Plays the whole plan, then brings all up if it can, then stops; returns how it ended.
-    fn play(mut self) -> End {
-        for deed in self.plan.deeds.clone() {
-            self.perform(deed);
-        }
-        self.answer_all();
-        self.feed(Input::Stop);
-        self.answer_all();
-        let last = self.last.expect("the family has ended");
-        for deed in [Deed::Start, Deed::Stop, Deed::Kill] {
-            self.perform(deed);
-        }
-        for pick in 0..self.children.len() {
-            self.perform(Deed::Stale {
-                pick,
-                back: 0,
-                exit: None,
-            });
-            self.perform(Deed::Stale {
-                pick,
-                back: 0,
-                exit: Some(failure()),
-            });
-        }
-        last
-    }
-
-    fn perform(&mut self, deed: Deed) {
-        match deed {
-            Deed::Start => self.feed(Input::Start),
-            Deed::Stop => self.feed(Input::Stop),
-            Deed::Kill => self.feed(Input::Kill),
-            Deed::Wait { ms } => self.now += Duration::from_millis(ms),
-            Deed::Stale { pick, back, exit } => self.repeat(pick, back, exit),
-            Deed::Ready { pick } => {
-                if let Some((child, generation)) = self.pick(pick, |one| !one.is_ready) {
-                    self.feed(ready(child, generation));
-                }
-            }
-            Deed::FailStart { pick, exit } => {
-                if let Some((child, generation)) = self.pick(pick, |one| !one.is_ready) {
-                    self.feed(Input::Started {
-                        child,
-                        generation,
-                        result: Err(exit),
-                    });
-                }
-            }
-            Deed::Exit { pick, exit } => {
-                if let Some((child, generation)) = self.pick(pick, |_| true) {
-                    self.feed(exited(child, generation, exit));
-                }
-            }
-            Deed::Obey { pick } => {
-                let asked = |one: &Living| one.is_asked || one.is_killed;
-                if let Some((child, generation)) = self.pick(pick, asked) {
-                    self.feed(exited(child, generation, Exit::Shutdown));
-                }
-            }
-        }
-    }
-
-    /// Finds the `pick`-th living child that `fits`, going round.
-    fn pick(&self, pick: usize, fits: impl Fn(&Living) -> bool) -> Option<(usize, u64)> {
-        let fitting: Vec<(usize, u64)> = (self.children.iter().enumerate())
-            .filter_map(|(child, seen)| Some((child, seen.living.filter(&fits)?.generation)))
-            .collect();
-        fitting.get(pick % fitting.len().max(1)).copied()
-    }
-
-    /// Speaks of a life that is over, or is yet to come.
-    fn repeat(&mut self, pick: usize, back: u64, exit: Option<Exit>) {
-        let Some(child) = pick.checked_rem(self.children.len()) else {
-            return;
+            is_complete: false,
+            owed: Vec::new(),
+            marks: BTreeMap::new(),
         };
-        let seen = &self.children[child];
-        let generation = seen.generation.wrapping_sub(back);
-        if seen.living.is_some_and(|one| one.generation == generation) {
-            return;
-        }
-        let input = match exit {
-            Some(exit) => exited(child, generation, exit),
-            None => ready(child, generation),
-        };
-        let actions = self.family.step(input, self.now);
-        assert!(actions.is_empty(), "a stale report led to {actions:?}");
+        members.into_iter().for_each(|one| model.push(one, false));
+        model
     }
 
-    /// Obeys and makes ready until there is nothing left to answer.
-    fn answer_all(&mut self) {
-        let waits = |one: &Living| one.is_asked || one.is_killed || !one.is_ready;
-        while let Some((child, generation)) = self.pick(0, waits) {
-            let one = self.children[child].living.expect("it was picked");
-            match one.is_asked || one.is_killed {
-                true => self.feed(exited(child, generation, Exit::Shutdown)),
-                false => self.feed(ready(child, generation)),
-            }
-        }
+    pub(super) fn is_ending(&self) -> bool {
+        matches!(self.stage, Stage::Ending(_) | Stage::Ended(_))
     }
 
-    fn feed(&mut self, input: Input) {
-        let is_kill = matches!(input, Input::Kill);
-        let ends_for_good = self.foresee(&input);
-        let actions = self.family.step(input, self.now);
-        for action in &actions {
-            assert!(self.last.is_none(), "{action:?} after the end");
-            self.obey(action);
-        }
-        if let Some(child) = ends_for_good {
-            assert!(self.children[child].is_closed, "{child} has ended for good");
-        }
-        if is_kill {
-            self.check_kill(&actions);
-        }
-        self.check_progress();
-    }
-
-    /// Changes the model as the input must change the family; names a child that must be closed.
-    fn foresee(&mut self, input: &Input) -> Option<usize> {
-        match input {
-            Input::Start => self.is_started = true,
-            Input::Stop | Input::Kill => self.expect(End::Down),
+    pub(super) fn foresee(&mut self, input: &Input) {
+        match input.clone() {
+            Input::Start if matches!(self.stage, Stage::New) => self.stage = Stage::Rising,
+            Input::Start => {}
+            Input::Stop | Input::Kill => self.end(Action::Down),
             Input::Started {
                 child,
-                result: Ok(()),
-                ..
-            } => {
-                let seen = &mut self.children[*child];
-                seen.has_risen = true;
-                if let Some(one) = &mut seen.living {
-                    one.is_ready = true;
-                }
-            }
-            Input::Started {
+                generation,
+                result,
+            } if self.lives(child, generation) => match result {
+                Ok(()) => self.ready(child as usize),
+                Err(exit) => self.over(child as usize, exit),
+            },
+            Input::Exited {
                 child,
-                result: Err(exit),
-                ..
-            }
-            | Input::Exited { child, exit, .. } => {
-                return self.foresee_exit(*child, exit);
-            }
+                generation,
+                exit,
+            } if self.lives(child, generation) => self.over(child as usize, exit),
+            Input::Started { .. } | Input::Exited { .. } => {}
+            Input::BackedOff { child, generation } => self.rested(child as usize, generation),
+            Input::Add { member, .. } => self.add(member),
+            _ if self.is_ending() => {}
+            Input::Terminate { child } => self.terminate(child as usize),
+            Input::Restart { child } => self.restart(child as usize),
+            Input::Renew { child } => self.renew(child as usize),
+            Input::Delete { child } => self.delete(child as usize),
         }
-        None
+        self.conclude();
     }
 
-    fn foresee_exit(&mut self, child: usize, exit: &Exit) -> Option<usize> {
-        let one = self.children[child].living.take().expect("it was picked");
-        if self.expected.is_some() {
-            return Some(child);
-        }
-        if one.is_doomed {
-            return None;
-        }
-        if !self.children[child].has_risen {
-            self.expect(End::StartFailed);
-        } else if !self.plan.restarts[child].wants(exit) {
-            return Some(child);
-        } else if self.recent() >= self.plan.max as usize {
-            self.expect(if self.is_up {
-                End::Escalate
-            } else {
-                End::StartFailed
-            });
-        } else {
-            self.counted.push(self.now);
-            assert!(self.recent() <= self.plan.max as usize);
-            for sibling in self.plan.strategy.affected(self.children.len(), child) {
-                self.doom(sibling);
-            }
-        }
-        None
+    /// Whether this child has to be stopped now.
+    pub(super) fn may_stop(&self, child: usize) -> bool {
+        let one = self.children[child].living().unwrap_or_default();
+        let later_leaves = || self.children[child + 1..].iter().any(Seen::leaves);
+        one.leaves.is_some()
+            && !one.is_asked
+            && !one.is_killed
+            && (self.is_independent() || !later_leaves())
     }
 
-    fn recent(&self) -> usize {
-        let window = Duration::from_millis(self.plan.window_ms);
-        self.counted
-            .iter()
-            .filter(|at| self.now - **at <= window)
-            .count()
+    /// Whether this child has to be started now.
+    pub(super) fn may_start(&self, child: usize) -> bool {
+        let pauses = |one: &Seen| matches!(one.at, At::Pausing(_));
+        let in_turn = || {
+            self.children[..child].iter().all(Seen::is_settled)
+                && !self.children[child..].iter().any(Seen::leaves)
+                && !self.children.iter().any(pauses)
+        };
+        matches!(self.stage, Stage::Rising | Stage::Up)
+            && matches!(self.children[child].at, At::Waiting)
+            && (self.is_independent() || in_turn())
     }
 
-    fn expect(&mut self, end: End) {
-        if self.expected.is_none() {
-            self.expected = Some(end);
-            (0..self.children.len()).for_each(|child| self.doom(child));
-        }
+    fn is_independent(&self) -> bool {
+        let is_alone = self.plan.strategy == OneForOne && matches!(self.stage, Stage::Up);
+        self.plan.dynamic || is_alone
     }
 
-    fn doom(&mut self, child: usize) {
-        if let Some(one) = &mut self.children[child].living {
-            one.is_doomed = true;
-        }
-    }
-
-    fn obey(&mut self, action: &Action) {
-        match action {
-            Action::Start { child, generation } => self.begin(*child, *generation),
-            Action::Stop { child, generation } => self.stop(*child, *generation),
-            Action::Kill { child, generation } => {
-                let one = self.children[*child]
-                    .living
-                    .as_mut()
-                    .expect("only the living");
-                assert_eq!(one.generation, *generation);
-                assert!(
-                    !mem::replace(&mut one.is_killed, true),
-                    "{child} is killed twice"
-                );
-                assert!(self.expected.is_some());
-            }
-            Action::Close { child } => {
-                let seen = &mut self.children[*child];
-                assert!(seen.living.is_none(), "{child} is closed alive");
-                assert!(
-                    seen.has_risen || self.expected.is_some(),
-                    "{child} never lived"
-                );
-                assert!(
-                    !mem::replace(&mut seen.is_closed, true),
-                    "{child} is closed twice"
-                );
-            }
-            Action::Up => {
-                assert!(self.expected.is_none() && !mem::replace(&mut self.is_up, true));
-                assert!((0..self.children.len()).all(|child| self.is_settled(child)));
-            }
-            Action::StartFailed { .. } => self.finish(End::StartFailed),
-            Action::Escalate(_) => self.finish(End::Escalate),
-            Action::Down => self.finish(End::Down),
-        }
-    }
-
-    fn begin(&mut self, child: usize, generation: u64) {
-        let seen = &self.children[child];
-        assert!(seen.living.is_none(), "{child} has two lives");
-        assert!(!seen.is_closed && generation > seen.generation);
-        assert!(self.is_started && self.expected.is_none());
-        let again = self.plan.restarts[child] == Restart::Temporary && seen.has_risen;
-        assert!(!again, "{child} is temporary and starts again");
-        for earlier in (0..child).filter(|one| self.are_linked(*one, child)) {
-            assert!(
-                self.is_settled(earlier),
-                "{child} starts before {earlier} is up"
-            );
-        }
-        for later in (child + 1..self.children.len()).filter(|one| self.are_linked(child, *one)) {
-            let doomed = self.children[later].living.is_some_and(|one| one.is_doomed);
-            assert!(!doomed, "{child} starts before {later} is gone");
-        }
-        let seen = &mut self.children[child];
-        seen.generation = generation;
-        seen.living = Some(Living {
-            generation,
-            is_ready: false,
-            is_doomed: false,
-            is_asked: false,
-            is_killed: false,
+    fn push(&mut self, member: Member, was_added: bool) {
+        self.children.push(Seen {
+            member,
+            at: At::Waiting,
+            generation: 0,
+            was_added,
+            is_awaited: was_added,
+            has_risen: false,
+            ready_at: None,
+            streak: 0,
         });
     }
 
-    fn stop(&mut self, child: usize, generation: u64) {
-        for later in (child + 1..self.children.len()).filter(|one| self.are_linked(child, *one)) {
-            assert!(
-                self.children[later].living.is_none(),
-                "{child} stops before {later}"
-            );
+    fn mark(&mut self, what: &'static str) {
+        *self.marks.entry(what).or_default() += 1;
+    }
+
+    fn lives(&self, child: ChildId, generation: u64) -> bool {
+        let found = self.children.get(child as usize);
+        found.is_some_and(|one| one.generation == generation && one.living().is_some())
+    }
+
+    fn ready(&mut self, child: usize) {
+        let now = self.now;
+        let seen = &mut self.children[child];
+        seen.has_risen = true;
+        seen.is_awaited = false;
+        seen.ready_at.get_or_insert(now);
+        if let At::Living(one) = &mut seen.at {
+            one.is_ready = true;
         }
-        let one = self.children[child]
-            .living
-            .as_mut()
-            .expect("only the living");
-        assert_eq!(one.generation, generation);
-        assert!(one.is_doomed && !one.is_killed);
-        assert!(
-            !mem::replace(&mut one.is_asked, true),
-            "{child} is stopped twice"
-        );
     }
 
-    fn finish(&mut self, end: End) {
-        assert_eq!(Some(end), self.expected);
-        for (child, seen) in self.children.iter().enumerate() {
-            assert!(
-                seen.is_closed && seen.living.is_none(),
-                "{child} outlives its family"
-            );
+    fn over(&mut self, child: usize, exit: Exit) {
+        let stable_after = self.plan.stable_after;
+        let seen = &mut self.children[child];
+        let one = seen.living().expect("it was asked for");
+        let ready_at = seen.ready_at.take();
+        if let (Some(ready_at), Some(least)) = (ready_at, stable_after)
+            && self.now - ready_at >= least
+        {
+            seen.streak = 0;
         }
-        self.last = Some(end);
+        let has_risen = seen.has_risen;
+        match one.leaves {
+            Some(Goal::Again) => self.children[child].at = At::Waiting,
+            Some(goal) => self.close(child, exit, goal == Goal::WithFamily),
+            None if seen.is_awaited => self.close(child, exit, false),
+            None if has_risen => self.own_end(child, one.is_ready, exit),
+            None => {
+                self.children[child].at = At::Waiting;
+                let child = child as ChildId;
+                self.end(Action::StartFailed { child, exit });
+            }
+        }
+        if one.leaves.is_some() && !one.is_asked && !one.is_killed {
+            self.mark("an end before its turn to be stopped");
+        }
     }
 
-    /// Whether the first of two children has to start before the second and stop after it.
-    fn are_linked(&self, earlier: usize, later: usize) -> bool {
-        let shared = self.plan.strategy.affected(self.children.len(), earlier);
-        !self.is_up || self.expected.is_some() || shared.contains(&later)
+    fn own_end(&mut self, child: usize, was_ready: bool, exit: Exit) {
+        let member = self.children[child].member.clone();
+        let comes_back = match member.restart {
+            Permanent => true,
+            Transient => !was_ready || !matches!(exit, Exit::Normal | Exit::Shutdown),
+            _ => false,
+        };
+        if comes_back {
+            return self.fail(child, was_ready, exit);
+        }
+        self.close(child, exit, false);
+        let is_left = |one: &Seen| one.member.significant && !one.is_closed();
+        self.is_complete |= member.significant
+            && match self.plan.auto_shutdown {
+                AutoShutdown::Never => false,
+                AutoShutdown::AnySignificant => true,
+                AutoShutdown::AllSignificant => !self.children.iter().any(is_left),
+            };
     }
 
-    fn is_settled(&self, child: usize) -> bool {
-        let seen = &self.children[child];
-        seen.is_closed
-            || seen
-                .living
-                .is_some_and(|one| one.is_ready && !one.is_doomed)
-    }
-
-    fn check_kill(&self, actions: &[Action]) {
-        let killed: Vec<usize> = (actions.iter())
-            .filter_map(|action| match action {
-                Action::Kill { child, .. } => Some(*child),
-                _ => None,
-            })
-            .collect();
-        assert!(
-            killed.is_sorted_by(|a, b| a > b),
-            "{killed:?} is not in reverse order"
-        );
-        let spared = self
+    fn fail(&mut self, child: usize, was_ready: bool, exit: Exit) {
+        if self.children.iter().any(Seen::leaves) {
+            self.mark("a failure while others leave");
+        }
+        if self
             .children
             .iter()
-            .any(|seen| seen.living.is_some_and(|one| !one.is_killed));
-        assert!(!spared, "a kill spares nobody");
+            .any(|one| matches!(one.at, At::Pausing(_)))
+        {
+            self.mark("a failure while another pauses");
+        }
+        if !was_ready {
+            self.mark("a failed restart");
+        }
+        if self.plan.stable_after.is_some() {
+            self.pause(child, exit);
+        } else {
+            self.children[child].at = At::Waiting;
+            if !self.count(child, exit) {
+                return;
+            }
+        }
+        for sibling in 0..self.children.len() {
+            let is_affected = match self.plan.strategy {
+                _ if self.plan.dynamic => false,
+                OneForAll => true,
+                RestForOne => sibling > child,
+                _ => false,
+            };
+            let seen = &mut self.children[sibling];
+            let is_spent = seen.member.restart == Temporary && seen.has_risen;
+            if let At::Living(one) = &mut seen.at
+                && is_affected
+                && one.leaves.is_none()
+            {
+                one.leaves = Some(if is_spent { Goal::Gone } else { Goal::Again });
+                self.mark("a bystander");
+            }
+        }
     }
 
-    /// Unless the actor owes an answer, the family is up and well, or has ended.
-    fn check_progress(&self) {
-        let owes = |one: &Living| one.is_asked || one.is_killed || !(one.is_ready || one.is_doomed);
-        if self.pick(0, owes).is_some() || (!self.is_started && self.expected.is_none()) {
+    fn pause(&mut self, child: usize, exit: Exit) {
+        let seen = &mut self.children[child];
+        seen.streak += 1;
+        seen.at = At::Pausing(exit);
+        self.owed.push(Action::BackOff {
+            child: child as ChildId,
+            generation: seen.generation,
+            restart: seen.streak,
+        });
+        if seen.streak > 1 {
+            self.mark("a second pause in a row");
+        }
+    }
+
+    fn rested(&mut self, child: usize, generation: u64) {
+        let Some(seen) = self.children.get_mut(child) else {
+            return;
+        };
+        if seen.generation == generation
+            && let At::Pausing(exit) = mem::replace(&mut seen.at, At::Waiting)
+        {
+            self.count(child, exit);
+        } else {
+            unreachable!("the world tells stale ones to the family alone");
+        }
+    }
+
+    /// Counts a restart, or ends the family.
+    fn count(&mut self, child: usize, exit: Exit) -> bool {
+        let recent = |at: &&Duration| self.now - **at <= self.plan.window;
+        let is_allowed =
+            self.counted.iter().filter(recent).count() < self.plan.max_restarts as usize;
+        if is_allowed {
+            self.counted.push(self.now);
+        } else if matches!(self.stage, Stage::Rising) {
+            let child = child as ChildId;
+            self.end(Action::StartFailed { child, exit });
+        } else {
+            let path = "shop/child".into();
+            let cause = Box::new(exit);
+            self.end(Action::Escalate(Exit::Escalated { path, cause }));
+        }
+        is_allowed
+    }
+
+    fn end(&mut self, last: Action) {
+        if self.is_ending() {
             return;
         }
-        if self.expected.is_some() {
-            assert!(self.last.is_some(), "the family never ends");
-        } else {
-            let settled = (0..self.children.len()).all(|child| self.is_settled(child));
-            assert!(self.is_up && settled, "the family is stuck");
+        self.stage = Stage::Ending(last);
+        for child in (0..self.children.len()).rev() {
+            match &mut self.children[child].at {
+                At::Waiting | At::Pausing(_) => self.close(child, Exit::Shutdown, true),
+                At::Living(one) if one.leaves != Some(Goal::Gone) => {
+                    one.leaves = Some(Goal::WithFamily);
+                }
+                _ => {}
+            }
         }
     }
-}
 
-proptest! {
-    #![proptest_config(ProptestConfig::with_cases(2_000))]
-
-    #[test]
-    fn a_family_keeps_its_invariants_whatever_happens(plan in plans()) {
-        World::new(plan).play();
+    fn close(&mut self, child: usize, exit: Exit, with_family: bool) {
+        let seen = &mut self.children[child];
+        assert!(!seen.is_closed());
+        let passes = seen.member.restart == Temporary || self.plan.dynamic;
+        let is_lost = (seen.was_added && !seen.has_risen) || (passes && !with_family);
+        let is_awaited = mem::take(&mut seen.is_awaited);
+        seen.at = if is_lost { At::Forgotten } else { At::Closed };
+        let child = child as ChildId;
+        if is_awaited {
+            self.mark("a refusal");
+            self.owed.push(Action::Refused { child, exit });
+        }
+        self.owed.push(Action::Close { child });
+        if is_lost {
+            self.mark("a child forgotten");
+            self.owed.push(Action::Forget { child });
+        }
     }
-}
 
-#[test]
-fn the_random_histories_reach_every_end() {
-    let mut runner = TestRunner::deterministic();
-    let mut ends = [0; 3];
-    for _ in 0..1_000 {
-        let plan = plans()
-            .new_tree(&mut runner)
-            .expect("every plan is possible")
-            .current();
-        ends[World::new(plan).play() as usize] += 1;
+    fn add(&mut self, member: Member) {
+        self.push(member, true);
+        if self.is_ending() {
+            self.close(self.children.len() - 1, Exit::Shutdown, true);
+        }
     }
-    assert!(
-        ends.iter().all(|count| *count > 50),
-        "start failed, escalate, down: {ends:?}"
-    );
+
+    fn terminate(&mut self, child: usize) {
+        match &mut self.children[child].at {
+            At::Living(one) => {
+                if one.leaves.replace(Goal::Gone) == Some(Goal::Again) {
+                    self.mark("a terminated bystander");
+                }
+            }
+            At::Closed | At::Forgotten => {}
+            at => {
+                let pauses = matches!(at, At::Pausing(_));
+                self.close(child, Exit::Shutdown, false);
+                if pauses {
+                    self.mark("a terminated pause");
+                }
+            }
+        }
+    }
+
+    fn restart(&mut self, child: usize) {
+        let seen = &mut self.children[child];
+        if let At::Closed = seen.at {
+            (seen.at, seen.is_awaited, seen.streak) = (At::Waiting, true, 0);
+            self.mark("a closed child asked back");
+        }
+    }
+
+    fn renew(&mut self, child: usize) {
+        let seen = &mut self.children[child];
+        match &mut seen.at {
+            At::Living(one) => one.leaves = Some(Goal::Again),
+            At::Pausing(_) => seen.at = At::Waiting,
+            _ => return,
+        }
+        seen.streak = 0;
+        self.mark("a child renewed");
+    }
+
+    fn delete(&mut self, child: usize) {
+        if let At::Closed = self.children[child].at {
+            self.children[child].at = At::Forgotten;
+            self.owed.push(Action::Forget {
+                child: child as ChildId,
+            });
+            self.mark("a child deleted");
+        }
+    }
+
+    fn conclude(&mut self) {
+        if matches!(self.stage, Stage::Rising) && self.children.iter().all(Seen::is_settled) {
+            self.stage = Stage::Up;
+            self.owed.push(Action::Up);
+        }
+        if self.is_complete && matches!(self.stage, Stage::Up) {
+            self.end(Action::Completed);
+        }
+        if let Stage::Ending(last) = &self.stage
+            && self.children.iter().all(Seen::is_closed)
+        {
+            self.owed.push(last.clone());
+            self.stage = Stage::Ended(last.clone());
+        }
+    }
 }

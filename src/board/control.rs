@@ -1,0 +1,156 @@
+//! Control of any service or supervisor by its path, while its handlers run.
+//!
+//! Users call it on the board; it flips flags that lives look at, or asks the supervisor above.
+//!
+//! Invariant: control is never behind data: it does not pass through the mailbox it is about.
+//!
+//! It ends no board: that is shutdown's.
+
+use super::Board;
+use super::monitor::Monitor;
+use crate::host::Entry;
+use crate::lifecycle::Change;
+use crate::service::{Address, Service, SubscribeError};
+use crate::supervisor::{Ask, ChildError, LookupError, Node, SupervisorHandle, ask, blocking};
+use crate::sync::Arc;
+
+impl Board {
+    /// The supervisor at `path`, such as `shop/payments`: its children, started and stopped on
+    /// request.
+    ///
+    /// # Errors
+    /// [`LookupError`] if there is none.
+    pub fn supervisor(&self, path: &str) -> Result<SupervisorHandle, LookupError> {
+        let node = self.inner.grounds.registry.supervisor(path)?;
+        Ok(SupervisorHandle::new(Arc::clone(&self.inner.wall), node))
+    }
+
+    /// Lets the service at `path` handle nothing from its next delivery on: no event, letter or
+    /// timer. What it is handling it finishes; what comes in waits, within its capacity.
+    ///
+    /// It stays suspended over restarts until [`Board::resume`]: a state, not a count. Returns at
+    /// once, whatever the service does. Meanwhile [`Board::settle`] is an error if it holds work.
+    ///
+    /// # Errors
+    /// [`LookupError`] if there is no such service.
+    pub fn suspend(&self, path: &str) -> Result<(), LookupError> {
+        self.set_suspended(path, true)
+    }
+
+    /// Lets a suspended service go on; timers that were due meanwhile run at once. Does nothing if
+    /// it is not suspended.
+    ///
+    /// # Errors
+    /// [`LookupError`] if there is no such service.
+    pub fn resume(&self, path: &str) -> Result<(), LookupError> {
+        self.set_suspended(path, false)
+    }
+
+    fn set_suspended(&self, path: &str, suspended: bool) -> Result<(), LookupError> {
+        let (node, entry): (Arc<Node>, Arc<dyn Entry>) =
+            self.inner.grounds.registry.service(path)?;
+        if !node.vitals.suspend(suspended) {
+            return Ok(());
+        }
+        let change = if suspended {
+            Change::Suspended
+        } else {
+            Change::Resumed
+        };
+        self.inner.wall.note_suspended(node.path(), suspended);
+        self.inner.wall.announce(&node.vitals, change);
+        entry.call();
+        Ok(())
+    }
+
+    /// Stops what is at `path` in order and starts it again: a service with a new life on the
+    /// same mailbox, a supervisor with all below it. Not counted as a restart. Waits until it has
+    /// started.
+    ///
+    /// # Errors
+    /// [`ChildError`]: there is no such child, it has ended for good, or it did not start.
+    ///
+    /// # Cancel safety
+    /// Dropping the future does not stop the restarting.
+    pub async fn restart(&self, path: &str) -> Result<(), ChildError> {
+        self.ask_above(path, Ask::Renew).await
+    }
+
+    /// Stops what is at `path` in order, for good, and waits until it has ended; its supervisor's
+    /// `restart_child` starts it again. See [`SupervisorHandle::terminate_child`].
+    ///
+    /// # Errors
+    /// [`ChildError`]: there is no such child, or it is the root.
+    ///
+    /// # Cancel safety
+    /// Dropping the future does not stop the stopping.
+    pub async fn stop(&self, path: &str) -> Result<(), ChildError> {
+        self.ask_above(path, Ask::Terminate).await
+    }
+
+    /// Ends the life of what is at `path` now: its handler is dropped where it waits, `stopping`
+    /// is not called, and its supervisor does what follows a crash.
+    ///
+    /// The event in flight gets its verdict, as after a panic: one attempt is counted, and out of
+    /// attempts it is a dead letter. So a handler that waits for ever is ended with its event; one
+    /// that blocks its thread cannot be. Of a supervisor, all below ends, and no attempt is
+    /// counted. Returns when the kill has been ordered.
+    ///
+    /// # Errors
+    /// [`ChildError`]: there is no such child, it has ended for good, or it is the root.
+    ///
+    /// # Cancel safety
+    /// Dropping the future may or may not leave it killed.
+    pub async fn kill(&self, path: &str) -> Result<(), ChildError> {
+        self.ask_above(path, Ask::Kill).await
+    }
+
+    /// As [`Board::restart`], for callers outside any runtime: blocks the thread.
+    ///
+    /// # Errors
+    /// As there; [`ChildError::Blocking`] on a thread of a board.
+    pub fn restart_blocking(&self, path: &str) -> Result<(), ChildError> {
+        blocking(self.restart(path))
+    }
+
+    /// As [`Board::stop`], for callers outside any runtime: blocks the thread.
+    ///
+    /// # Errors
+    /// As there; [`ChildError::Blocking`] on a thread of a board.
+    pub fn stop_blocking(&self, path: &str) -> Result<(), ChildError> {
+        blocking(self.stop(path))
+    }
+
+    /// As [`Board::kill`], for callers outside any runtime: blocks the thread.
+    ///
+    /// # Errors
+    /// As there; [`ChildError::Blocking`] on a thread of a board.
+    pub fn kill_blocking(&self, path: &str) -> Result<(), ChildError> {
+        blocking(self.kill(path))
+    }
+
+    /// Hears of every change in the life of one service from now on.
+    ///
+    /// # Errors
+    /// [`SubscribeError::NotRunning`] if it does not belong to this board.
+    pub fn monitor<S: Service>(&self, service: &Address<S>) -> Result<Monitor, SubscribeError> {
+        self.owns(service)?;
+        let home = service.inbox.home().ok_or(SubscribeError::NotRunning)?;
+        Ok(Monitor::new(home.vitals.monitor()))
+    }
+
+    /// Asks the supervisor above what is at `path`.
+    async fn ask_above(&self, path: &str, what: fn(String) -> Ask) -> Result<(), ChildError> {
+        let registry = &self.inner.grounds.registry;
+        registry
+            .node(path)
+            .ok_or_else(|| registry.not_found("service or supervisor", path))?;
+        let Some((above, name)) = path.rsplit_once('/') else {
+            let path = path.to_owned();
+            return Err(ChildError::Root { path });
+        };
+        let above = registry.supervisor(above)?;
+        ask(&self.inner.wall, &above, what(name.to_owned())).await?;
+        Ok(())
+    }
+}

@@ -1,0 +1,184 @@
+//! What a service or supervisor is doing, read while it does it.
+//!
+//! Users ask the board; it reads the nodes and the ledger.
+//!
+//! Invariant: no service and no actor is asked, so it works while a handler blocks its thread.
+//!
+//! Its numbers are read one after the other: each is right, together they may be an instant apart.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use super::{Board, Inner};
+use crate::exit::Exit;
+use crate::ledger::Ledger;
+use crate::restart::Restart;
+use crate::supervisor::{LookupError, Node, NodeKind, Strategy};
+use crate::sync::Arc;
+use crate::vitals::{LastFailure, State};
+
+/// What a service or supervisor is doing: `board.inspect("shop/payments")?`.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Inspection {
+    /// Its path.
+    pub path: String,
+    /// Its type, for a service.
+    pub type_name: Option<&'static str>,
+    /// Whom it restarts with whom, for a supervisor.
+    pub strategy: Option<Strategy>,
+    /// Whether it makes its children from one recipe.
+    pub dynamic: bool,
+    /// When it is started again after it has ended.
+    pub restart: Restart,
+    /// Where it stands.
+    pub state: State,
+    /// Whether it handles nothing for now.
+    pub suspended: bool,
+    /// Which of its lives this is; 1 for the first.
+    pub life: u64,
+    /// How its last life ended, if one has.
+    pub last_exit: Option<Exit>,
+    /// The last attempt at an event that did not succeed.
+    pub last_failure: Option<LastFailure>,
+    /// What it is busy with, if anything.
+    pub current: Option<Current>,
+    /// What its mailbox holds.
+    pub mailbox: MailboxLoad,
+    /// Its children, for a supervisor, in the order of their starting.
+    pub children: Vec<Inspection>,
+}
+
+/// What a service is busy with.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Current {
+    /// The event's name; `None` for a letter, a hook or a timer.
+    pub event: Option<String>,
+    /// The number of the event or letter; `None` for a hook or a timer.
+    pub event_id: Option<u64>,
+    /// Which attempt at it.
+    pub attempt: u32,
+    /// For how long, to within a millisecond or one fast batch.
+    pub age: Duration,
+    /// Whether its code runs on the thread at this moment, rather than waiting. Of a handler that
+    /// is old, this says that it blocks.
+    pub on_thread: bool,
+}
+
+/// What a mailbox holds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct MailboxLoad {
+    /// Events not taken yet, of all its subscriptions.
+    pub queued: u64,
+    /// Events being handled.
+    pub in_flight: u64,
+    /// Events that wait to be tried again.
+    pub deferred: u64,
+    /// Letters not taken yet.
+    pub letters: u64,
+    /// Letters being answered.
+    pub letters_in_flight: u64,
+}
+
+impl Inspection {
+    /// How often it was started again.
+    pub fn restarts(&self) -> u64 {
+        self.life.saturating_sub(1)
+    }
+
+    /// This and all below it, each before its children.
+    pub fn walk(&self) -> impl Iterator<Item = &Inspection> {
+        let mut open = vec![self];
+        std::iter::from_fn(move || {
+            let next = open.pop()?;
+            open.extend(next.children.iter().rev());
+            Some(next)
+        })
+    }
+}
+
+impl Board {
+    /// What the service or supervisor at `path`, and all below it, is doing. Never waits, whatever
+    /// its handlers do.
+    ///
+    /// # Errors
+    /// [`LookupError`] if there is nothing at this path.
+    pub fn inspect(&self, path: &str) -> Result<Inspection, LookupError> {
+        let registry = &self.inner.grounds.registry;
+        let node = registry.node(path);
+        let node = node.ok_or_else(|| registry.not_found("service or supervisor", path))?;
+        Ok(self.inner.inspect(&node))
+    }
+}
+
+/// What the ledger says of one service.
+#[derive(Clone, Default)]
+struct Open {
+    load: MailboxLoad,
+    /// The event in flight.
+    event: Option<String>,
+}
+
+impl Inner {
+    /// Inspects a node and all below it, by one reading of the ledger.
+    pub(super) fn inspect(&self, node: &Arc<Node>) -> Inspection {
+        let ledger = self.wall.ledger();
+        let open = open_work(&ledger);
+        let now = self.wall.pulse.clock.since_start();
+        inspect(node, &open, now)
+    }
+}
+
+fn open_work(ledger: &Ledger) -> BTreeMap<&str, Open> {
+    let mut services: BTreeMap<&str, Open> = BTreeMap::new();
+    for row in &ledger.deliveries {
+        let open = services.entry(&row.service).or_default();
+        open.load.queued += row.queued;
+        open.load.in_flight += row.in_flight;
+        open.load.deferred += row.deferred;
+        if row.in_flight > 0 {
+            open.event = Some(row.event.clone());
+        }
+    }
+    for row in &ledger.letters {
+        let open = services.entry(&row.service).or_default();
+        open.load.letters = row.queued;
+        open.load.letters_in_flight = row.in_flight;
+    }
+    services
+}
+
+/// The tree is as deep as its supervisors are nested by hand, so recursion is safe.
+fn inspect(node: &Arc<Node>, open: &BTreeMap<&str, Open>, now: Duration) -> Inspection {
+    let vitals = &node.vitals;
+    let Open { load, event } = open.get(&**node.path()).cloned().unwrap_or_default();
+    let current = vitals.doing().map(|doing| Current {
+        event,
+        event_id: (doing.number > 0).then_some(doing.number),
+        attempt: doing.attempt,
+        age: now.saturating_sub(doing.since),
+        on_thread: vitals.polls() % 2 == 1,
+    });
+    let (type_name, children) = match &node.kind {
+        NodeKind::Service(entry) => (Some(entry.type_name()), Vec::new()),
+        NodeKind::Supervisor(branch) => (None, branch.children()),
+    };
+    let below = children.iter().map(|child| inspect(child, open, now));
+    Inspection {
+        path: node.path().to_string(),
+        type_name,
+        strategy: node.branch().map(|branch| branch.strategy),
+        dynamic: node.branch().is_some_and(|branch| branch.dynamic),
+        restart: node.restart,
+        state: vitals.state(),
+        suspended: vitals.is_suspended(),
+        life: vitals.life(),
+        last_exit: vitals.last_exit(),
+        last_failure: vitals.last_failure(),
+        current,
+        mailbox: load,
+        children: below.collect(),
+    }
+}

@@ -1,0 +1,202 @@
+//! What is asked of a supervisor while it runs, and why it says no.
+//!
+//! Handles and the board's control verbs ask; the supervisor's actor answers when it is done.
+//!
+//! Invariant: whoever asks is answered: by the actor, by its end, or by the time limit.
+//!
+//! It does nothing itself.
+
+use std::time::Duration;
+
+use tokio::sync::oneshot;
+
+use super::node::Node;
+use super::recipe::{Argument, Spoiled};
+use super::{Child, LookupError};
+use crate::clock::within;
+use crate::defaults::CONTROL_WAIT;
+use crate::exit::Exit;
+use crate::host::Problem;
+use crate::panic::Panic;
+use crate::wall::Wall;
+
+/// Why a supervisor did not do what it was asked to. Nothing has changed, unless it says so.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ChildError {
+    /// There is nothing at this path.
+    #[error(transparent)]
+    Lookup(#[from] LookupError),
+    /// The child cannot be meant.
+    #[error("the child is impossible: {}", list(problems))]
+    #[non_exhaustive]
+    Refused {
+        /// Everything that is impossible about it.
+        problems: Vec<Problem>,
+    },
+    /// There is a child of this name, alive or not.
+    #[error("there is a child at {path} already")]
+    #[non_exhaustive]
+    AlreadyExists {
+        /// Its path.
+        path: String,
+    },
+    /// The child has to have ended for good first.
+    #[error("{path} has not ended for good: terminate it first")]
+    #[non_exhaustive]
+    Running {
+        /// Its path.
+        path: String,
+    },
+    /// The child has ended for good; `restart_child` starts it again.
+    #[error("{path} has ended for good")]
+    #[non_exhaustive]
+    NotRunning {
+        /// Its path.
+        path: String,
+    },
+    /// The child did not start. One that was added is not kept.
+    #[error("{path} did not start: it {exit}")]
+    #[non_exhaustive]
+    Failed {
+        /// Its path.
+        path: String,
+        /// Why it did not start.
+        exit: Exit,
+    },
+    /// The supervisor makes its children from a recipe, and this is none for it.
+    #[error("{path} makes its children from a recipe: use start_child_from")]
+    #[non_exhaustive]
+    Dynamic {
+        /// The supervisor's path.
+        path: String,
+    },
+    /// The supervisor has no recipe.
+    #[error("{path} has no recipe: use start_child")]
+    #[non_exhaustive]
+    NotDynamic {
+        /// The supervisor's path.
+        path: String,
+    },
+    /// The recipe takes another argument.
+    #[error("the recipe of {path} takes a {expected}, not a {found}")]
+    #[non_exhaustive]
+    WrongArgument {
+        /// The supervisor's path.
+        path: String,
+        /// The type it takes.
+        expected: &'static str,
+        /// The type it was given.
+        found: &'static str,
+    },
+    /// The recipe panicked.
+    #[error("the recipe of {path} panicked")]
+    #[non_exhaustive]
+    Recipe {
+        /// The supervisor's path.
+        path: String,
+        /// What it said.
+        #[source]
+        panic: Panic,
+    },
+    /// The supervisor is stopping or has ended, or the board has.
+    #[error("{path} is stopping, or has ended")]
+    #[non_exhaustive]
+    Stopping {
+        /// The supervisor's path.
+        path: String,
+    },
+    /// The root ends with its board only.
+    #[error("{path} is the root: shut the board down")]
+    #[non_exhaustive]
+    Root {
+        /// The root's path.
+        path: String,
+    },
+    /// The system gave no thread for it.
+    #[error("no thread for the child")]
+    Threads(#[source] std::io::Error),
+    /// No answer in time: the supervisor's thread may be blocked. It may still be done.
+    #[error("no answer from {path} within {limit:?}")]
+    #[non_exhaustive]
+    TimedOut {
+        /// The supervisor's path.
+        path: String,
+        /// How long the asker waited.
+        limit: Duration,
+    },
+    /// A `_blocking` form was called on one of the board's own threads, which it would block.
+    #[error("a blocking call on a thread of the board would stop its services")]
+    Blocking,
+    /// A service asked for what waits for itself.
+    #[error("a cycle of waits: {path}")]
+    #[non_exhaustive]
+    Cycle {
+        /// The paths of those that would wait, the asker first and last.
+        path: String,
+    },
+}
+
+fn list(problems: &[Problem]) -> String {
+    let texts: Vec<String> = problems.iter().map(Problem::to_string).collect();
+    texts.join("; ")
+}
+
+impl ChildError {
+    pub(super) fn spoiled(path: &str, spoiled: Spoiled) -> Self {
+        let path = path.to_owned();
+        match spoiled {
+            Spoiled::WrongArgument { expected, found } => ChildError::WrongArgument {
+                path,
+                expected,
+                found,
+            },
+            Spoiled::Panicked(panic) => ChildError::Recipe { path, panic },
+        }
+    }
+}
+
+/// What is asked. Children are named by the last part of their paths.
+pub(crate) enum Ask {
+    Start(Box<Child>),
+    StartFrom(Argument),
+    Terminate(String),
+    Restart(String),
+    Delete(String),
+    /// Stop it in order and start it again.
+    Renew(String),
+    /// End its life now.
+    Kill(String),
+}
+
+pub(crate) type Answer = oneshot::Sender<Result<String, ChildError>>;
+
+/// What is asked, and the way back: the path of the child it was about.
+pub(crate) struct Request {
+    pub(crate) ask: Ask,
+    pub(crate) answer: Answer,
+}
+
+impl actix::Message for Request {
+    type Result = ();
+}
+
+/// Asks a supervisor and waits until it is done.
+///
+/// # Cancel safety
+/// Dropping the future does not take back what was asked.
+pub(crate) async fn ask(wall: &Wall, supervisor: &Node, ask: Ask) -> Result<String, ChildError> {
+    let path = || supervisor.path().to_string();
+    let stopping = || ChildError::Stopping { path: path() };
+    let desk = supervisor.branch().and_then(|branch| branch.desk.get());
+    let (answer, answered) = oneshot::channel();
+    desk.ok_or_else(stopping)?.do_send(Request { ask, answer });
+    match within(&wall.pulse.clock, Some(CONTROL_WAIT), answered).await {
+        Some(Ok(answer)) => answer,
+        Some(Err(_)) => Err(stopping()),
+        None => Err(ChildError::TimedOut {
+            path: path(),
+            limit: CONTROL_WAIT,
+        }),
+    }
+}

@@ -1,0 +1,126 @@
+//! One child as its supervisor's actor keeps it: where to send orders, and who waits for it.
+//!
+//! The actor seats a child when it is opened and removes it when its spec is gone.
+//!
+//! Invariant: whoever waits for a start or an end is answered when it comes, or dropped with the
+//! seat, which is an answer as well.
+//!
+//! It does not know where the child stands: the family does.
+
+use actix::Recipient;
+
+use super::actor::{Parent, SupervisorActor};
+use super::family::Member;
+use super::node::Node;
+use super::open::{Grounds, OpenedChild, OpenedKind};
+use super::request::{Answer, ChildError};
+use crate::exit::Exit;
+use crate::host::{ChildReport, Home, Host, Order};
+use crate::sync::Arc;
+
+pub(super) struct Seat {
+    pub(super) member: Member,
+    pub(super) node: Arc<Node>,
+    /// The thread that was made for it.
+    pub(super) own_home: Option<Home>,
+    /// It has been told to close, and has not said that it has.
+    pub(super) closing: bool,
+    /// Its spec is gone: the seat goes as soon as it has closed.
+    pub(super) leaving: bool,
+    actor: Recipient<Order>,
+    starts: Vec<Answer>,
+    ends: Vec<Answer>,
+}
+
+impl Seat {
+    /// Starts the child's actor, which begins no life by itself.
+    pub(super) fn new(
+        opened: OpenedChild,
+        grounds: &Arc<Grounds>,
+        parent: Recipient<ChildReport>,
+    ) -> Self {
+        let OpenedChild {
+            id: child,
+            member,
+            node,
+            home,
+            owns_home,
+            kind,
+        } = opened;
+        let actor = match kind {
+            OpenedKind::Service { shutdown, stage } => {
+                let (wall, vitals) = (Arc::clone(&grounds.wall), Arc::clone(&node.vitals));
+                let make = move || Host {
+                    wall,
+                    stage: stage(),
+                    child,
+                    parent,
+                    shutdown,
+                    vitals,
+                    now: None,
+                };
+                home.start(make).recipient()
+            }
+            OpenedKind::Supervisor(opened) => {
+                let parent = Parent::Supervisor {
+                    address: parent,
+                    child,
+                };
+                let grounds = Arc::clone(grounds);
+                let make = move || SupervisorActor::new(opened, parent, grounds);
+                home.start(make).recipient()
+            }
+        };
+        Seat {
+            member,
+            node,
+            own_home: owns_home.then_some(home),
+            closing: false,
+            leaving: false,
+            actor,
+            starts: Vec::new(),
+            ends: Vec::new(),
+        }
+    }
+
+    pub(super) fn order(&self, order: Order) {
+        self.actor.do_send(order);
+    }
+
+    pub(super) fn await_start(&mut self, answer: Answer) {
+        self.starts.push(answer);
+    }
+
+    pub(super) fn await_end(&mut self, answer: Answer) {
+        self.ends.push(answer);
+    }
+
+    /// Tells whoever waits for its start how it went.
+    pub(super) fn answer_starts(&mut self, result: &Result<(), Exit>) {
+        for answer in self.starts.drain(..) {
+            let path = self.node.path().to_string();
+            let told = match result {
+                Ok(()) => Ok(path),
+                Err(exit) => Err(ChildError::Failed {
+                    path,
+                    exit: exit.clone(),
+                }),
+            };
+            // Whoever has gone away hears nothing.
+            let _ = answer.send(told);
+        }
+    }
+
+    /// Tells whoever waits for its end.
+    pub(super) fn answer_ends(&mut self) {
+        for answer in self.ends.drain(..) {
+            let _ = answer.send(Ok(self.node.path().to_string()));
+        }
+    }
+
+    /// The supervisor ends: nobody is answered any more.
+    pub(super) fn disappoint(&mut self) {
+        self.starts.clear();
+        self.ends.clear();
+    }
+}

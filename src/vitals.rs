@@ -1,0 +1,275 @@
+//! What anybody may read of one service or supervisor while it runs.
+//!
+//! The supervisor above writes where it stands; its own thread writes what it is doing; `inspect`,
+//! the tree and the watchdog read.
+//!
+//! Invariant: reading takes no answer from the service and no lock that its handlers hold, so it
+//! works while a handler blocks its thread.
+//!
+//! It decides nothing. Its numbers are read one by one, so they may be an instant apart.
+
+use std::fmt;
+use std::thread::ThreadId;
+use std::time::Duration;
+
+use tokio::sync::broadcast;
+
+use crate::exit::Exit;
+use crate::failure::Failure;
+use crate::lifecycle::Lifecycle;
+use crate::sync::{Arc, AtomicBool, AtomicU8, AtomicU64, Mutex, OnceLock, Ordering, lock};
+
+/// How many changes a monitor may lag behind before it misses the oldest.
+const MONITOR_LAG: usize = 256;
+
+/// Where a service or supervisor stands between its first start and its end.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum State {
+    /// Has no life; one begins when it is its turn.
+    #[default]
+    Waiting,
+    /// Has no life; one begins when its backoff is over.
+    BackingOff,
+    /// `started` is running; for a supervisor: its children are being started.
+    Starting,
+    /// Lives.
+    Running,
+    /// Has been told to stop.
+    Stopping,
+    /// Has ended for good, unless it is started again on request.
+    Closed,
+}
+
+impl State {
+    const ALL: [State; 6] = [
+        State::Waiting,
+        State::BackingOff,
+        State::Starting,
+        State::Running,
+        State::Stopping,
+        State::Closed,
+    ];
+}
+
+impl fmt::Display for State {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            State::Waiting => "waiting",
+            State::BackingOff => "backing off",
+            State::Starting => "starting",
+            State::Running => "running",
+            State::Stopping => "stopping",
+            State::Closed => "closed",
+        })
+    }
+}
+
+/// An attempt of a service that did not succeed.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct LastFailure {
+    /// The event's durable name.
+    pub event: &'static str,
+    /// The number of the event.
+    pub event_id: u64,
+    /// Which attempt at it.
+    pub attempt: u32,
+    /// What went wrong.
+    pub failure: Failure,
+    /// When, counted from the board's start.
+    pub at: Duration,
+}
+
+/// What a service is doing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Doing {
+    /// The number of the event or letter; 0 in hooks and timers.
+    pub(crate) number: u64,
+    pub(crate) attempt: u32,
+    /// When it took up what it is busy with, counted from the board's start.
+    pub(crate) since: Duration,
+}
+
+#[derive(Debug, Default)]
+struct Troubles {
+    exit: Option<Exit>,
+    failure: Option<LastFailure>,
+}
+
+pub(crate) struct Vitals {
+    pub(crate) path: Arc<str>,
+    state: AtomicU8,
+    life: AtomicU64,
+    suspended: AtomicBool,
+    /// Odd while the thread runs the service's code: counted up when a poll begins and ends.
+    polls: AtomicU64,
+    /// Microseconds since the board's start, plus one, at which the service last took up work;
+    /// 0 while it rests.
+    busy_since: AtomicU64,
+    number: AtomicU64,
+    attempt: AtomicU64,
+    thread: OnceLock<ThreadId>,
+    /// A box: most services never fail.
+    troubles: Mutex<Option<Box<Troubles>>>,
+    monitors: Mutex<Option<broadcast::Sender<Lifecycle>>>,
+}
+
+impl Vitals {
+    pub(crate) fn new(path: Arc<str>) -> Arc<Self> {
+        Arc::new(Vitals {
+            path,
+            state: AtomicU8::new(State::Waiting as u8),
+            life: AtomicU64::new(0),
+            suspended: AtomicBool::new(false),
+            polls: AtomicU64::new(0),
+            busy_since: AtomicU64::new(0),
+            number: AtomicU64::new(0),
+            attempt: AtomicU64::new(0),
+            thread: OnceLock::new(),
+            troubles: Mutex::default(),
+            monitors: Mutex::default(),
+        })
+    }
+
+    pub(crate) fn state(&self) -> State {
+        let state = usize::from(self.state.load(Ordering::Acquire));
+        State::ALL.get(state).copied().unwrap_or_default()
+    }
+
+    pub(crate) fn enter(&self, state: State) {
+        self.state.store(state as u8, Ordering::Release);
+    }
+
+    /// How many lives it has had; 1 during the first.
+    pub(crate) fn life(&self) -> u64 {
+        self.life.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn note_life(&self, life: u64) {
+        self.life.store(life, Ordering::Relaxed);
+    }
+
+    pub(crate) fn is_suspended(&self) -> bool {
+        self.suspended.load(Ordering::SeqCst)
+    }
+
+    /// Tells whether this changed anything: suspension is a state, not a count.
+    pub(crate) fn suspend(&self, suspended: bool) -> bool {
+        self.suspended.swap(suspended, Ordering::SeqCst) != suspended
+    }
+
+    pub(crate) fn note_poll_began(&self) {
+        self.note_poll();
+    }
+
+    pub(crate) fn note_poll_ended(&self) {
+        self.note_poll();
+    }
+
+    // One thread writes, so there is nothing to exchange.
+    fn note_poll(&self) {
+        let polls = self.polls.load(Ordering::Relaxed);
+        self.polls.store(polls.wrapping_add(1), Ordering::Release);
+    }
+
+    /// How often the service's code has been entered and left; odd while it runs.
+    pub(crate) fn polls(&self) -> u64 {
+        self.polls.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn note_busy(&self, since_start: Duration) {
+        let micros = u64::try_from(since_start.as_micros()).unwrap_or(u64::MAX - 1);
+        self.busy_since.store(micros + 1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn note_rest(&self) {
+        self.busy_since.store(0, Ordering::Relaxed);
+        self.number.store(0, Ordering::Relaxed);
+    }
+
+    pub(crate) fn note_doing(&self, number: u64, attempt: u32) {
+        self.number.store(number, Ordering::Relaxed);
+        self.attempt.store(u64::from(attempt), Ordering::Relaxed);
+    }
+
+    /// What it is busy with, if anything.
+    pub(crate) fn doing(&self) -> Option<Doing> {
+        let since = self.busy_since.load(Ordering::Relaxed).checked_sub(1)?;
+        let attempt = self.attempt.load(Ordering::Relaxed);
+        Some(Doing {
+            number: self.number.load(Ordering::Relaxed),
+            attempt: u32::try_from(attempt).unwrap_or(u32::MAX),
+            since: Duration::from_micros(since),
+        })
+    }
+
+    /// The thread that it lives on.
+    pub(crate) fn note_thread(&self) {
+        let _ = self.thread.set(std::thread::current().id());
+    }
+
+    pub(crate) fn thread(&self) -> Option<ThreadId> {
+        self.thread.get().copied()
+    }
+
+    pub(crate) fn note_exit(&self, exit: &Exit) {
+        let before = self.with_troubles(|troubles| troubles.exit.replace(exit.clone()));
+        // A user's error is dropped outside the lock.
+        drop(before);
+    }
+
+    pub(crate) fn last_exit(&self) -> Option<Exit> {
+        lock(&self.troubles).as_ref()?.exit.clone()
+    }
+
+    pub(crate) fn note_failure(&self, failure: LastFailure) {
+        let before = self.with_troubles(|troubles| troubles.failure.replace(failure));
+        drop(before);
+    }
+
+    pub(crate) fn last_failure(&self) -> Option<LastFailure> {
+        lock(&self.troubles).as_ref()?.failure.clone()
+    }
+
+    fn with_troubles<R>(&self, act: impl FnOnce(&mut Troubles) -> R) -> R {
+        act(lock(&self.troubles).get_or_insert_default())
+    }
+
+    /// Begins to monitor: hears of every change from now on.
+    pub(crate) fn monitor(&self) -> broadcast::Receiver<Lifecycle> {
+        let make = || broadcast::Sender::new(MONITOR_LAG);
+        lock(&self.monitors).get_or_insert_with(make).subscribe()
+    }
+
+    pub(crate) fn has_monitors(&self) -> bool {
+        lock(&self.monitors).is_some()
+    }
+
+    /// Tells the monitors, if there are any. Never waits.
+    pub(crate) fn tell(&self, news: &Lifecycle) {
+        let mut monitors = lock(&self.monitors);
+        // An error says that nobody listens any more.
+        if monitors
+            .as_ref()
+            .is_some_and(|all| all.send(news.clone()).is_err())
+        {
+            *monitors = None;
+        }
+    }
+
+    /// Nothing will happen any more: monitors end.
+    pub(crate) fn dismiss_monitors(&self) {
+        *lock(&self.monitors) = None;
+    }
+}
+
+impl fmt::Debug for Vitals {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Vitals")
+            .field("path", &self.path)
+            .field("state", &self.state())
+            .field("life", &self.life())
+            .finish_non_exhaustive()
+    }
+}
