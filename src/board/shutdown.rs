@@ -7,25 +7,21 @@
 //!
 //! It does not end the process.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-use super::report::{LeftBehind, ShutdownReport, Stuck, Undelivered};
+use super::report::{LeftBehind, ShutdownReport};
 use super::{Board, Inner};
 use crate::clock::{deadline, within};
-use crate::event::EventId;
 use crate::exit::Exit;
 use crate::host::{After, News, Order};
-use crate::ledger::Ledger;
 use crate::park::block_on;
 use crate::pulse::Phase;
 use crate::service::control::Kill;
 use crate::service::{current_board, serves};
 use crate::sync::Ordering;
-use crate::works::Work;
 
 /// What happens after the deadline has to happen within this.
 const LAST_MOMENT: Duration = Duration::from_millis(150);
@@ -278,89 +274,5 @@ impl Inner {
         let mut house = crate::sync::lock(self.house.get()?);
         house.take_down();
         Some(house.left.clone())
-    }
-
-    /// What is open now.
-    fn report(&self, began: Instant, drained: bool) -> ShutdownReport {
-        let ledger = self.wall.ledger();
-        let clock = &self.wall.pulse.clock;
-        ShutdownReport {
-            drained,
-            undelivered: self.undelivered(&ledger),
-            stuck: Vec::new(),
-            left_behind: self.left_behind(),
-            over: true,
-            took: clock.now().saturating_duration_since(began),
-            ledger,
-        }
-    }
-
-    fn undelivered(&self, ledger: &Ledger) -> Vec<Undelivered> {
-        let mut rows: BTreeMap<(String, String), Undelivered> = BTreeMap::new();
-        for ((service, event), event_ids) in self.wall.undelivered() {
-            let (service, event) = (service.to_string(), event.to_owned());
-            let count = event_ids.len() as u64;
-            let key = (service.clone(), event.clone());
-            rows.insert(
-                key,
-                Undelivered {
-                    service,
-                    event,
-                    count,
-                    event_ids,
-                },
-            );
-        }
-        for row in &ledger.deliveries {
-            let open = row.queued + row.in_flight + row.deferred;
-            if open > 0 {
-                let key = (row.service.clone(), row.event.clone());
-                let entry = rows.entry(key.clone()).or_insert_with(|| Undelivered {
-                    service: key.0,
-                    event: key.1,
-                    count: 0,
-                    event_ids: Vec::new(),
-                });
-                entry.count += open;
-            }
-        }
-        rows.into_values().collect()
-    }
-
-    fn left_behind(&self) -> Vec<LeftBehind> {
-        let now = self.wall.pulse.clock.since_start();
-        let works = self.wall.works.left_behind().into_iter();
-        let row = |work: Work| LeftBehind {
-            service: work.service.to_string(),
-            event_id: work.event.map(EventId::number),
-            age: now.saturating_sub(work.since),
-        };
-        works.map(row).collect()
-    }
-
-    fn stuck(&self, ledger: &Ledger) -> Vec<Stuck> {
-        let now = self.wall.pulse.clock.since_start();
-        let stuck = |(service, since): (String, Duration)| {
-            let on =
-                |row: &&crate::ledger::DeliveryRow| row.service == service && row.in_flight > 0;
-            let event = ledger
-                .deliveries
-                .iter()
-                .find(on)
-                .map(|row| row.event.clone());
-            Stuck {
-                service,
-                event,
-                age: now.saturating_sub(since),
-            }
-        };
-        let services = self.node.subtree().into_iter();
-        let busy = services.filter_map(|node| {
-            let doing = node.vitals.doing()?;
-            Some((node.path().to_string(), doing.since))
-        });
-        let mut stuck: Vec<Stuck> = busy.map(stuck).collect();
-        stuck.sort_by(|a, b| a.service.cmp(&b.service));
-        stuck
     }
 }
