@@ -145,7 +145,7 @@ impl World {
 
     fn ask(&mut self, pick: usize, what: Ask) {
         // Now and then for a child that is forgotten.
-        let is_known = |seen: &Seen| pick % 4 == 0 || !matches!(seen.at, At::Forgotten);
+        let is_known = |seen: &Seen| pick.is_multiple_of(4) || !matches!(seen.at, At::Forgotten);
         let Some((child, _)) = self.pick(pick, is_known) else {
             return;
         };
