@@ -58,7 +58,8 @@ impl Board {
     /// First outsiders are refused, while what handlers still publish flows, until everything is
     /// settled, and no hook or timer is running, or `limit` is over. Then children stop in reverse
     /// order, each within its own shutdown time, and not beyond `limit`. What was not handled is
-    /// counted as undelivered and named in the report. A second call waits for the first and returns the same report.
+    /// counted as undelivered and named in the report; so is blocking work that was left behind. A
+    /// second call waits for the first and returns the same report.
     ///
     /// **From inside** a service of this board (a handler, hook or timer, or the blocking work of
     /// one) it would wait for its own caller. There it only begins the shutdown and returns at
@@ -194,10 +195,18 @@ impl Inner {
                 self.end();
             }
             News::Closed => {
-                self.root_state.send_modify(|root| root.closed = true);
+                self.say_closed();
                 self.stop_arbiters();
             }
         }
+    }
+
+    /// Whoever waits for the end, or for changes, has waited for it.
+    fn say_closed(&self) {
+        self.grounds
+            .registry
+            .each(|node| node.vitals.dismiss_monitors());
+        self.root_state.send_modify(|root| root.closed = true);
     }
 
     /// Nothing is accepted any more, and every subscription ends.
@@ -246,8 +255,8 @@ impl Inner {
         let mut report = self.report(began, drained);
         if !(ended && closed) {
             report.stuck = self.stuck(&report.ledger);
-            // What is stuck is left behind; whoever waits for the end has waited for it.
-            self.root_state.send_modify(|root| root.closed = true);
+            // What is stuck is left behind.
+            self.say_closed();
         }
         report
     }
