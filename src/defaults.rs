@@ -51,6 +51,12 @@ pub const START_WAIT: Duration = Duration::from_secs(30);
 /// 60 s. It bounds the waiting only; what was asked for goes on.
 pub const CONTROL_WAIT: Duration = Duration::from_secs(60);
 
+/// How long a handler may block its thread before the watchdog says so: 1 s.
+pub const BLOCKED_AFTER: Duration = Duration::from_secs(1);
+
+/// How long a handler may wait before the watchdog says so: 30 s.
+pub const WAITING_AFTER: Duration = Duration::from_secs(30);
+
 /// Dead letters the board keeps on its shelf; the oldest goes first: 1,024.
 pub const SHELF: usize = 1_024;
 

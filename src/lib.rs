@@ -181,7 +181,7 @@ mod works;
 
 pub use board::{
     Board, BoardBuilder, BoardError, Current, Inspection, LeftBehind, LocalBoardBuilder,
-    MailboxLoad, Monitor, ShutdownReport, StartError, Stuck, Tree, Undelivered,
+    MailboxLoad, Monitor, ShutdownReport, StartError, Stuck, Tree, Undelivered, Watchdog,
 };
 pub use bridge::{ActixRecipient, ToActix, to_actix};
 pub use broker::RedriveError;

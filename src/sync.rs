@@ -13,7 +13,7 @@ mod primitives {
     pub(crate) use std::sync::atomic::{
         AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering, fence,
     };
-    pub(crate) use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+    pub(crate) use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 
     /// Lets another thread go on while this one waits for a few instructions of it.
     pub(crate) fn spin() {
@@ -50,7 +50,7 @@ mod primitives {
         AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering, fence,
     };
     pub(crate) use shuttle::sync::{Mutex, MutexGuard, PoisonError};
-    pub(crate) use std::sync::Arc;
+    pub(crate) use std::sync::{Arc, Weak};
 
     /// Lets another thread go on while this one waits for a few instructions of it.
     pub(crate) fn spin() {

@@ -102,6 +102,8 @@ pub(crate) struct Vitals {
     state: AtomicU8,
     life: AtomicU64,
     suspended: AtomicBool,
+    /// The watchdog has found that it blocks its thread.
+    blocked: AtomicBool,
     /// Odd while the thread runs the service's code: counted up when a poll begins and ends.
     polls: AtomicU64,
     /// Microseconds since the board's start, plus one, at which the service last took up work;
@@ -122,6 +124,7 @@ impl Vitals {
             state: AtomicU8::new(State::Waiting as u8),
             life: AtomicU64::new(0),
             suspended: AtomicBool::new(false),
+            blocked: AtomicBool::new(false),
             polls: AtomicU64::new(0),
             busy_since: AtomicU64::new(0),
             number: AtomicU64::new(0),
@@ -176,6 +179,19 @@ impl Vitals {
     /// How often the service's code has been entered and left; odd while it runs.
     pub(crate) fn polls(&self) -> u64 {
         self.polls.load(Ordering::Acquire)
+    }
+
+    /// Whether the service's code runs on its thread, by its number of polls.
+    pub(crate) fn is_on_thread(polls: u64) -> bool {
+        polls % 2 == 1
+    }
+
+    pub(crate) fn note_blocked(&self, blocked: bool) {
+        self.blocked.store(blocked, Ordering::Relaxed);
+    }
+
+    pub(crate) fn is_blocked(&self) -> bool {
+        self.blocked.load(Ordering::Relaxed)
     }
 
     pub(crate) fn note_busy(&self, since_start: Duration) {

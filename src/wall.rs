@@ -6,7 +6,7 @@
 //!
 //! It knows no service and starts nothing.
 
-use std::any::TypeId;
+use std::any::{Any, TypeId};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
@@ -18,7 +18,7 @@ use crate::ledger::{Ledger, LetterRow};
 use crate::lifecycle::{Change, Lifecycle};
 use crate::pulse::{Phase, Pulse};
 use crate::shelf::Shelf;
-use crate::sync::{Arc, Mutex, OnceLock, lock};
+use crate::sync::{Arc, Mutex, OnceLock, Weak, lock};
 use crate::topic::{AnyTopic, Origin, Topic};
 use crate::vitals::Vitals;
 use crate::waits::{Cycles, Waits};
@@ -47,6 +47,8 @@ pub(crate) struct Wall {
     undelivered: Mutex<Unread>,
     /// The services that are suspended: what they hold does not move.
     suspended: Mutex<BTreeSet<Arc<str>>>,
+    /// The board that this hangs on.
+    owner: OnceLock<Weak<dyn Any + Send + Sync>>,
     /// Begins the end of the board, without waiting for it.
     end: OnceLock<Box<dyn Fn() + Send + Sync>>,
 }
@@ -76,6 +78,7 @@ impl Wall {
             folded: Mutex::default(),
             undelivered: Mutex::new(BTreeMap::new()),
             suspended: Mutex::default(),
+            owner: OnceLock::new(),
             end: OnceLock::new(),
         })
     }
@@ -97,6 +100,16 @@ impl Wall {
         // The map's key is the type, so this never makes another.
         let topic = topic.into_any().downcast::<Topic<E>>();
         topic.unwrap_or_else(|_| Arc::new(Topic::new(Arc::clone(&self.pulse))))
+    }
+
+    /// Notes which board it belongs to, once.
+    pub(crate) fn belongs_to(&self, owner: Weak<dyn Any + Send + Sync>) {
+        let _ = self.owner.set(owner);
+    }
+
+    /// The board it belongs to, unless that has ended and gone.
+    pub(crate) fn owner(&self) -> Option<Arc<dyn Any + Send + Sync>> {
+        self.owner.get()?.upgrade()
     }
 
     /// The topic of an event type, if it was ever asked for.

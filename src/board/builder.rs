@@ -6,12 +6,14 @@
 //!
 //! It does not outlive the start.
 
+use std::any::Any;
 use std::io;
 use std::time::Duration;
 
 use tokio::runtime::Handle;
 
 use super::house::{House, OneThread, Rooms};
+use super::watchdog::Watchdog;
 use super::{Board, Inner};
 use crate::broker::Broker;
 use crate::clock::Clock;
@@ -74,6 +76,7 @@ pub struct BoardBuilder {
     cycles: Cycles,
     blocking_threads: usize,
     shutdown_limit: Duration,
+    watchdog: Option<Watchdog>,
 }
 
 /// A board that will run on the caller's own thread; see [`BoardBuilder::on_this_thread`].
@@ -90,6 +93,7 @@ impl BoardBuilder {
             cycles: Cycles::default(),
             blocking_threads: defaults::BLOCKING_THREADS,
             shutdown_limit: defaults::BOARD_SHUTDOWN_WAIT,
+            watchdog: None,
         }
     }
 
@@ -132,6 +136,13 @@ impl BoardBuilder {
         self
     }
 
+    /// When a handler counts as stuck; by default when it blocks its thread for 1 s, or waits for
+    /// 30 s. A board on this thread has a watchdog only if it is set here.
+    pub fn watchdog(mut self, watchdog: Watchdog) -> Self {
+        self.watchdog = Some(watchdog);
+        self
+    }
+
     /// Runs the whole board on this thread, inside the caller's `LocalSet`: one thread, so that
     /// tokio's paused clock and the seed govern everything. For tests. Placement is ignored.
     pub fn on_this_thread(self) -> LocalBoardBuilder {
@@ -149,7 +160,7 @@ impl BoardBuilder {
         }
         let cores = || std::thread::available_parallelism().map_or(1, usize::from);
         let arbiters = self.arbiters.unwrap_or_else(cores);
-        let names = refuse(&root, arbiters, self.blocking_threads)?;
+        let names = self.refuse(&root, arbiters, self.blocking_threads)?;
         let house = House::raise(arbiters, self.blocking_threads).map_err(StartError::Threads)?;
         let clock = Clock::new(house.time.clone()).driven_by(house.driver.clone());
         let house = Arc::new(Mutex::new(house));
@@ -161,12 +172,43 @@ impl BoardBuilder {
         let board = self
             .open(root, names, clock, arbiters, Box::new(rooms))
             .map_err(StartError::Threads)?;
+        board.inner.watch(self.watchdog.unwrap_or_default());
         let _ = board.inner.house.set(house);
         if let Err(error) = block_on(board.rise()) {
             block_on(board.inner.take_down());
             return Err(error);
         }
         Ok(board)
+    }
+
+    /// Everything that is impossible about the tree and these settings; else its event names.
+    fn refuse(
+        &self,
+        root: &Supervisor,
+        arbiters: usize,
+        blocking: usize,
+    ) -> Result<EventNames, StartError> {
+        let (names, mut problems) = check(root, arbiters.max(1));
+        let watchdog = self.watchdog.and_then(Watchdog::problem);
+        let none = [
+            (arbiters, "a board needs at least one arbiter"),
+            (
+                blocking,
+                "a board needs at least one thread for blocking work",
+            ),
+        ];
+        let none = none.into_iter().filter(|(count, _)| *count == 0);
+        let texts = none.map(|(_, text)| text).chain(watchdog);
+        problems.extend(texts.map(|text| Problem {
+            path: "board".to_owned(),
+            event: None,
+            text: text.to_owned(),
+        }));
+        if problems.is_empty() {
+            Ok(names)
+        } else {
+            Err(StartError::Refused { problems })
+        }
     }
 
     /// Takes every place on the board and makes the actors; nothing is started yet.
@@ -188,6 +230,8 @@ impl BoardBuilder {
         let node = Arc::clone(&opened.node);
         let inner = Arc::new(Inner::new(Arc::clone(&grounds), node, time));
         let (ending, limit) = (Arc::downgrade(&inner), self.shutdown_limit);
+        let owner = Arc::clone(&inner) as Arc<dyn Any + Send + Sync>;
+        wall.belongs_to(Arc::downgrade(&owner));
         wall.ends_by(move || {
             if let Some(inner) = ending.upgrade() {
                 Board { inner }.begin_shutdown(limit);
@@ -211,38 +255,18 @@ impl LocalBoardBuilder {
     /// # Errors
     /// [`StartError`]: the tree is impossible, a child did not start, or there is no `LocalSet`.
     pub async fn start(self, root: Supervisor) -> Result<Board, StartError> {
-        let names = refuse(&root, 1, 1)?;
+        let names = self.0.refuse(&root, 1, 1)?;
         let time = Handle::try_current().map_err(|_| StartError::NoLocalSet)?;
         // tokio offers no way to ask, and a panic of our own would be no answer.
         guard(|| drop(actix_rt::spawn(async {}))).map_err(|_| StartError::NoLocalSet)?;
         let (clock, thread) = (Clock::new(time), Box::new(OneThread));
         let board = self.0.open(root, names, clock, 1, thread);
         let board = board.map_err(StartError::Threads)?;
+        if let Some(watchdog) = self.0.watchdog {
+            board.inner.watch(watchdog);
+        }
         board.rise().await?;
         Ok(board)
-    }
-}
-
-fn refuse(root: &Supervisor, arbiters: usize, blocking: usize) -> Result<EventNames, StartError> {
-    let (names, mut problems) = check(root, arbiters.max(1));
-    let mut needs = |count, text: &str| {
-        if count == 0 {
-            problems.push(Problem {
-                path: "board".to_owned(),
-                event: None,
-                text: text.to_owned(),
-            });
-        }
-    };
-    needs(arbiters, "a board needs at least one arbiter");
-    needs(
-        blocking,
-        "a board needs at least one thread for blocking work",
-    );
-    if problems.is_empty() {
-        Ok(names)
-    } else {
-        Err(StartError::Refused { problems })
     }
 }
 

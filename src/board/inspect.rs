@@ -15,7 +15,7 @@ use crate::ledger::Ledger;
 use crate::restart::Restart;
 use crate::supervisor::{LookupError, Node, NodeKind, Strategy};
 use crate::sync::Arc;
-use crate::vitals::{LastFailure, State};
+use crate::vitals::{LastFailure, State, Vitals};
 
 /// What a service or supervisor is doing: `board.inspect("shop/payments")?`.
 #[derive(Clone, Debug)]
@@ -61,9 +61,13 @@ pub struct Current {
     pub attempt: u32,
     /// For how long, to within a millisecond or one fast batch.
     pub age: Duration,
-    /// Whether its code runs on the thread at this moment, rather than waiting. Of a handler that
-    /// is old, this says that it blocks.
+    /// Whether its code runs on its thread at this moment, rather than waiting.
     pub on_thread: bool,
+    /// Whether the watchdog has found that it blocks its thread.
+    pub blocked: bool,
+    /// The services that cannot move as long as it blocks: its neighbours on that thread, sorted.
+    /// Empty unless it is `blocked`.
+    pub neighbours: Vec<String>,
 }
 
 /// What a mailbox holds.
@@ -127,7 +131,83 @@ impl Inner {
         let ledger = self.wall.ledger();
         let open = open_work(&ledger);
         let now = self.wall.pulse.clock.since_start();
-        inspect(node, &open, now)
+        self.inspect_node(node, &open, now)
+    }
+
+    /// The event that a service has in flight.
+    pub(super) fn event_of(&self, service: &str) -> Option<String> {
+        let ledger = self.wall.ledger();
+        open_work(&ledger).remove(service)?.event
+    }
+
+    /// The other services on the thread of this one, sorted.
+    pub(super) fn neighbours(&self, node: &Node) -> Vec<String> {
+        let Some(thread) = node.vitals.thread() else {
+            return Vec::new();
+        };
+        let mut paths = Vec::new();
+        self.grounds.registry.each(|other| {
+            let same = other.vitals.thread() == Some(thread);
+            if same && other.branch().is_none() && other.path() != node.path() {
+                paths.push(other.path().to_string());
+            }
+        });
+        paths.sort();
+        paths
+    }
+
+    // The tree is as deep as its supervisors are nested by hand, so recursion is safe.
+    fn inspect_node(
+        &self,
+        node: &Arc<Node>,
+        open: &BTreeMap<&str, Open>,
+        now: Duration,
+    ) -> Inspection {
+        let vitals = &node.vitals;
+        let Open { load, event } = open.get(&**node.path()).cloned().unwrap_or_default();
+        let current = self.current(node, event, now);
+        let (type_name, children) = match &node.kind {
+            NodeKind::Service(entry) => (Some(entry.type_name()), Vec::new()),
+            NodeKind::Supervisor(branch) => (None, branch.children()),
+        };
+        let below = children
+            .iter()
+            .map(|child| self.inspect_node(child, open, now));
+        Inspection {
+            path: node.path().to_string(),
+            type_name,
+            strategy: node.branch().map(|branch| branch.strategy),
+            dynamic: node.branch().is_some_and(|branch| branch.dynamic),
+            restart: node.restart,
+            state: vitals.state(),
+            suspended: vitals.is_suspended(),
+            life: vitals.life(),
+            last_exit: vitals.last_exit(),
+            last_failure: vitals.last_failure(),
+            current,
+            mailbox: load,
+            children: below.collect(),
+        }
+    }
+
+    fn current(&self, node: &Node, event: Option<String>, now: Duration) -> Option<Current> {
+        let vitals = &node.vitals;
+        let doing = vitals.doing()?;
+        let blocked = vitals.is_blocked();
+        let neighbours = if blocked {
+            self.neighbours(node)
+        } else {
+            Vec::new()
+        };
+        Some(Current {
+            event,
+            event_id: (doing.number > 0).then_some(doing.number),
+            attempt: doing.attempt,
+            age: now.saturating_sub(doing.since),
+            on_thread: Vitals::is_on_thread(vitals.polls()),
+            blocked,
+            neighbours,
+        })
     }
 }
 
@@ -148,37 +228,4 @@ fn open_work(ledger: &Ledger) -> BTreeMap<&str, Open> {
         open.load.letters_in_flight = row.in_flight;
     }
     services
-}
-
-/// The tree is as deep as its supervisors are nested by hand, so recursion is safe.
-fn inspect(node: &Arc<Node>, open: &BTreeMap<&str, Open>, now: Duration) -> Inspection {
-    let vitals = &node.vitals;
-    let Open { load, event } = open.get(&**node.path()).cloned().unwrap_or_default();
-    let current = vitals.doing().map(|doing| Current {
-        event,
-        event_id: (doing.number > 0).then_some(doing.number),
-        attempt: doing.attempt,
-        age: now.saturating_sub(doing.since),
-        on_thread: vitals.polls() % 2 == 1,
-    });
-    let (type_name, children) = match &node.kind {
-        NodeKind::Service(entry) => (Some(entry.type_name()), Vec::new()),
-        NodeKind::Supervisor(branch) => (None, branch.children()),
-    };
-    let below = children.iter().map(|child| inspect(child, open, now));
-    Inspection {
-        path: node.path().to_string(),
-        type_name,
-        strategy: node.branch().map(|branch| branch.strategy),
-        dynamic: node.branch().is_some_and(|branch| branch.dynamic),
-        restart: node.restart,
-        state: vitals.state(),
-        suspended: vitals.is_suspended(),
-        life: vitals.life(),
-        last_exit: vitals.last_exit(),
-        last_failure: vitals.last_failure(),
-        current,
-        mailbox: load,
-        children: below.collect(),
-    }
 }

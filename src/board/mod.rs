@@ -9,6 +9,7 @@
 
 mod builder;
 mod control;
+mod findings;
 mod house;
 mod inspect;
 mod monitor;
@@ -18,6 +19,7 @@ mod signals;
 #[cfg(all(test, not(any(loom, shuttle))))]
 mod tests;
 mod tree;
+mod watchdog;
 
 use std::fmt;
 
@@ -30,7 +32,7 @@ use crate::dead_letter::DeadLetter;
 use crate::event::{Event, EventId};
 use crate::host::Order;
 use crate::ledger::Ledger;
-use crate::service::{Address, Handle, On, Publisher, Service, SubscribeError};
+use crate::service::{Address, Context, Handle, On, Publisher, Service, SubscribeError};
 use crate::supervisor::{Grounds, LookupError, Node, Supervisor};
 use crate::sync::{Arc, AtomicBool, Mutex, OnceLock};
 use crate::topic::publish::{Publish, PublishError};
@@ -44,6 +46,7 @@ pub use report::{LeftBehind, ShutdownReport, Stuck, Undelivered};
 pub use shutdown::BoardError;
 use shutdown::Root;
 pub use tree::Tree;
+pub use watchdog::Watchdog;
 
 /// A running board. Cheap to clone; usable from any thread and any runtime.
 #[derive(Clone)]
@@ -87,6 +90,11 @@ impl Inner {
     fn path(&self) -> &str {
         self.node.path()
     }
+
+    /// Whether the board has ended and closed all it had.
+    fn has_closed(&self) -> bool {
+        self.root_state.borrow().closed
+    }
 }
 
 impl Board {
@@ -96,6 +104,31 @@ impl Board {
     /// [`StartError`].
     pub fn start(root: Supervisor) -> Result<Board, StartError> {
         Board::builder().start(root)
+    }
+
+    /// The board that a service runs on, from inside one of its handlers or hooks; `None` if that
+    /// has ended and the handler was left behind.
+    ///
+    /// ```
+    /// # use callboard::prelude::*;
+    /// struct Hire(u64);
+    /// impl Message for Hire { type Reply = String; }
+    /// # struct Porter;
+    /// # impl Service for Porter {}
+    /// # struct Foreman;
+    /// # impl Service for Foreman {}
+    /// impl Answer<Hire> for Foreman {
+    ///     async fn answer(&mut self, hire: Hire, cx: &mut Context<Self>) -> Outcome<String> {
+    ///         let board = Board::of(cx).ok_or(Failure::permanent("the board has ended"))?;
+    ///         let porters = board.supervisor("shop/porters")?;
+    ///         Ok(porters.start_child_from(hire.0).await?) // its path
+    ///     }
+    /// }
+    /// ```
+    pub fn of<S: Service>(cx: &Context<S>) -> Option<Board> {
+        let owner = cx.wall.owner()?;
+        let inner = owner.downcast::<Inner>().ok()?;
+        Some(Board { inner })
     }
 
     /// Settings of a board to be started.

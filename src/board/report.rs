@@ -59,6 +59,12 @@ pub struct Stuck {
     pub event: Option<String>,
     /// For how long.
     pub age: Duration,
+    /// Whether it blocks its thread, which is left behind with it; else it only waits.
+    #[serde(default)]
+    pub blocks: bool,
+    /// The services that it held up: its neighbours on the thread it blocks, sorted.
+    #[serde(default)]
+    pub neighbours: Vec<String>,
 }
 
 /// [Blocking work](crate::Context::blocking) that runs on although nobody waits for it any more.
@@ -99,6 +105,9 @@ impl fmt::Display for ShutdownReport {
                 "\nstuck: {} on {event}, for {:?}",
                 stuck.service, stuck.age
             )?;
+            if !stuck.neighbours.is_empty() {
+                write!(f, ", and with it {}", stuck.neighbours.join(", "))?;
+            }
         }
         for left in &self.left_behind {
             write!(

@@ -7,25 +7,21 @@
 //!
 //! It does not end the process.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-use super::report::{LeftBehind, ShutdownReport, Stuck, Undelivered};
+use super::report::{LeftBehind, ShutdownReport};
 use super::{Board, Inner};
 use crate::clock::{deadline, within};
-use crate::event::EventId;
 use crate::exit::Exit;
 use crate::host::{After, News, Order};
-use crate::ledger::Ledger;
 use crate::park::block_on;
 use crate::pulse::Phase;
 use crate::service::control::Kill;
 use crate::service::{current_board, serves};
 use crate::sync::Ordering;
-use crate::works::Work;
 
 /// What happens after the deadline has to happen within this.
 const LAST_MOMENT: Duration = Duration::from_millis(150);
@@ -62,7 +58,8 @@ impl Board {
     /// First outsiders are refused, while what handlers still publish flows, until everything is
     /// settled, and no hook or timer is running, or `limit` is over. Then children stop in reverse
     /// order, each within its own shutdown time, and not beyond `limit`. What was not handled is
-    /// counted as undelivered and named in the report. A second call waits for the first and returns the same report.
+    /// counted as undelivered and named in the report; so is blocking work that was left behind. A
+    /// second call waits for the first and returns the same report.
     ///
     /// **From inside** a service of this board (a handler, hook or timer, or the blocking work of
     /// one) it would wait for its own caller. There it only begins the shutdown and returns at
@@ -198,10 +195,18 @@ impl Inner {
                 self.end();
             }
             News::Closed => {
-                self.root_state.send_modify(|root| root.closed = true);
+                self.say_closed();
                 self.stop_arbiters();
             }
         }
+    }
+
+    /// Whoever waits for the end, or for changes, has waited for it.
+    fn say_closed(&self) {
+        self.grounds
+            .registry
+            .each(|node| node.vitals.dismiss_monitors());
+        self.root_state.send_modify(|root| root.closed = true);
     }
 
     /// Nothing is accepted any more, and every subscription ends.
@@ -250,8 +255,8 @@ impl Inner {
         let mut report = self.report(began, drained);
         if !(ended && closed) {
             report.stuck = self.stuck(&report.ledger);
-            // What is stuck is left behind; whoever waits for the end has waited for it.
-            self.root_state.send_modify(|root| root.closed = true);
+            // What is stuck is left behind.
+            self.say_closed();
         }
         report
     }
@@ -278,89 +283,5 @@ impl Inner {
         let mut house = crate::sync::lock(self.house.get()?);
         house.take_down();
         Some(house.left.clone())
-    }
-
-    /// What is open now.
-    fn report(&self, began: Instant, drained: bool) -> ShutdownReport {
-        let ledger = self.wall.ledger();
-        let clock = &self.wall.pulse.clock;
-        ShutdownReport {
-            drained,
-            undelivered: self.undelivered(&ledger),
-            stuck: Vec::new(),
-            left_behind: self.left_behind(),
-            over: true,
-            took: clock.now().saturating_duration_since(began),
-            ledger,
-        }
-    }
-
-    fn undelivered(&self, ledger: &Ledger) -> Vec<Undelivered> {
-        let mut rows: BTreeMap<(String, String), Undelivered> = BTreeMap::new();
-        for ((service, event), event_ids) in self.wall.undelivered() {
-            let (service, event) = (service.to_string(), event.to_owned());
-            let count = event_ids.len() as u64;
-            let key = (service.clone(), event.clone());
-            rows.insert(
-                key,
-                Undelivered {
-                    service,
-                    event,
-                    count,
-                    event_ids,
-                },
-            );
-        }
-        for row in &ledger.deliveries {
-            let open = row.queued + row.in_flight + row.deferred;
-            if open > 0 {
-                let key = (row.service.clone(), row.event.clone());
-                let entry = rows.entry(key.clone()).or_insert_with(|| Undelivered {
-                    service: key.0,
-                    event: key.1,
-                    count: 0,
-                    event_ids: Vec::new(),
-                });
-                entry.count += open;
-            }
-        }
-        rows.into_values().collect()
-    }
-
-    fn left_behind(&self) -> Vec<LeftBehind> {
-        let now = self.wall.pulse.clock.since_start();
-        let works = self.wall.works.left_behind().into_iter();
-        let row = |work: Work| LeftBehind {
-            service: work.service.to_string(),
-            event_id: work.event.map(EventId::number),
-            age: now.saturating_sub(work.since),
-        };
-        works.map(row).collect()
-    }
-
-    fn stuck(&self, ledger: &Ledger) -> Vec<Stuck> {
-        let now = self.wall.pulse.clock.since_start();
-        let stuck = |(service, since): (String, Duration)| {
-            let on =
-                |row: &&crate::ledger::DeliveryRow| row.service == service && row.in_flight > 0;
-            let event = ledger
-                .deliveries
-                .iter()
-                .find(on)
-                .map(|row| row.event.clone());
-            Stuck {
-                service,
-                event,
-                age: now.saturating_sub(since),
-            }
-        };
-        let services = self.node.subtree().into_iter();
-        let busy = services.filter_map(|node| {
-            let doing = node.vitals.doing()?;
-            Some((node.path().to_string(), doing.since))
-        });
-        let mut stuck: Vec<Stuck> = busy.map(stuck).collect();
-        stuck.sort_by(|a, b| a.service.cmp(&b.service));
-        stuck
     }
 }

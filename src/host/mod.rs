@@ -180,6 +180,8 @@ impl<S: Service, L: Deliver<S> + 'static> Stage for Engine<S, L> {
         };
         let address = crate::service::Address::new(Arc::clone(&self.inbox));
         Box::pin(async move {
+            let since = home.wall.pulse.clock.since_start();
+            home.vitals.note_busy(since);
             let service = (*recipe)();
             drop(recipe);
             let cx = Context::new(home.wall, address, control, home.vitals);

@@ -154,6 +154,10 @@ impl<S: Service> Context<S> {
             }
         };
         // tokio panics if the system gives it no thread at all.
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "the one place that hands work to blocking threads"
+        )]
         let spawned = guard(|| drop(clock.handle().spawn_blocking(run)));
         let result = spawned.map_or_else(
             |_| {

@@ -116,6 +116,13 @@ impl Registry {
         }
     }
 
+    /// Shows every node, in no order. Nothing may be looked up meanwhile.
+    pub(crate) fn each(&self, mut visit: impl FnMut(&Arc<Node>)) {
+        for node in &self.nodes {
+            visit(node.value());
+        }
+    }
+
     /// The paths of all services, sorted.
     pub(crate) fn services(&self) -> Vec<String> {
         self.paths(|node| node.branch().is_none())

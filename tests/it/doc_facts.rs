@@ -4,9 +4,9 @@ use std::rc::Rc;
 
 use callboard::prelude::*;
 use callboard::{
-    AskError, BoardBuilder, BoardError, Cause, EventId, FailedAttempt, Key, Ledger, LookupError,
-    Panic, Publish, PublishError, PublishSettled, Publisher, Recipient, RedriveError, Settled,
-    ShutdownReport, StartError, SubscribeError, TellError, TimerId,
+    AskError, Blocking, BlockingError, BoardBuilder, BoardError, Cause, EventId, FailedAttempt,
+    Key, Ledger, LookupError, Panic, Publish, PublishError, PublishSettled, Publisher, Recipient,
+    RedriveError, Settled, ShutdownReport, StartError, Stop, SubscribeError, TellError, TimerId,
 };
 
 /// Neither `Send` nor `Sync`, as a service may be.
@@ -44,6 +44,7 @@ const _: () = {
     goes_anywhere::<FailedAttempt>();
     goes_anywhere::<Panic>();
     goes_anywhere::<Settled>();
+    goes_anywhere::<Stop>();
     goes_anywhere::<(EventId, Cause, Key, TimerId)>();
 };
 
@@ -52,6 +53,7 @@ const _: () = {
     is_sent::<callboard::Child>();
     is_sent::<callboard::ServiceSpec<Homebody>>();
     is_sent::<Publish<Fact>>();
+    is_sent::<Blocking<std::cell::Cell<u8>>>();
     is_sent::<PublishSettled<Fact>>();
     is_sent::<AskError<Question>>();
     is_sent::<TellError<Question>>();
@@ -71,6 +73,7 @@ const _: () = {
     is_an_error::<AskError<Question>>();
     is_an_error::<TellError<Question>>();
     is_an_error::<BoardError>();
+    is_an_error::<BlockingError>();
     is_an_error::<StartError>();
     is_an_error::<LookupError>();
     is_an_error::<SubscribeError>();

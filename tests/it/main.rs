@@ -105,6 +105,9 @@ mod signals;
 /// Panics of user code anywhere: the process lives on and nothing is lost.
 mod panics;
 
+/// Handlers that block or wait too long are noticed, with their neighbours.
+mod watchdog;
+
 /// Which thread services run on.
 mod placement;
 

@@ -44,6 +44,34 @@ fn outsiders_are_refused_while_what_handlers_publish_flows() {
     });
 }
 
+/// Publishes from a timer that takes its time.
+struct Tardy(Log);
+impl Service for Tardy {
+    async fn started(&mut self, cx: &mut Context<Self>) -> Outcome {
+        cx.after(millis(1), async |tardy: &mut Tardy, cx| {
+            tardy.0.say("begun");
+            tokio::time::sleep(secs(1)).await;
+            cx.publish(note(1)).await?;
+            Ok(())
+        });
+        Ok(())
+    }
+}
+
+#[test]
+fn what_a_running_timer_still_publishes_is_delivered() {
+    paused(async {
+        let log = Log::new();
+        let said = log.clone();
+        let tardy = service("tardy", move || Tardy(said.clone()));
+        let board = here(shop().child(tardy).child(hearer("b", &log))).await;
+        log.wait_for("begun").await;
+        let report = board.shutdown(secs(60)).await;
+        assert!(report.drained && log.has("b 1"), "{report}");
+        assert_eq!((report.took.as_secs(), report.ledger.gap()), (1, 0));
+    });
+}
+
 #[test]
 fn children_stop_in_reverse_order_each_before_the_one_before_it() {
     paused(async {

@@ -17,7 +17,7 @@ use crate::support_lives::{Deed, Do, Log, Note, end, hearer, here, note, paused}
 
 /// A span or event that was seen.
 #[derive(Clone, Debug, Default)]
-struct Seen {
+pub(crate) struct Seen {
     id: u64,
     target: String,
     name: String,
@@ -40,13 +40,13 @@ impl Visit for Seen {
 }
 
 impl Seen {
-    fn field(&self, name: &str) -> &str {
+    pub(crate) fn field(&self, name: &str) -> &str {
         self.fields.get(name).map_or("", String::as_str)
     }
 }
 
 #[derive(Clone, Default)]
-struct Witness {
+pub(crate) struct Witness {
     spans: Arc<Mutex<Vec<Seen>>>,
     events: Arc<Mutex<Vec<Seen>>>,
 }
@@ -103,7 +103,7 @@ impl Witness {
             .collect()
     }
 
-    fn events(&self, target: &str, level: Level) -> Vec<Seen> {
+    pub(crate) fn events(&self, target: &str, level: Level) -> Vec<Seen> {
         let of = |event: &&Seen| event.target == target && event.level == Some(level);
         self.events
             .lock()
@@ -117,11 +117,7 @@ impl Witness {
 
 /// Runs it on a board with a hearer of notes, under a filter, and shows what was seen.
 fn witness<F: AsyncFnOnce(&Board, &Log)>(filter: &str, run: F) -> Witness {
-    let witness = Witness::default();
-    let layers = Registry::default()
-        .with(EnvFilter::new(filter))
-        .with(witness.clone());
-    ::tracing::subscriber::with_default(layers, || {
+    watched(filter, || {
         paused(async {
             let log = Log::new();
             let retry = Policy::new().retry(Retry::fixed(millis(10)).attempts(2));
@@ -131,7 +127,16 @@ fn witness<F: AsyncFnOnce(&Board, &Log)>(filter: &str, run: F) -> Witness {
             board.settle().await.unwrap();
             end(&board).await;
         });
-    });
+    })
+}
+
+/// Runs it under a filter, and shows what was seen on this thread.
+pub(crate) fn watched(filter: &str, run: impl FnOnce()) -> Witness {
+    let witness = Witness::default();
+    let layers = Registry::default()
+        .with(EnvFilter::new(filter))
+        .with(witness.clone());
+    ::tracing::subscriber::with_default(layers, run);
     witness
 }
 

@@ -3,6 +3,7 @@
 
 mod completion;
 mod crowd;
+mod foresight;
 mod group;
 mod history;
 mod model;

@@ -61,10 +61,11 @@ fn a_stable_life_begins_a_new_row() {
             (5, rested(0, 1), "start 0#2"),
             // It is ready only now, and five seconds later stable.
             (9, ready(0, 2), ""),
-            (10, ready(0, 2), ""),
             (13, failed(0, 2), "pause 0#2 x2"),
             (13, rested(0, 2), "start 0#3"),
             (13, ready(0, 3), ""),
+            // Saying it twice does not make it younger.
+            (17, ready(0, 3), ""),
             (18, failed(0, 3), "pause 0#3 x1"),
             (18, rested(0, 3), "start 0#4"),
             (99, unready(0, 4), "pause 0#4 x2"),

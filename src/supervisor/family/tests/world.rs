@@ -131,6 +131,9 @@ impl World {
         let is_current = generation == seen.generation;
         let input = match what {
             Stale::Rested if is_current && pauses(seen) => return,
+            Stale::Ready if is_current && seen.living().is_some_and(|one| one.is_ready) => {
+                return self.feed(ready(child, generation));
+            }
             Stale::Ready | Stale::Exit(_) if is_current && seen.living().is_some() => return,
             Stale::Rested => rested(child, generation),
             Stale::Ready => ready(child, generation),
@@ -142,7 +145,7 @@ impl World {
 
     fn ask(&mut self, pick: usize, what: Ask) {
         // Now and then for a child that is forgotten.
-        let is_known = |seen: &Seen| pick % 4 == 0 || !matches!(seen.at, At::Forgotten);
+        let is_known = |seen: &Seen| pick.is_multiple_of(4) || !matches!(seen.at, At::Forgotten);
         let Some((child, _)) = self.pick(pick, is_known) else {
             return;
         };
@@ -178,26 +181,33 @@ impl World {
         let actions = self.family.step(input, self.model.now);
         self.family.siblings.check();
         let mut said = Vec::new();
-        let mut killed = Vec::new();
+        let (mut started, mut left) = (Vec::new(), Vec::new());
         for action in &actions {
             match action {
-                Action::Start { child, generation } => self.begin(*child, *generation),
+                Action::Start { child, generation } => {
+                    self.begin(*child, *generation);
+                    started.push(*child);
+                }
                 Action::Stop {
                     child,
                     generation,
                     why,
-                } => self.stop(*child, *generation, *why),
+                } => {
+                    self.stop(*child, *generation, *why);
+                    left.push(*child);
+                }
                 Action::Kill { child, generation } => {
                     assert!(is_kill);
                     self.kill(*child, *generation);
-                    killed.push(*child);
+                    left.push(*child);
                 }
                 other => said.push(word(other)),
             }
         }
         let owed: Vec<String> = self.model.owed.drain(..).map(|one| word(&one)).collect();
         assert_eq!(said, owed, "of {actions:?}");
-        assert!(killed.is_sorted_by(|a, b| a > b), "{killed:?}");
+        assert!(started.is_sorted_by(|a, b| a < b), "{started:?}");
+        assert!(left.is_sorted_by(|a, b| a > b), "{left:?}");
         self.check_last(&actions);
         self.check_nothing_is_left_undone(is_kill);
         self.check_standings();
@@ -312,7 +322,7 @@ fn the_random_histories_reach_everything() {
     let mut runner = TestRunner::deterministic();
     let mut ends: BTreeMap<String, u32> = BTreeMap::new();
     let mut marks: BTreeMap<&'static str, u32> = BTreeMap::new();
-    for _ in 0..1_000 {
+    for _ in 0..500 {
         let tree = histories().new_tree(&mut runner);
         let history = tree.expect("every history is possible").current();
         let (last, seen) = World::new(history).play();
@@ -321,7 +331,7 @@ fn the_random_histories_reach_everything() {
         seen.into_iter()
             .for_each(|(mark, count)| *marks.entry(mark).or_default() += count);
     }
-    let is_often = |count: &u32| *count > 50;
+    let is_often = |count: &u32| *count > 15;
     assert!(ends.len() == 4 && ends.values().all(is_often), "{ends:?}");
     assert!(
         marks.len() == 13 && marks.values().all(is_often),

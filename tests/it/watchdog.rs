@@ -1,0 +1,215 @@
+//! A handler that blocks its thread, or waits too long, is noticed, told of once, and reported.
+
+use std::process::Command;
+use std::sync::Mutex;
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::{env, thread};
+
+use callboard::prelude::*;
+use callboard::{Inspection, StartError, Watchdog};
+
+use crate::support_lives::{Deed, Log, Note, end, hearer, note, paused};
+
+/// Blocks its thread until it is let go.
+struct Wall {
+    at: Sender<()>,
+    free: Receiver<()>,
+}
+
+impl Service for Wall {}
+
+impl Handle<Note> for Wall {
+    async fn handle(&mut self, _: &Note, _: &mut Context<Self>) -> Outcome {
+        self.at.send(())?;
+        self.free.recv()?;
+        Ok(())
+    }
+}
+
+/// A board whose first arbiter a service blocks, with neighbours there and one elsewhere.
+struct Blocked {
+    board: Board,
+    at: Receiver<()>,
+    free: Sender<()>,
+}
+
+fn blocked(watchdog: Watchdog) -> Blocked {
+    let (at, hear_at) = channel();
+    let (free, hear_free) = channel();
+    let mut ends = Mutex::new(Some((at, hear_free)));
+    let wall = service("wall", move || {
+        let (at, free) = ends.get_mut().unwrap().take().unwrap();
+        Wall { at, free }
+    });
+    let log = Log::new();
+    let root = Supervisor::one_for_one("shop")
+        .child(wall.on::<Note>().arbiter(0))
+        .child(hearer("b", &log).arbiter(0))
+        .child(hearer("a", &log).arbiter(0))
+        .child(hearer("far", &log).arbiter(1));
+    let builder = Board::builder().arbiters(2).watchdog(watchdog);
+    let blocked = Blocked {
+        board: builder.start(root).unwrap(),
+        at: hear_at,
+        free,
+    };
+    blocked.board.publish_blocking(note(1)).unwrap();
+    blocked.at.recv().unwrap();
+    blocked
+}
+
+fn quick() -> Watchdog {
+    Watchdog::new().blocked_after(millis(20))
+}
+
+/// Looks until it is so: the watchdog runs on another thread.
+fn until(board: &Board, so: impl Fn(&Inspection) -> bool) -> Inspection {
+    loop {
+        let wall = board.inspect("shop/wall").unwrap();
+        if so(&wall) {
+            return wall;
+        }
+        thread::yield_now();
+    }
+}
+
+#[test]
+fn a_handler_that_blocks_its_thread_is_seen_with_its_neighbours_until_it_lets_go() {
+    let Blocked { board, free, .. } = blocked(quick());
+    let found = until(&board, |wall| {
+        wall.current.as_ref().is_some_and(|current| current.blocked)
+    });
+    let current = found.current.unwrap();
+    assert_eq!(current.event.as_deref(), Some("note"));
+    assert_eq!(current.attempt, 1);
+    assert!(
+        current.on_thread && current.age >= millis(20),
+        "{current:?}"
+    );
+    assert_eq!(current.neighbours, ["shop/a", "shop/b"]);
+    free.send(()).unwrap();
+    until(&board, |wall| wall.current.is_none());
+    board.settle_blocking().unwrap();
+    assert_eq!(board.shutdown_blocking(secs(5)).ledger.gap(), 0);
+}
+
+#[test]
+fn a_shutdown_leaves_a_blocked_thread_behind_and_says_so() {
+    let Blocked { board, free, .. } = blocked(quick());
+    let report = board.shutdown_blocking(millis(50));
+    let [stuck] = &*report.stuck else {
+        panic!("{report}");
+    };
+    assert_eq!(
+        (&*stuck.service, stuck.event.as_deref(), stuck.blocks),
+        ("shop/wall", Some("note"), true)
+    );
+    assert_eq!(stuck.neighbours, ["shop/a", "shop/b"]);
+    let said = "stuck: shop/wall on note, for";
+    let text = report.to_string();
+    let line = text.lines().find(|line| line.starts_with(said)).unwrap();
+    assert!(line.ends_with("and with it shop/a, shop/b"), "{line}");
+    assert_eq!(report.ledger.gap(), 0);
+    free.send(()).unwrap();
+}
+
+#[test]
+fn a_watchdog_that_is_off_says_nothing_and_the_report_still_does() {
+    let Blocked { board, free, .. } = blocked(Watchdog::off());
+    let current = board.inspect("shop/wall").unwrap().current.unwrap();
+    assert!(current.on_thread && !current.blocked);
+    assert_eq!(board.shutdown_blocking(millis(50)).stuck.len(), 1);
+    free.send(()).unwrap();
+}
+
+#[test]
+fn a_limit_of_zero_is_refused() {
+    for watchdog in [
+        Watchdog::new().blocked_after(Duration::ZERO),
+        Watchdog::new().waiting_after(Duration::ZERO),
+    ] {
+        let root = Supervisor::one_for_one("shop");
+        let refused = Board::builder().watchdog(watchdog).start(root).unwrap_err();
+        assert!(matches!(refused, StartError::Refused { .. }), "{refused}");
+        let text = "a limit of the watchdog is zero, so every handler would be stuck";
+        assert!(refused.to_string().ends_with(text), "{refused}");
+    }
+}
+
+#[test]
+fn a_handler_that_waits_too_long_is_told_of_once_and_can_be_killed() {
+    use ::tracing::Level;
+    let log = Log::new();
+    let witness = crate::tracing::watched("callboard=warn", || {
+        paused(async {
+            let root = Supervisor::one_for_one("shop").child(hearer("a", &log));
+            let watchdog = Watchdog::new().waiting_after(secs(10));
+            let builder = Board::builder().watchdog(watchdog).on_this_thread();
+            let board = builder.start(root).await.unwrap();
+            let hang = Note {
+                id: 1,
+                deed: Deed::Hang,
+            };
+            board.publish(hang).await.unwrap();
+            tokio::time::sleep(secs(60)).await;
+            for life in 1..=3 {
+                log.wait_for(&format!("a started {life}")).await;
+                board.kill("shop/a").await.unwrap();
+            }
+            board.settle().await.unwrap();
+            assert_eq!(board.dead_letters().len(), 1);
+            end(&board).await;
+        });
+    });
+    let told = witness.events("callboard::watchdog", Level::WARN);
+    let [told] = &*told else { panic!("{told:?}") };
+    let fields = ["service", "event", "attempt"].map(|name| told.field(name));
+    assert_eq!(fields, ["shop/a", "note", "1"]);
+    assert_eq!(told.field("message"), "a handler has been waiting for long");
+}
+
+const CASE: &str = "CALLBOARD_WATCHDOG_CASE";
+
+#[test]
+fn a_handler_that_blocks_is_told_of_with_its_neighbours() {
+    let mut child = Command::new(env::current_exe().unwrap());
+    child.args(["watchdog::one_case_in_a_process_of_its_own", "--exact"]);
+    let out = child.arg("--nocapture").env(CASE, "1").output().unwrap();
+    let text = String::from_utf8_lossy(&out.stderr);
+    assert!(out.status.success(), "{text}");
+    let warned = |line: &&str| line.contains("a handler blocks its thread");
+    let lines: Vec<&str> = text.lines().filter(warned).collect();
+    let [line] = &*lines else { panic!("{text}") };
+    for part in [
+        "WARN callboard::watchdog",
+        "service=\"shop/wall\" event=\"note\"",
+        "attempt=1",
+        "neighbours=\"shop/a, shop/b\"",
+    ] {
+        assert!(line.contains(part), "{part} in {line}");
+    }
+}
+
+/// The watchdog speaks on a thread of the board's, so the whole process has to listen.
+#[test]
+fn one_case_in_a_process_of_its_own() {
+    if env::var(CASE).is_err() {
+        return;
+    }
+    let listening = tracing_subscriber::fmt().with_ansi(false);
+    listening.with_writer(std::io::stderr).init();
+    let Blocked { board, free, .. } = blocked(quick());
+    until(&board, |wall| {
+        wall.current.as_ref().is_some_and(|current| current.blocked)
+    });
+    // A handler that goes on blocking is not told of again.
+    let more = board.inspect("shop/wall").unwrap().current.unwrap().age + millis(100);
+    until(&board, |wall| {
+        wall.current
+            .as_ref()
+            .is_some_and(|current| current.age > more)
+    });
+    free.send(()).unwrap();
+    board.settle_blocking().unwrap();
+    board.shutdown_blocking(secs(5));
+}
