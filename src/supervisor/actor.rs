@@ -21,6 +21,7 @@ use super::open::{Grounds, Lot, OpenedChild, OpenedSupervisor};
 use super::recipe::Recipe;
 use super::request::Request;
 use super::seat::Seat;
+use super::strategy::Strategy;
 use crate::clock::deadline;
 use crate::exit::Exit;
 use crate::host::{After, ChildReport, News, Order};
@@ -180,10 +181,21 @@ impl SupervisorActor {
     }
 
     /// A child enters a state, and whoever listens is told.
-    fn enter(&self, child: ChildId, state: State, change: Change) {
+    fn enter(&mut self, child: ChildId, state: State, change: Change) {
+        self.settle_in(child, state);
         if let Some(vitals) = self.vitals(child) {
-            vitals.enter(state);
             self.announce(vitals, change);
+        }
+    }
+
+    /// A child enters a state that is nobody's news.
+    fn settle_in(&mut self, child: ChildId, state: State) {
+        // One of a family that is down waits for the next start of the whole.
+        let in_order = !self.risen || self.plan.strategy != Strategy::OneForOne;
+        let in_turn = self.family.is_ending() || (in_order && !self.plan.dynamic);
+        if let Some(seat) = self.seats.get_mut(&child) {
+            seat.node.vitals.enter(state);
+            seat.note_waits(state, in_turn, &self.grounds.wall, &self.plan.path);
         }
     }
 
@@ -267,7 +279,7 @@ impl SupervisorActor {
         self.report(news);
     }
 
-    fn start_child(&self, child: ChildId, generation: u64) {
+    fn start_child(&mut self, child: ChildId, generation: u64) {
         if let Some(vitals) = self.vitals(child) {
             vitals.note_life(generation);
         }
@@ -275,7 +287,7 @@ impl SupervisorActor {
         self.order(child, Order::Start { generation });
     }
 
-    fn stop_child(&self, child: ChildId, generation: u64, why: Why) {
+    fn stop_child(&mut self, child: ChildId, generation: u64, why: Why) {
         let after = match why {
             _ if self.family.is_ending() => self.ending.after,
             Why::Again => After::Again,
@@ -314,10 +326,7 @@ impl SupervisorActor {
     fn close_child(&mut self, child: ChildId) {
         // What a family closes on its way out may be started again with it.
         if self.family.is_ending() {
-            if let Some(vitals) = self.vitals(child) {
-                vitals.enter(State::Waiting);
-            }
-            return;
+            return self.settle_in(child, State::Waiting);
         }
         self.close_seat(child);
     }
@@ -389,6 +398,10 @@ impl SupervisorActor {
         let stay = self.seats.iter().filter(|(_, seat)| !seat.leaving);
         let members = stay.map(|(child, seat)| (*child, seat.member.clone()));
         self.family = Family::new(self.plan.clone(), members);
+        // Before anybody starts: each waits for its turn.
+        for child in self.seats.keys().copied().collect::<Vec<_>>() {
+            self.settle_in(child, State::Waiting);
+        }
         self.step(Input::Start, context);
     }
 
@@ -555,7 +568,7 @@ impl SupervisorActor {
         );
     }
 
-    fn note_exit(&self, child: ChildId, generation: u64, exit: &Exit) {
+    fn note_exit(&mut self, child: ChildId, generation: u64, exit: &Exit) {
         let known = self.vitals(child);
         let Some(vitals) = known.filter(|vitals| vitals.life() == generation) else {
             return;

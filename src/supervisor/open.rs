@@ -21,6 +21,7 @@ use crate::service::Placement;
 use crate::shutdown::Shutdown;
 use crate::sync::{Arc, Mutex, lock};
 use crate::vitals::Vitals;
+use crate::waits::Waiting;
 use crate::wall::Wall;
 
 /// What opening needs from the board, at its start and later.
@@ -69,6 +70,8 @@ pub(crate) struct OpenedChild {
     pub(crate) home: Home,
     /// Whether its thread was made for it, and ends with it.
     pub(crate) owns_home: bool,
+    /// Until it starts, whoever waits for it waits for its supervisor.
+    pub(crate) waiting: Waiting,
     pub(crate) kind: OpenedKind,
 }
 
@@ -225,6 +228,7 @@ impl Grounds {
             significant: child.is_significant(),
         };
         let path: Arc<str> = format!("{}/{}", lot.path, member.name).into();
+        let waiting = self.wall.waits.hold(&path, &lot.path);
         let (node, kind) = match child.0 {
             Kind::Supervisor(supervisor) => {
                 let lot = lot.below(path, &supervisor.policy, home.clone());
@@ -250,6 +254,7 @@ impl Grounds {
             node,
             home,
             owns_home,
+            waiting,
             kind,
         }
     }

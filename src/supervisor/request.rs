@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use tokio::sync::oneshot;
 
-use super::node::Node;
+use super::node::{Branch, Node};
 use super::recipe::{Argument, Spoiled};
 use super::{Child, LookupError};
 use crate::clock::within;
@@ -18,6 +18,8 @@ use crate::defaults::CONTROL_WAIT;
 use crate::exit::Exit;
 use crate::host::Problem;
 use crate::panic::Panic;
+use crate::sync::Arc;
+use crate::waits::{Waiting, running};
 use crate::wall::Wall;
 
 /// Why a supervisor did not do what it was asked to. Nothing has changed, unless it says so.
@@ -188,6 +190,7 @@ impl actix::Message for Request {
 pub(crate) async fn ask(wall: &Wall, supervisor: &Node, ask: Ask) -> Result<String, ChildError> {
     let path = || supervisor.path().to_string();
     let stopping = || ChildError::Stopping { path: path() };
+    let _waiting = begin_wait(wall, supervisor, &ask)?;
     let desk = supervisor.branch().and_then(|branch| branch.desk.get());
     let (answer, answered) = oneshot::channel();
     desk.ok_or_else(stopping)?.do_send(Request { ask, answer });
@@ -199,4 +202,26 @@ pub(crate) async fn ask(wall: &Wall, supervisor: &Node, ask: Ask) -> Result<Stri
             limit: CONTROL_WAIT,
         }),
     }
+}
+
+/// Notes that the service which asks, if one does, waits for the supervisor, and for all that has
+/// to end first.
+fn begin_wait(wall: &Wall, supervisor: &Node, ask: &Ask) -> Result<Option<Waiting>, ChildError> {
+    let Some(waiter) = running(wall.waits.board()) else {
+        return Ok(None);
+    };
+    let mut paths = vec![Arc::clone(supervisor.path())];
+    if let Ask::Terminate(name) | Ask::Renew(name) = ask {
+        let children = supervisor.branch().map(Branch::children);
+        let child = children
+            .into_iter()
+            .flatten()
+            .find(|child| child.name() == name);
+        let below = child.map(|child| child.subtree()).unwrap_or_default();
+        paths.extend(below.iter().map(|node| Arc::clone(node.path())));
+    }
+    let waiting = waiter.wait(paths).map_err(|cycle| ChildError::Cycle {
+        path: cycle.to_string(),
+    })?;
+    Ok(Some(waiting))
 }

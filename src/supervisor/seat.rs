@@ -17,6 +17,9 @@ use super::request::{Answer, ChildError};
 use crate::exit::Exit;
 use crate::host::{ChildReport, Home, Host, Order};
 use crate::sync::Arc;
+use crate::vitals::State;
+use crate::waits::Waiting;
+use crate::wall::Wall;
 
 pub(super) struct Seat {
     pub(super) member: Member,
@@ -28,6 +31,8 @@ pub(super) struct Seat {
     /// Its spec is gone: the seat goes as soon as it has closed.
     pub(super) leaving: bool,
     actor: Recipient<Order>,
+    /// Who waits because of where it stands: it for its turn, or its supervisor for its start.
+    waiting: Option<Waiting>,
     starts: Vec<Answer>,
     ends: Vec<Answer>,
 }
@@ -45,6 +50,7 @@ impl Seat {
             node,
             home,
             owns_home,
+            waiting,
             kind,
         } = opened;
         let actor = match kind {
@@ -78,6 +84,7 @@ impl Seat {
             closing: false,
             leaving: false,
             actor,
+            waiting: Some(waiting),
             starts: Vec::new(),
             ends: Vec::new(),
         }
@@ -85,6 +92,22 @@ impl Seat {
 
     pub(super) fn order(&self, order: Order) {
         self.actor.do_send(order);
+    }
+
+    /// Notes who waits for whom while the child stands so; `in_turn` if it starts after others.
+    pub(super) fn note_waits(
+        &mut self,
+        state: State,
+        in_turn: bool,
+        wall: &Wall,
+        above: &Arc<str>,
+    ) {
+        let path = self.node.path();
+        self.waiting = match state {
+            State::Waiting if in_turn => Some(wall.waits.hold(path, above)),
+            State::Starting => Some(wall.waits.hold(above, path)),
+            _ => None,
+        };
     }
 
     pub(super) fn await_start(&mut self, answer: Answer) {

@@ -123,7 +123,6 @@ impl Waits {
     /// Notes a wait that cannot be refused, because it follows from the tree: a child that waits
     /// for its turn waits for its supervisor, which waits for the child that is starting. Such
     /// waits are noted before those that they could close a cycle with.
-    #[allow(dead_code, reason = "for the supervisor's actor")]
     pub(crate) fn hold(self: &Arc<Self>, from: &Arc<str>, to: &Arc<str>) -> Waiting {
         let (from, to) = (self.waiter(from), self.waiter(to));
         from.note(&mut lock(&self.graph), To::One(to))

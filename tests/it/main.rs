@@ -23,6 +23,9 @@ mod bridge;
 /// Cycles of waits: refused at once, with the path.
 mod waits;
 
+/// Whoever waits for a start, or for a control verb, that waits for it hears so at once.
+mod start_cycles;
+
 /// The tree itself: sizes, floors, words, and that its papers and its code agree.
 mod tidy;
 
