@@ -21,6 +21,7 @@ use super::open::{Grounds, Lot, OpenedChild, OpenedSupervisor};
 use super::recipe::Recipe;
 use super::request::Request;
 use super::seat::Seat;
+use super::strategy::Strategy;
 use crate::clock::deadline;
 use crate::exit::Exit;
 use crate::host::{After, ChildReport, News, Order};
@@ -30,6 +31,7 @@ use crate::service::control::Kill;
 use crate::shutdown::Shutdown;
 use crate::sync::Arc;
 use crate::vitals::{State, Vitals};
+use crate::waits::Waiting;
 
 /// To whom a supervisor reports.
 pub(crate) enum Parent {
@@ -62,6 +64,8 @@ pub(crate) struct SupervisorActor {
     /// The life of this supervisor that its parent knows, and whether it has reported a start.
     generation: u64,
     risen: bool,
+    /// Its own supervisor waits for that start.
+    rising: Option<Waiting>,
     /// What it is told to do when it ends.
     ending: Ending,
     /// Children that have still to close before this one has.
@@ -119,6 +123,7 @@ impl SupervisorActor {
             dice,
             generation: 0,
             risen: false,
+            rising: None,
             ending: Ending::default(),
             closing: None,
         }
@@ -228,6 +233,7 @@ impl SupervisorActor {
 
     /// What concerns the whole family.
     fn end(&mut self, action: Action) {
+        self.rising = None;
         if !matches!(action, Action::Up) {
             for seat in self.seats.values_mut() {
                 seat.disappoint();
@@ -267,7 +273,8 @@ impl SupervisorActor {
         self.report(news);
     }
 
-    fn start_child(&self, child: ChildId, generation: u64) {
+    fn start_child(&mut self, child: ChildId, generation: u64) {
+        self.end_turn(child);
         if let Some(vitals) = self.vitals(child) {
             vitals.note_life(generation);
         }
@@ -299,6 +306,8 @@ impl SupervisorActor {
         restart: u32,
         context: &mut Context<Self>,
     ) {
+        // From here on it waits for time, and for no sibling.
+        self.end_turn(child);
         let jitter = self.dice.f64();
         let delay = self.backoff.map(|backoff| backoff.delay(restart, jitter));
         let delay = delay.unwrap_or_default();
@@ -311,7 +320,21 @@ impl SupervisorActor {
         context.spawn(woken);
     }
 
+    /// The child waits for its turn, and so for whoever starts before it.
+    fn begin_turn(&mut self, child: ChildId) {
+        if let Some(seat) = self.seats.get_mut(&child) {
+            seat.turn = self.grounds.wall.waits.turn_of(seat.node.path());
+        }
+    }
+
+    fn end_turn(&mut self, child: ChildId) {
+        if let Some(seat) = self.seats.get_mut(&child) {
+            seat.turn = None;
+        }
+    }
+
     fn close_child(&mut self, child: ChildId) {
+        self.end_turn(child);
         // What a family closes on its way out may be started again with it.
         if self.family.is_ending() {
             if let Some(vitals) = self.vitals(child) {
@@ -389,6 +412,10 @@ impl SupervisorActor {
         let stay = self.seats.iter().filter(|(_, seat)| !seat.leaving);
         let members = stay.map(|(child, seat)| (*child, seat.member.clone()));
         self.family = Family::new(self.plan.clone(), members);
+        self.rising = self.grounds.wall.waits.start_of(&self.plan.path);
+        for child in self.seats.keys().copied().collect::<Vec<_>>() {
+            self.begin_turn(child);
+        }
         self.step(Input::Start, context);
     }
 
@@ -555,7 +582,10 @@ impl SupervisorActor {
         );
     }
 
-    fn note_exit(&self, child: ChildId, generation: u64, exit: &Exit) {
+    fn note_exit(&mut self, child: ChildId, generation: u64, exit: &Exit) {
+        if self.plan.strategy != Strategy::OneForOne {
+            self.begin_turn(child);
+        }
         let known = self.vitals(child);
         let Some(vitals) = known.filter(|vitals| vitals.life() == generation) else {
             return;

@@ -17,6 +17,7 @@ use super::request::{Answer, ChildError};
 use crate::exit::Exit;
 use crate::host::{ChildReport, Home, Host, Order};
 use crate::sync::Arc;
+use crate::waits::Waiting;
 
 pub(super) struct Seat {
     pub(super) member: Member,
@@ -27,6 +28,8 @@ pub(super) struct Seat {
     pub(super) closing: bool,
     /// Its spec is gone: the seat goes as soon as it has closed.
     pub(super) leaving: bool,
+    /// It waits for its turn to start.
+    pub(super) turn: Option<Waiting>,
     actor: Recipient<Order>,
     starts: Vec<Answer>,
     ends: Vec<Answer>,
@@ -77,6 +80,7 @@ impl Seat {
             own_home: owns_home.then_some(home),
             closing: false,
             leaving: false,
+            turn: None,
             actor,
             starts: Vec::new(),
             ends: Vec::new(),
@@ -122,5 +126,6 @@ impl Seat {
     pub(super) fn disappoint(&mut self) {
         self.starts.clear();
         self.ends.clear();
+        self.turn = None;
     }
 }
