@@ -137,7 +137,10 @@ impl Host {
         let host = context.address();
         let up = {
             let host = host.clone();
+            let starting = self.wall.waits.start_of(&self.vitals.path);
             Box::new(move || {
+                // Here and not when the supervisor hears of it: the life goes on at once.
+                drop(starting);
                 host.do_send(LifeNews {
                     generation,
                     exit: None,

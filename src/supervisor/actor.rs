@@ -31,6 +31,7 @@ use crate::service::control::Kill;
 use crate::shutdown::Shutdown;
 use crate::sync::Arc;
 use crate::vitals::{State, Vitals};
+use crate::waits::Waiting;
 
 /// To whom a supervisor reports.
 pub(crate) enum Parent {
@@ -63,6 +64,8 @@ pub(crate) struct SupervisorActor {
     /// The life of this supervisor that its parent knows, and whether it has reported a start.
     generation: u64,
     risen: bool,
+    /// Its own supervisor waits for that start.
+    rising: Option<Waiting>,
     /// What it is told to do when it ends.
     ending: Ending,
     /// Children that have still to close before this one has.
@@ -120,6 +123,7 @@ impl SupervisorActor {
             dice,
             generation: 0,
             risen: false,
+            rising: None,
             ending: Ending::default(),
             closing: None,
         }
@@ -195,7 +199,7 @@ impl SupervisorActor {
         let in_turn = self.family.is_ending() || (in_order && !self.plan.dynamic);
         if let Some(seat) = self.seats.get_mut(&child) {
             seat.node.vitals.enter(state);
-            seat.note_waits(state, in_turn, &self.grounds.wall, &self.plan.path);
+            seat.note_turn(in_turn && state == State::Waiting, &self.grounds.wall);
         }
     }
 
@@ -240,6 +244,7 @@ impl SupervisorActor {
 
     /// What concerns the whole family.
     fn end(&mut self, action: Action) {
+        self.rising = None;
         if !matches!(action, Action::Up) {
             for seat in self.seats.values_mut() {
                 seat.disappoint();
@@ -398,6 +403,7 @@ impl SupervisorActor {
         let stay = self.seats.iter().filter(|(_, seat)| !seat.leaving);
         let members = stay.map(|(child, seat)| (*child, seat.member.clone()));
         self.family = Family::new(self.plan.clone(), members);
+        self.rising = self.grounds.wall.waits.start_of(&self.plan.path);
         // Before anybody starts: each waits for its turn.
         for child in self.seats.keys().copied().collect::<Vec<_>>() {
             self.settle_in(child, State::Waiting);

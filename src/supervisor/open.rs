@@ -71,7 +71,7 @@ pub(crate) struct OpenedChild {
     /// Whether its thread was made for it, and ends with it.
     pub(crate) owns_home: bool,
     /// Until it starts, whoever waits for it waits for its supervisor.
-    pub(crate) waiting: Waiting,
+    pub(crate) turn: Option<Waiting>,
     pub(crate) kind: OpenedKind,
 }
 
@@ -228,7 +228,7 @@ impl Grounds {
             significant: child.is_significant(),
         };
         let path: Arc<str> = format!("{}/{}", lot.path, member.name).into();
-        let waiting = self.wall.waits.hold(&path, &lot.path);
+        let turn = self.wall.waits.turn_of(&path);
         let (node, kind) = match child.0 {
             Kind::Supervisor(supervisor) => {
                 let lot = lot.below(path, &supervisor.policy, home.clone());
@@ -254,7 +254,7 @@ impl Grounds {
             node,
             home,
             owns_home,
-            waiting,
+            turn,
             kind,
         }
     }

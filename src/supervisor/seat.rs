@@ -17,7 +17,6 @@ use super::request::{Answer, ChildError};
 use crate::exit::Exit;
 use crate::host::{ChildReport, Home, Host, Order};
 use crate::sync::Arc;
-use crate::vitals::State;
 use crate::waits::Waiting;
 use crate::wall::Wall;
 
@@ -31,8 +30,8 @@ pub(super) struct Seat {
     /// Its spec is gone: the seat goes as soon as it has closed.
     pub(super) leaving: bool,
     actor: Recipient<Order>,
-    /// Who waits because of where it stands: it for its turn, or its supervisor for its start.
-    waiting: Option<Waiting>,
+    /// It waits for its supervisor: for its turn to start.
+    turn: Option<Waiting>,
     starts: Vec<Answer>,
     ends: Vec<Answer>,
 }
@@ -50,7 +49,7 @@ impl Seat {
             node,
             home,
             owns_home,
-            waiting,
+            turn,
             kind,
         } = opened;
         let actor = match kind {
@@ -84,7 +83,7 @@ impl Seat {
             closing: false,
             leaving: false,
             actor,
-            waiting: Some(waiting),
+            turn,
             starts: Vec::new(),
             ends: Vec::new(),
         }
@@ -94,19 +93,12 @@ impl Seat {
         self.actor.do_send(order);
     }
 
-    /// Notes who waits for whom while the child stands so; `in_turn` if it starts after others.
-    pub(super) fn note_waits(
-        &mut self,
-        state: State,
-        in_turn: bool,
-        wall: &Wall,
-        above: &Arc<str>,
-    ) {
-        let path = self.node.path();
-        self.waiting = match state {
-            State::Waiting if in_turn => Some(wall.waits.hold(path, above)),
-            State::Starting => Some(wall.waits.hold(above, path)),
-            _ => None,
+    /// Notes whether the child waits for its turn to start, and so for its supervisor.
+    pub(super) fn note_turn(&mut self, waits: bool, wall: &Wall) {
+        self.turn = if waits {
+            wall.waits.turn_of(self.node.path())
+        } else {
+            None
         };
     }
 

@@ -120,9 +120,20 @@ impl Waits {
         Waiter(seat)
     }
 
-    /// Notes a wait that cannot be refused, because it follows from the tree: a child that waits
-    /// for its turn waits for its supervisor, which waits for the child that is starting. Such
-    /// waits are noted before those that they could close a cycle with.
+    /// Notes that the supervisor of the child at this path waits for its start.
+    pub(crate) fn start_of(self: &Arc<Self>, child: &Arc<str>) -> Option<Waiting> {
+        let supervisor = above(child)?;
+        Some(self.hold(&supervisor, child))
+    }
+
+    /// Notes that the child at this path waits for its turn to start, and so for its supervisor.
+    pub(crate) fn turn_of(self: &Arc<Self>, child: &Arc<str>) -> Option<Waiting> {
+        let supervisor = above(child)?;
+        Some(self.hold(child, &supervisor))
+    }
+
+    /// Notes a wait that cannot be refused, because it follows from the tree. Such waits are
+    /// noted before those that they could close a cycle with.
     pub(crate) fn hold(self: &Arc<Self>, from: &Arc<str>, to: &Arc<str>) -> Waiting {
         let (from, to) = (self.waiter(from), self.waiter(to));
         from.note(&mut lock(&self.graph), To::One(to))
@@ -214,6 +225,11 @@ impl To {
             To::All(all) => all,
         }
     }
+}
+
+/// The path of the supervisor of the one at this path, unless that is the root.
+fn above(path: &str) -> Option<Arc<str>> {
+    path.rsplit_once('/').map(|(above, _)| above.into())
 }
 
 impl Drop for Waiting {
@@ -344,8 +360,9 @@ mod tests {
     #[test]
     fn a_sibling_whose_turn_has_not_come_is_not_waited_for() {
         let services = services();
-        let turn = services.0.hold(&"shop/e".into(), &"shop".into());
-        let start = services.0.hold(&"shop".into(), &"shop/d".into());
+        assert!(services.0.start_of(&"shop".into()).is_none());
+        let turn = services.0.turn_of(&"shop/e".into()).unwrap();
+        let start = services.0.start_of(&"shop/d".into()).unwrap();
         let cycle = services.wait("shop/d", ["shop/e"]).unwrap_err();
         let path = "shop/d -> shop/e -> shop -> shop/d";
         assert_eq!(cycle.to_string(), path);

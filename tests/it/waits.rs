@@ -551,3 +551,76 @@ fn what_is_to_be_published_on_success_is_refused_as_well() {
         end(&board).await;
     });
 }
+
+/// Asks a sibling, in its first hook or with its first event.
+struct Caller {
+    sibling: Address<Player>,
+    early: bool,
+    says: std::sync::mpsc::Sender<String>,
+}
+impl Caller {
+    async fn call(&self) {
+        let said = self.sibling.ask(Make(vec![])).await;
+        self.says.send(format!("{said:?}")).unwrap();
+    }
+}
+impl Service for Caller {
+    async fn started(&mut self, cx: &mut Context<Self>) -> Outcome {
+        if self.early {
+            self.call().await;
+        } else {
+            cx.publish(Tick(0)).await?;
+        }
+        Ok(())
+    }
+}
+impl Handle<Tick> for Caller {
+    async fn handle(&mut self, _: &Tick, _: &mut Context<Self>) -> Outcome {
+        self.call().await;
+        Ok(())
+    }
+}
+
+/// Starts a caller before its sibling, in a family of its own if that is `apart`.
+async fn call_from_below(early: bool, apart: bool) -> Vec<String> {
+    let (table, _) = players::players(1, Plain, |spec| spec);
+    let sibling = service("sibling", move || Player {
+        name: "sibling".to_owned(),
+        table: Arc::clone(&table),
+        kept: None,
+    });
+    let (address, (says, said)) = (sibling.address(), std::sync::mpsc::channel());
+    let caller = service("caller", move || Caller {
+        sibling: address.clone(),
+        early,
+        says: says.clone(),
+    });
+    let (caller, shop) = (caller.on::<Tick>(), Supervisor::one_for_one("shop"));
+    let shop = if apart {
+        shop.child(Supervisor::one_for_one("back").child(caller))
+    } else {
+        shop.child(caller)
+    };
+    let before = Instant::now();
+    let board = here(shop.child(sibling)).await;
+    board.settle().await.unwrap();
+    assert_eq!(before.elapsed(), Duration::ZERO);
+    end(&board).await;
+    said.try_iter().collect()
+}
+
+#[test]
+fn asking_a_sibling_whose_turn_to_start_has_not_come_fails_at_once() {
+    let cycle = |path: &str| format!("Err(Cycle {{ path: {path:?}, .. }})");
+    let path = "shop/caller -> shop/sibling -> shop -> shop/caller";
+    assert_eq!(paused(call_from_below(true, false)), [cycle(path)]);
+    let path = "shop/back/caller -> shop/sibling -> shop -> shop/back -> shop/back/caller";
+    assert_eq!(paused(call_from_below(true, true)), [cycle(path)]);
+}
+
+#[test]
+fn a_service_that_has_started_may_ask_a_sibling_that_is_about_to() {
+    for apart in [false, true] {
+        assert_eq!(paused(call_from_below(false, apart)), ["Ok(\"done\")"]);
+    }
+}
