@@ -15,7 +15,7 @@ use actix::{
 };
 use tokio::time::Instant;
 
-use super::family::{Action, ChildId, Family, Input, Plan, Why};
+use super::family::{Action, ChildId, Family, Input, Plan, Standing, Why};
 use super::node::Node;
 use super::open::{Grounds, Lot, OpenedChild, OpenedSupervisor};
 use super::recipe::Recipe;
@@ -326,6 +326,8 @@ impl SupervisorActor {
         if let Some(seat) = self.seats.get_mut(&child) {
             seat.closing = true;
             seat.order(Order::Close);
+            // Whoever waits for a restart that a stop has overtaken.
+            seat.answer_starts(&Err(Exit::Shutdown));
         }
         self.enter(child, State::Closed, Change::Closed);
     }
@@ -532,6 +534,8 @@ impl SupervisorActor {
         result: Result<(), Exit>,
         context: &mut Context<Self>,
     ) {
+        // A life that is to be stopped already is not the one that anybody waits for.
+        let awaited = self.family.standing(child) == Some(Standing::Starting);
         match &result {
             // One that is told to stop already stays so.
             Ok(()) => {
@@ -542,7 +546,7 @@ impl SupervisorActor {
             }
             Err(exit) => self.note_exit(child, generation, exit),
         }
-        if let Some(seat) = self.seats.get_mut(&child) {
+        if let Some(seat) = self.seats.get_mut(&child).filter(|_| awaited) {
             seat.answer_starts(&result);
         }
         self.step(
