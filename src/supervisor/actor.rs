@@ -179,9 +179,9 @@ impl SupervisorActor {
         }
     }
 
-    /// A child enters a state, and whoever listens is told.
+    /// A child enters a state, and whoever listens is told, unless it is there already.
     fn enter(&self, child: ChildId, state: State, change: Change) {
-        if let Some(vitals) = self.vitals(child) {
+        if let Some(vitals) = self.vitals(child).filter(|vitals| vitals.state() != state) {
             vitals.enter(state);
             self.announce(vitals, change);
         }
