@@ -365,6 +365,11 @@ impl SupervisorActor {
     }
 
     /// The root has no supervisor that says where it stands.
+    fn enter_root(&self, state: State, change: Change) {
+        self.node.vitals.enter(state);
+        self.announce(&self.node.vitals, change);
+    }
+
     fn note_root(&self, news: &News) {
         let vitals = &self.node.vitals;
         let (state, change) = match news {
@@ -375,8 +380,7 @@ impl SupervisorActor {
             }
             News::Closed => (State::Closed, Change::Closed),
         };
-        vitals.enter(state);
-        self.announce(vitals, change);
+        self.enter_root(state, change);
     }
 
     fn start(&mut self, generation: u64, context: &mut Context<Self>) {
@@ -386,7 +390,7 @@ impl SupervisorActor {
         self.closing = None;
         if matches!(self.parent, Parent::Board(_)) {
             self.node.vitals.note_life(generation);
-            self.node.vitals.enter(State::Starting);
+            self.enter_root(State::Starting, Change::Starting);
         }
         let stay = self.seats.iter().filter(|(_, seat)| !seat.leaving);
         let members = stay.map(|(child, seat)| (*child, seat.member.clone()));
@@ -395,6 +399,9 @@ impl SupervisorActor {
     }
 
     fn stop(&mut self, until: Option<Instant>, after: After, context: &mut Context<Self>) {
+        if matches!(self.parent, Parent::Board(_)) && !self.family.is_ending() {
+            self.enter_root(State::Stopping, Change::Stopping);
+        }
         let clock = &self.grounds.wall.pulse.clock;
         let own = self.shutdown.map(|how| deadline(clock.now(), how.time()));
         let drain = matches!(self.shutdown, Some(Shutdown::Drain(_)));
