@@ -198,7 +198,7 @@ impl Inner {
                 self.end();
             }
             News::Closed => {
-                self.root_state.send_modify(|root| root.closed = true);
+                self.close();
                 self.stop_arbiters();
             }
         }
@@ -251,9 +251,17 @@ impl Inner {
         if !(ended && closed) {
             report.stuck = self.stuck(&report.ledger);
             // What is stuck is left behind; whoever waits for the end has waited for it.
-            self.root_state.send_modify(|root| root.closed = true);
+            self.close();
         }
         report
+    }
+
+    /// Whoever waits for the end, or listens for changes, hears that nothing more will come.
+    fn close(&self) {
+        for node in self.node.subtree() {
+            node.vitals.dismiss_monitors();
+        }
+        self.root_state.send_modify(|root| root.closed = true);
     }
 
     /// Waits until the root's state is as wanted, at most until then.
