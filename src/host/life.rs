@@ -52,7 +52,6 @@ impl<S: Service, L: Deliver<S>> Life<S, L> {
         }
         up();
         let exit = self.work(&mut service, &mut cx).await;
-        self.vitals.note_rest();
         if !matches!(exit, Exit::Timeout(_)) {
             cx.begin_hook();
             let _job = self.pulse.begin_job();
