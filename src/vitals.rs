@@ -156,8 +156,9 @@ impl Vitals {
         self.life.load(Ordering::Relaxed)
     }
 
-    pub(crate) fn note_life(&self, life: u64) {
-        self.life.store(life, Ordering::Relaxed);
+    /// Counts a life. Its supervisor's own lives do not begin the count anew.
+    pub(crate) fn begin_life(&self) {
+        self.life.fetch_add(1, Ordering::Relaxed);
     }
 
     pub(crate) fn is_suspended(&self) -> bool {

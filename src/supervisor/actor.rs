@@ -267,9 +267,10 @@ impl SupervisorActor {
         self.report(news);
     }
 
-    fn start_child(&self, child: ChildId, generation: u64) {
-        if let Some(vitals) = self.vitals(child) {
-            vitals.note_life(generation);
+    fn start_child(&mut self, child: ChildId, generation: u64) {
+        if let Some(seat) = self.seats.get_mut(&child) {
+            seat.generation = generation;
+            seat.node.vitals.begin_life();
         }
         self.enter(child, State::Starting, Change::Starting);
         self.order(child, Order::Start { generation });
@@ -389,7 +390,7 @@ impl SupervisorActor {
         self.ending = Ending::default();
         self.closing = None;
         if matches!(self.parent, Parent::Board(_)) {
-            self.node.vitals.note_life(generation);
+            self.node.vitals.begin_life();
             self.enter_root(State::Starting, Change::Starting);
         }
         let stay = self.seats.iter().filter(|(_, seat)| !seat.leaving);
@@ -567,11 +568,11 @@ impl SupervisorActor {
     }
 
     fn note_exit(&self, child: ChildId, generation: u64, exit: &Exit) {
-        let known = self.vitals(child);
-        let Some(vitals) = known.filter(|vitals| vitals.life() == generation) else {
+        let known = self.seats.get(&child);
+        let Some(seat) = known.filter(|seat| seat.generation == generation) else {
             return;
         };
-        vitals.note_exit(exit);
+        seat.node.vitals.note_exit(exit);
         self.enter(child, State::Waiting, Change::Ended(exit.clone()));
         if exit.is_abnormal() {
             tracing::warn!(
