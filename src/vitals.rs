@@ -114,7 +114,17 @@ pub(crate) struct Vitals {
     thread: OnceLock<ThreadId>,
     /// A box: most services never fail.
     troubles: Mutex<Option<Box<Troubles>>>,
-    monitors: Mutex<Option<broadcast::Sender<Lifecycle>>>,
+    monitors: Mutex<Monitors>,
+}
+
+/// Who hears of the changes.
+#[derive(Default)]
+enum Monitors {
+    #[default]
+    Nobody,
+    Some(broadcast::Sender<Lifecycle>),
+    /// There will be no more changes.
+    Over,
 }
 
 impl Vitals {
@@ -149,8 +159,9 @@ impl Vitals {
         self.life.load(Ordering::Relaxed)
     }
 
-    pub(crate) fn note_life(&self, life: u64) {
-        self.life.store(life, Ordering::Relaxed);
+    /// Counts a life. Its supervisor's own lives do not begin the count anew.
+    pub(crate) fn begin_life(&self) {
+        self.life.fetch_add(1, Ordering::Relaxed);
     }
 
     pub(crate) fn is_suspended(&self) -> bool {
@@ -254,29 +265,37 @@ impl Vitals {
 
     /// Begins to monitor: hears of every change from now on.
     pub(crate) fn monitor(&self) -> broadcast::Receiver<Lifecycle> {
-        let make = || broadcast::Sender::new(MONITOR_LAG);
-        lock(&self.monitors).get_or_insert_with(make).subscribe()
+        let mut monitors = lock(&self.monitors);
+        if let Monitors::Some(all) = &*monitors {
+            return all.subscribe();
+        }
+        let all = broadcast::Sender::new(MONITOR_LAG);
+        let monitor = all.subscribe();
+        // Without a sender kept, it ends at once.
+        if matches!(*monitors, Monitors::Nobody) {
+            *monitors = Monitors::Some(all);
+        }
+        monitor
     }
 
     pub(crate) fn has_monitors(&self) -> bool {
-        lock(&self.monitors).is_some()
+        matches!(*lock(&self.monitors), Monitors::Some(_))
     }
 
     /// Tells the monitors, if there are any. Never waits.
     pub(crate) fn tell(&self, news: &Lifecycle) {
         let mut monitors = lock(&self.monitors);
         // An error says that nobody listens any more.
-        if monitors
-            .as_ref()
-            .is_some_and(|all| all.send(news.clone()).is_err())
+        if let Monitors::Some(all) = &*monitors
+            && all.send(news.clone()).is_err()
         {
-            *monitors = None;
+            *monitors = Monitors::Nobody;
         }
     }
 
     /// Nothing will happen any more: monitors end.
     pub(crate) fn dismiss_monitors(&self) {
-        *lock(&self.monitors) = None;
+        *lock(&self.monitors) = Monitors::Over;
     }
 }
 

@@ -203,14 +203,21 @@ impl Wall {
         })
     }
 
-    /// Notes that a service handles nothing for now, or again something.
-    pub(crate) fn note_suspended(&self, service: &Arc<str>, suspended: bool) {
-        if suspended {
-            lock(&self.suspended).insert(Arc::clone(service));
-        } else {
-            lock(&self.suspended).remove(service);
+    /// Lets a service handle nothing for now, or again something. Tells whether that is new.
+    pub(crate) fn suspend(&self, service: &Vitals, suspended: bool) -> bool {
+        let mut all = lock(&self.suspended);
+        // Within the lock, so that the flag and the set say the same whoever comes last.
+        if !service.suspend(suspended) {
+            return false;
         }
+        if suspended {
+            all.insert(Arc::clone(&service.path));
+        } else {
+            all.remove(&service.path);
+        }
+        drop(all);
         self.pulse.ran_dry();
+        true
     }
 
     /// Tells what happened to a service or supervisor, if anybody listens. Never waits.

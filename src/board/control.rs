@@ -49,7 +49,7 @@ impl Board {
     fn set_suspended(&self, path: &str, suspended: bool) -> Result<(), LookupError> {
         let (node, entry): (Arc<Node>, Arc<dyn Entry>) =
             self.inner.grounds.registry.service(path)?;
-        if !node.vitals.suspend(suspended) {
+        if !self.inner.wall.suspend(&node.vitals, suspended) {
             return Ok(());
         }
         let change = if suspended {
@@ -57,7 +57,6 @@ impl Board {
         } else {
             Change::Resumed
         };
-        self.inner.wall.note_suspended(node.path(), suspended);
         self.inner.wall.announce(&node.vitals, change);
         entry.call();
         Ok(())

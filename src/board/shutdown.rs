@@ -195,18 +195,10 @@ impl Inner {
                 self.end();
             }
             News::Closed => {
-                self.say_closed();
+                self.close();
                 self.stop_arbiters();
             }
         }
-    }
-
-    /// Whoever waits for the end, or for changes, has waited for it.
-    fn say_closed(&self) {
-        self.grounds
-            .registry
-            .each(|node| node.vitals.dismiss_monitors());
-        self.root_state.send_modify(|root| root.closed = true);
     }
 
     /// Nothing is accepted any more, and every subscription ends.
@@ -255,10 +247,18 @@ impl Inner {
         let mut report = self.report(began, drained);
         if !(ended && closed) {
             report.stuck = self.stuck(&report.ledger);
-            // What is stuck is left behind.
-            self.say_closed();
+            // What is stuck is left behind; whoever waits for the end has waited for it.
+            self.close();
         }
         report
+    }
+
+    /// Whoever waits for the end, or listens for changes, hears that nothing more will come.
+    fn close(&self) {
+        for node in self.node.subtree() {
+            node.vitals.dismiss_monitors();
+        }
+        self.root_state.send_modify(|root| root.closed = true);
     }
 
     /// Waits until the root's state is as wanted, at most until then.

@@ -21,7 +21,7 @@ use crate::vitals::State;
 /// shop                one_for_one   running
 /// ├─ accounts         service       running      3 queued
 /// └─ payments         rest_for_one  running
-///    ├─ gateway       service       backing off  2 restarts, 1 deferred; panicked: boom
+///    ├─ gateway       service       backing off  2 restarts, 1 deferred, last: panicked: boom
 ///    └─ books         service       running
 /// ```
 ///
@@ -204,6 +204,9 @@ fn escape(text: &str) -> String {
             '<' => safe.push_str("#lt;"),
             '>' => safe.push_str("#gt;"),
             '&' => safe.push_str("#amp;"),
+            // These begin a text in Markdown, and a directive, even within quotes.
+            '`' => safe.push_str("#96;"),
+            '%' => safe.push_str("#37;"),
             letter if letter.is_control() => safe.push(' '),
             letter => safe.push(letter),
         }

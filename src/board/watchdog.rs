@@ -110,10 +110,6 @@ enum Told {
 
 impl Inner {
     /// Lets a watchdog look after this board, on its own runtime.
-    #[expect(
-        clippy::disallowed_methods,
-        reason = "it belongs to the board, not to a life, and ends with it"
-    )]
     pub(super) fn watch(self: &Arc<Self>, watchdog: Watchdog) {
         self.time.spawn(watch(Arc::downgrade(self), watchdog));
     }

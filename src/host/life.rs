@@ -97,8 +97,7 @@ impl<S: Service, L: Deliver<S>> Life<S, L> {
                 }
                 let next = {
                     let clock = &self.pulse.clock;
-                    let below = cx.control.draining().unwrap_or(u64::MAX);
-                    self.mailbox.next_below(below, || clock.now())
+                    self.mailbox.next_below(below(cx), || clock.now())
                 };
                 if next == Next::Nothing && cx.control.draining().is_some() {
                     return Exit::Shutdown;
@@ -318,7 +317,8 @@ impl<S: Service, L: Deliver<S>> Life<S, L> {
         self.vitals.note_rest();
         poll_fn(|task| {
             let ordered = cx.control.is_stopped() || cx.control.draining() != draining;
-            if ordered || self.inbox.has_changes() || !self.mailbox.sleep(task.waker()) {
+            let changed = ordered || self.inbox.has_changes();
+            if changed || !self.mailbox.sleep_below(below(cx), task.waker()) {
                 return Poll::Ready(());
             }
             // Looked at after the bell was armed: a change rings it.
@@ -345,6 +345,11 @@ impl<S: Service, L: Deliver<S>> Life<S, L> {
         self.pace.begin(now);
         self.vitals.note_busy(self.pulse.clock.since_start_at(now));
     }
+}
+
+/// What has a number from this on is not read any more.
+fn below<S: Service>(cx: &Context<S>) -> u64 {
+    cx.control.draining().unwrap_or(u64::MAX)
 }
 
 fn note_failed_letter(service: &str, message: &'static str, failure: &Failure) {

@@ -239,7 +239,13 @@ impl<L: Sources, D: AsSource + ?Sized, T> Mailbox<L, D, T> {
     }
 
     /// Arms the bell and looks for the last time. False if there is something to read.
+    #[cfg(all(test, shuttle))]
     pub(crate) fn sleep(&mut self, waker: &Waker) -> bool {
+        self.sleep_below(u64::MAX, waker)
+    }
+
+    /// As `sleep`, for one that reads no letter with a number from this on.
+    pub(crate) fn sleep_below(&mut self, below: u64, waker: &Waker) -> bool {
         self.bell.arm(waker);
         let mut asleep = true;
         if self.holding.is_none() {
@@ -247,7 +253,7 @@ impl<L: Sources, D: AsSource + ?Sized, T> Mailbox<L, D, T> {
         }
         // The fence inside orders arming before this look; a sender pushes, fences, and rings.
         self.letters.announce_room();
-        asleep = asleep && self.letters.look().is_none();
+        asleep = asleep && self.letters.look().is_none_or(|number| number >= below);
         if !asleep {
             self.bell.disarm();
         }

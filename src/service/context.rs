@@ -58,6 +58,8 @@ pub struct Context<S: Service> {
     doing: Doing,
     follow_ups: Vec<FollowUp>,
     stopping: bool,
+    /// What the vitals said of polls when the clock was last looked at.
+    polls: u64,
 }
 
 impl<S: Service> Context<S> {
@@ -77,6 +79,7 @@ impl<S: Service> Context<S> {
             doing: Doing::default(),
             follow_ups: Vec::new(),
             stopping: false,
+            polls: 0,
         }
     }
 
@@ -316,7 +319,7 @@ impl<S: Service> Context<S> {
             redriven,
             until,
         };
-        self.vitals.note_doing(stamp.number, attempt);
+        self.note_doing(stamp.number, attempt);
         // What a failed attempt had wanted to publish on success.
         self.follow_ups.clear();
     }
@@ -332,7 +335,7 @@ impl<S: Service> Context<S> {
             redriven: false,
             until: None,
         };
-        self.vitals.note_doing(number, 1);
+        self.note_doing(number, 1);
         self.follow_ups.clear();
     }
 
@@ -347,8 +350,23 @@ impl<S: Service> Context<S> {
     pub(crate) fn begin_hook(&mut self) {
         self.rest();
         self.doing = Doing::default();
+        self.note_busy();
         self.vitals.note_doing(0, 0);
         self.follow_ups.clear();
+    }
+
+    /// What came before has waited if the thread has been left meanwhile: then the turn's
+    /// beginning says nothing of when this one began.
+    fn note_doing(&mut self, number: u64, attempt: u32) {
+        let polls = self.vitals.polls();
+        if std::mem::replace(&mut self.polls, polls) != polls {
+            self.note_busy();
+        }
+        self.vitals.note_doing(number, attempt);
+    }
+
+    fn note_busy(&self) {
+        self.vitals.note_busy(self.wall.pulse.clock.since_start());
     }
 
     /// Publishes what was to be published on success.

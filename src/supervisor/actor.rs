@@ -15,7 +15,7 @@ use actix::{
 };
 use tokio::time::Instant;
 
-use super::family::{Action, ChildId, Family, Input, Plan, Why};
+use super::family::{Action, ChildId, Family, Input, Plan, Standing, Why};
 use super::node::Node;
 use super::open::{Grounds, Lot, OpenedChild, OpenedSupervisor};
 use super::recipe::Recipe;
@@ -150,7 +150,8 @@ impl SupervisorActor {
         }
         self.names.insert(name, child);
         let seat = Seat::new(opened, &self.grounds, context.address().recipient());
-        self.seats.entry(child).insert_entry(seat).into_mut()
+        self.seats.remove(&child);
+        self.seats.entry(child).or_insert(seat)
     }
 
     /// The child's spec is gone, and it has closed.
@@ -184,8 +185,14 @@ impl SupervisorActor {
         }
     }
 
-    /// A child enters a state, and whoever listens is told.
+    /// A child enters a state, and whoever listens is told, unless it is there already.
     fn enter(&mut self, child: ChildId, state: State, change: Change) {
+        if self
+            .vitals(child)
+            .is_some_and(|vitals| vitals.state() == state)
+        {
+            return;
+        }
         self.settle_in(child, state);
         if let Some(vitals) = self.vitals(child) {
             self.announce(vitals, change);
@@ -285,8 +292,9 @@ impl SupervisorActor {
     }
 
     fn start_child(&mut self, child: ChildId, generation: u64) {
-        if let Some(vitals) = self.vitals(child) {
-            vitals.note_life(generation);
+        if let Some(seat) = self.seats.get_mut(&child) {
+            seat.generation = generation;
+            seat.node.vitals.begin_life();
         }
         self.enter(child, State::Starting, Change::Starting);
         self.order(child, Order::Start { generation });
@@ -340,6 +348,8 @@ impl SupervisorActor {
         if let Some(seat) = self.seats.get_mut(&child) {
             seat.closing = true;
             seat.order(Order::Close);
+            // Whoever waits for a restart that a stop has overtaken.
+            seat.answer_starts(&Err(Exit::Shutdown));
         }
         self.enter(child, State::Closed, Change::Closed);
     }
@@ -376,6 +386,11 @@ impl SupervisorActor {
         }
     }
 
+    fn enter_root(&self, state: State, change: Change) {
+        self.node.vitals.enter(state);
+        self.announce(&self.node.vitals, change);
+    }
+
     /// The root has no supervisor that says where it stands.
     fn note_root(&self, news: &News) {
         let vitals = &self.node.vitals;
@@ -387,8 +402,7 @@ impl SupervisorActor {
             }
             News::Closed => (State::Closed, Change::Closed),
         };
-        vitals.enter(state);
-        self.announce(vitals, change);
+        self.enter_root(state, change);
     }
 
     fn start(&mut self, generation: u64, context: &mut Context<Self>) {
@@ -397,8 +411,8 @@ impl SupervisorActor {
         self.ending = Ending::default();
         self.closing = None;
         if matches!(self.parent, Parent::Board(_)) {
-            self.node.vitals.note_life(generation);
-            self.node.vitals.enter(State::Starting);
+            self.node.vitals.begin_life();
+            self.enter_root(State::Starting, Change::Starting);
         }
         let stay = self.seats.iter().filter(|(_, seat)| !seat.leaving);
         let members = stay.map(|(child, seat)| (*child, seat.member.clone()));
@@ -412,6 +426,9 @@ impl SupervisorActor {
     }
 
     fn stop(&mut self, until: Option<Instant>, after: After, context: &mut Context<Self>) {
+        if matches!(self.parent, Parent::Board(_)) && !self.family.is_ending() {
+            self.enter_root(State::Stopping, Change::Stopping);
+        }
         let clock = &self.grounds.wall.pulse.clock;
         let own = self.shutdown.map(|how| deadline(clock.now(), how.time()));
         let drain = matches!(self.shutdown, Some(Shutdown::Drain(_)));
@@ -551,6 +568,8 @@ impl SupervisorActor {
         result: Result<(), Exit>,
         context: &mut Context<Self>,
     ) {
+        // A life that is to be stopped already is not the one that anybody waits for.
+        let awaited = self.family.standing(child) == Some(Standing::Starting);
         match &result {
             // One that is told to stop already stays so.
             Ok(()) => {
@@ -561,7 +580,7 @@ impl SupervisorActor {
             }
             Err(exit) => self.note_exit(child, generation, exit),
         }
-        if let Some(seat) = self.seats.get_mut(&child) {
+        if let Some(seat) = self.seats.get_mut(&child).filter(|_| awaited) {
             seat.answer_starts(&result);
         }
         self.step(
@@ -575,11 +594,11 @@ impl SupervisorActor {
     }
 
     fn note_exit(&mut self, child: ChildId, generation: u64, exit: &Exit) {
-        let known = self.vitals(child);
-        let Some(vitals) = known.filter(|vitals| vitals.life() == generation) else {
+        let known = self.seats.get(&child);
+        let Some(seat) = known.filter(|seat| seat.generation == generation) else {
             return;
         };
-        vitals.note_exit(exit);
+        seat.node.vitals.note_exit(exit);
         self.enter(child, State::Waiting, Change::Ended(exit.clone()));
         if exit.is_abnormal() {
             tracing::warn!(

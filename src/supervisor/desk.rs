@@ -142,7 +142,7 @@ impl SupervisorActor {
             return;
         };
         seat.order(Order::Kill {
-            generation: seat.node.vitals.life(),
+            generation: seat.generation,
             why: Kill::Asked,
         });
         let _ = answer.send(Ok(seat.node.path().to_string()));

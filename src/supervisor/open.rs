@@ -80,7 +80,7 @@ pub(crate) enum OpenedKind {
         shutdown: Shutdown,
         stage: Box<dyn FnOnce() -> Box<dyn Stage> + Send>,
     },
-    Supervisor(OpenedSupervisor),
+    Supervisor(Box<OpenedSupervisor>),
 }
 
 /// Where a child and those below it will run.
@@ -233,7 +233,8 @@ impl Grounds {
             Kind::Supervisor(supervisor) => {
                 let lot = lot.below(path, &supervisor.policy, home.clone());
                 let opened = self.supervisor(*supervisor, lot, below);
-                (Arc::clone(&opened.node), OpenedKind::Supervisor(opened))
+                let node = Arc::clone(&opened.node);
+                (node, OpenedKind::Supervisor(Box::new(opened)))
             }
             Kind::Service(seed) => {
                 let (vitals, shutdown) = (Vitals::new(path), seed.shutdown());

@@ -25,6 +25,8 @@ pub(super) struct Seat {
     pub(super) node: Arc<Node>,
     /// The thread that was made for it.
     pub(super) own_home: Option<Home>,
+    /// The life that it was last told to begin, as its supervisor's present life counts them.
+    pub(super) generation: u64,
     /// It has been told to close, and has not said that it has.
     pub(super) closing: bool,
     /// Its spec is gone: the seat goes as soon as it has closed.
@@ -72,7 +74,7 @@ impl Seat {
                     child,
                 };
                 let grounds = Arc::clone(grounds);
-                let make = move || SupervisorActor::new(opened, parent, grounds);
+                let make = move || SupervisorActor::new(*opened, parent, grounds);
                 home.start(make).recipient()
             }
         };
@@ -80,6 +82,7 @@ impl Seat {
             member,
             node,
             own_home: owns_home.then_some(home),
+            generation: 0,
             closing: false,
             leaving: false,
             actor,

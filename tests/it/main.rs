@@ -101,6 +101,24 @@ mod shutdown;
 /// A service may end its own board, and never waits for itself.
 mod self_stop;
 
+/// Suspended services handle nothing, lose nothing, and are named by whoever waits for quiet.
+mod suspension;
+
+/// Restart and stop by path: never behind data, from anywhere.
+mod control;
+
+/// Kill by path: what waits for ever is ended, with its event.
+mod kill;
+
+/// How each child is stopped, and what its stop leaves behind.
+mod stops;
+
+/// What happens to a service is told to monitors and subscribers, and stops nobody.
+mod lifecycle;
+
+/// What a service is doing is read while it does it; the tree as text and as a picture.
+mod inspect;
+
 /// Signals of the system end a program in order.
 #[cfg(unix)]
 mod signals;
