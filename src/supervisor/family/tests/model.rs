@@ -1,8 +1,8 @@
 //! The naive model: what a family must do, found by looking at everybody every time.
 //!
 //! It foresees what an input closes, forgets, refuses, delays and reports, word for word. Stops and
-//! starts it does not foresee: it says of each whether it may be now, so that what may be and is not
-//! done is found as well.
+//! starts it does not foresee: it says of each whether it may be now, so that what may be and is
+//! not done is found as well.
 
 use std::collections::BTreeMap;
 
