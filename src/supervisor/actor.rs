@@ -15,7 +15,7 @@ use actix::{
 };
 use tokio::time::Instant;
 
-use super::family::{Action, ChildId, Family, Input, Plan, Why};
+use super::family::{Action, ChildId, Family, Input, Member, Plan, Why};
 use super::node::Node;
 use super::open::{Grounds, Lot, OpenedChild, OpenedSupervisor};
 use super::recipe::Recipe;
@@ -387,7 +387,12 @@ impl SupervisorActor {
             self.node.vitals.enter(State::Starting);
         }
         let stay = self.seats.iter().filter(|(_, seat)| !seat.leaving);
-        let members = stay.map(|(child, seat)| (*child, seat.member.clone()));
+        // Lives are counted on, whoever's restart ended them.
+        let members = stay.map(|(child, seat)| {
+            let lives = seat.node.vitals.life();
+            let member = seat.member.clone();
+            (*child, Member { lives, ..member })
+        });
         self.family = Family::new(self.plan.clone(), members);
         self.step(Input::Start, context);
     }

@@ -223,6 +223,7 @@ impl Grounds {
             name: child.name().into(),
             restart: child.restart(),
             significant: child.is_significant(),
+            lives: 0,
         };
         let path: Arc<str> = format!("{}/{}", lot.path, member.name).into();
         let (node, kind) = match child.0 {

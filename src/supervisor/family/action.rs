@@ -24,6 +24,8 @@ pub(crate) struct Member {
     pub(crate) restart: Restart,
     /// Whether its end by itself may complete the family; see [`Plan::auto_shutdown`].
     pub(crate) significant: bool,
+    /// How many lives it has had already, in those of its supervisor before this one.
+    pub(crate) lives: u64,
 }
 
 /// What a supervisor's children have in common.

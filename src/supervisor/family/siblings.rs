@@ -38,9 +38,9 @@ pub(super) struct Child {
 impl Child {
     fn new(member: Member, request: Option<Request>) -> Self {
         Self {
+            generation: member.lives,
             member,
             life: Life::Waiting,
-            generation: 0,
             has_risen: false,
             request,
             fate: Fate::Again,

@@ -35,6 +35,7 @@ fn member(restart: Restart) -> Member {
         name: "child".into(),
         restart,
         significant: false,
+        lives: 0,
     }
 }
 
