@@ -52,8 +52,12 @@ impl Trouble {
             Kind::Fail if first => say(&format!("    {path} fails, attempt 1")),
             Kind::Poison => say(&format!("    {path} fails, attempt {attempt}")),
             Kind::Panic if first => panic!("{ON_PURPOSE}"),
-            Kind::Hang if first => pending().await,
+            Kind::Hang if first => {
+                say(&format!("    {path} waits for ever, attempt 1"));
+                pending().await
+            }
             Kind::Block => {
+                say(&format!("    {path} holds its thread for {BLOCKED:?}"));
                 thread::sleep(BLOCKED);
                 return Ok(());
             }
