@@ -213,6 +213,11 @@ impl Vitals {
         self.thread.get().copied()
     }
 
+    /// Whether it is this service's code that calls: no other runs on its thread meanwhile.
+    pub(crate) fn calls(&self) -> bool {
+        self.polls() % 2 == 1 && self.thread() == Some(std::thread::current().id())
+    }
+
     pub(crate) fn note_exit(&self, exit: &Exit) {
         let before = self.with_troubles(|troubles| troubles.exit.replace(exit.clone()));
         // A user's error is dropped outside the lock.

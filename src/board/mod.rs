@@ -30,7 +30,7 @@ use crate::dead_letter::DeadLetter;
 use crate::event::{Event, EventId};
 use crate::host::Order;
 use crate::ledger::Ledger;
-use crate::service::{Address, Handle, On, Publisher, Service, SubscribeError};
+use crate::service::{Address, Handle, On, Publisher, Service, SubscribeError, serves};
 use crate::supervisor::{Grounds, LookupError, Node, Supervisor};
 use crate::sync::{Arc, AtomicBool, Mutex, OnceLock};
 use crate::topic::publish::{Publish, PublishError};
@@ -218,7 +218,8 @@ impl Board {
         self.inner.wall.ledger()
     }
 
-    /// Waits until nothing is queued, in flight or deferred. Timers are not waited for.
+    /// Waits until nothing is queued, in flight or deferred. Timers are not waited for. Inside a
+    /// service of this board, where it would wait for itself, it returns at once.
     ///
     /// # Errors
     /// [`SettleError`], as soon as all else is settled, if what is left is held by services that
@@ -227,6 +228,9 @@ impl Board {
     /// # Cancel safety
     /// Dropping the future only stops the waiting.
     pub async fn settle(&self) -> Result<(), SettleError> {
+        if serves(self.inner.wall.id()) {
+            return Ok(());
+        }
         self.inner.wall.settle().await
     }
 

@@ -18,6 +18,7 @@ use crate::defaults::CONTROL_WAIT;
 use crate::exit::Exit;
 use crate::host::Problem;
 use crate::panic::Panic;
+use crate::service::current_board;
 use crate::wall::Wall;
 
 /// Why a supervisor did not do what it was asked to. Nothing has changed, unless it says so.
@@ -169,6 +170,16 @@ pub(crate) enum Ask {
     Kill(String),
 }
 
+impl Ask {
+    /// The child whose end is waited for.
+    fn waits_for(&self) -> Option<&str> {
+        match self {
+            Ask::Terminate(name) | Ask::Renew(name) => Some(name),
+            _ => None,
+        }
+    }
+}
+
 pub(crate) type Answer = oneshot::Sender<Result<String, ChildError>>;
 
 /// What is asked, and the way back: the path of the child it was about.
@@ -189,6 +200,9 @@ pub(crate) async fn ask(wall: &Wall, supervisor: &Node, ask: Ask) -> Result<Stri
     let path = || supervisor.path().to_string();
     let stopping = || ChildError::Stopping { path: path() };
     let desk = supervisor.branch().and_then(|branch| branch.desk.get());
+    if let Some(path) = cycle(wall, supervisor, &ask) {
+        return Err(ChildError::Cycle { path });
+    }
     let (answer, answered) = oneshot::channel();
     desk.ok_or_else(stopping)?.do_send(Request { ask, answer });
     match within(&wall.pulse.clock, Some(CONTROL_WAIT), answered).await {
@@ -199,4 +213,22 @@ pub(crate) async fn ask(wall: &Wall, supervisor: &Node, ask: Ask) -> Result<Stri
             limit: CONTROL_WAIT,
         }),
     }
+}
+
+/// Who would wait for its own end: the service that asks, if it is what ends, or below it.
+fn cycle(wall: &Wall, supervisor: &Node, ask: &Ask) -> Option<String> {
+    let name = ask.waits_for()?;
+    if current_board() != Some(wall.id()) {
+        return None;
+    }
+    let mut children = supervisor.branch()?.children().into_iter();
+    let ends = children.find(|child| child.name() == name)?;
+    let mut below = ends.subtree().into_iter();
+    let caller = below.find(|node| node.vitals.calls())?;
+    let (caller, ends) = (caller.path(), ends.path());
+    Some(if caller == ends {
+        format!("{caller} -> {caller}")
+    } else {
+        format!("{caller} -> {ends} -> {caller}")
+    })
 }

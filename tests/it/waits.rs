@@ -139,3 +139,63 @@ fn waiting_for_ones_own_room_or_outcome_is_refused_at_once() {
         assert_eq!(board.ledger().gap(), 0);
     });
 }
+
+/// Does to its own board what would wait for itself, and says what came of it.
+struct Rash;
+struct Try(Board, &'static str);
+impl Message for Try {
+    type Reply = String;
+}
+impl Service for Rash {}
+impl Answer<Try> for Rash {
+    async fn answer(&mut self, Try(board, what): Try, _: &mut Context<Self>) -> Outcome<String> {
+        let shop = board.supervisor("shop")?;
+        let done = match what {
+            "stop itself" => board.stop("shop/team/rash").await,
+            "restart above" => board.restart("shop/team").await,
+            "terminate above" => shop.terminate_child("team").await,
+            "restart beside" => board.restart("shop/other").await,
+            _ => board.settle().await.map(|()| Ok(()))?,
+        };
+        Ok(done.map_or_else(|error| error.to_string(), |()| "done".to_owned()))
+    }
+}
+
+#[test]
+fn a_service_that_would_wait_for_its_own_end_or_rest_is_told_at_once() {
+    paused(async {
+        let rash = service("rash", || Rash);
+        let address = rash.address();
+        let team = Supervisor::one_for_one("team").child(rash);
+        let tree = Supervisor::one_for_one("shop").child(team);
+        let tree = tree.child(service("other", || Rash));
+        let board = Board::builder().on_this_thread().start(tree).await.unwrap();
+        let before = tokio::time::Instant::now();
+        for (what, said) in [
+            (
+                "stop itself",
+                "a cycle of waits: shop/team/rash -> shop/team/rash",
+            ),
+            (
+                "restart above",
+                "a cycle of waits: shop/team/rash -> shop/team -> shop/team/rash",
+            ),
+            (
+                "terminate above",
+                "a cycle of waits: shop/team/rash -> shop/team -> shop/team/rash",
+            ),
+            ("restart beside", "done"),
+            ("settle", "done"),
+        ] {
+            assert_eq!(
+                address.ask(Try(board.clone(), what)).await.unwrap(),
+                said,
+                "{what}"
+            );
+        }
+        assert_eq!(before.elapsed(), Duration::ZERO);
+        assert_eq!(board.inspect("shop/team/rash").unwrap().life, 1);
+        assert_eq!(board.inspect("shop/other").unwrap().life, 2);
+        board.shutdown(secs(1)).await;
+    });
+}
