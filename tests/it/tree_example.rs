@@ -195,7 +195,7 @@ fn mistakes_are_answered_and_the_session_goes_on() {
         ("add a/b", "no: the child is impossible: "),
         (
             "remove nobody",
-            "no: there is no child at station/sessions/nobody",
+            "no: there is no child at station/sessions/nobody; there are none",
         ),
         (
             "suspend radio",
