@@ -66,8 +66,44 @@
 //! | `Err(Failure)` | lives on | tried again as its [`Policy`] says, then a [`DeadLetter`] |
 //! | a panic | a new life, by its [`Supervisor`] | comes back first, one attempt counted |
 //! | a timeout | lives on, the handler is cancelled at its `.await` | as after a failure |
+//! | a restart of its group | a new life | comes back first, no attempt counted |
+//! | [`Board::kill`] while it hangs | a new life | as after a panic |
 //! | too many restarts | its supervisor gives up, the next one up decides | stays in the mailbox |
 //! | shutdown | stops in order | *undelivered*, named in the report: never a failure |
+//!
+//! # Supervision
+//!
+//! A [`Supervisor`] restarts the child that failed ([`one_for_one`](Supervisor::one_for_one)), all
+//! of them ([`one_for_all`](Supervisor::one_for_all)), or it and those after it
+//! ([`rest_for_one`](Supervisor::rest_for_one)), within its budget of restarts and after its
+//! [backoff](Supervisor::backoff); a [`dynamic`](Supervisor::dynamic) one makes children on
+//! demand. A child's spec says when it comes back ([`Restart`]) and how it is stopped
+//! ([`Shutdown`]). Mailboxes survive every restart.
+//!
+//! A running tree is looked at with [`Board::tree`] and [`Board::inspect`], heard through
+//! [`Lifecycle`] and [`Board::monitor`], and changed by path: [`Board::suspend`],
+//! [`Board::restart`], [`Board::stop`], [`Board::kill`], and the children of
+//! [`Board::supervisor`]. What blocks its thread goes to [`Context::blocking`];
+//! [`Context::stop_board`] ends it all from inside, [`Board::run_until_ctrl_c`] from outside.
+//!
+//! ```
+//! use callboard::{Backoff, Restart, Shutdown, prelude::*};
+//!
+//! # #[derive(Default)] struct Clerk;
+//! # impl Service for Clerk {}
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let mail = Supervisor::rest_for_one("mail")
+//!     .max_restarts(5, secs(10))
+//!     .backoff(Backoff::exponential(millis(100)).at_most(secs(5)), secs(60))
+//!     .child(service("line", Clerk::default).shutdown(Shutdown::Drain(secs(2))))
+//!     .child(service("sorter", Clerk::default).restart(Restart::Transient));
+//! let board = Board::start(Supervisor::one_for_one("shop").child(mail))?;
+//! board.restart_blocking("shop/mail/line")?;
+//! assert_eq!(board.inspect("shop/mail/line")?.life, 2);
+//! println!("{}", board.tree());
+//! # board.shutdown_blocking(secs(5));
+//! # Ok(()) }
+//! ```
 //!
 //! # Order
 //!

@@ -64,6 +64,9 @@ pub enum SettleError {
         /// Their paths, sorted.
         services: Vec<String>,
     },
+    /// A service of this board, or its blocking work, asked: it would wait for itself.
+    #[error("a service that waits for its own board to settle would wait for itself")]
+    Inside,
 }
 
 impl Wall {

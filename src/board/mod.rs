@@ -32,7 +32,7 @@ use crate::dead_letter::DeadLetter;
 use crate::event::{Event, EventId};
 use crate::host::Order;
 use crate::ledger::Ledger;
-use crate::service::{Address, Context, Handle, On, Publisher, Service, SubscribeError};
+use crate::service::{Address, Context, Handle, On, Publisher, Service, SubscribeError, serves};
 use crate::supervisor::{Grounds, LookupError, Node, Supervisor};
 use crate::sync::{Arc, AtomicBool, Mutex, OnceLock};
 use crate::topic::publish::{Publish, PublishError};
@@ -255,22 +255,24 @@ impl Board {
     ///
     /// # Errors
     /// [`SettleError`], as soon as all else is settled, if what is left is held by services that
-    /// are suspended: it would wait for ever.
+    /// are suspended: it would wait for ever. At once if a service of this board waits for it.
     ///
     /// # Cancel safety
     /// Dropping the future only stops the waiting.
     pub async fn settle(&self) -> Result<(), SettleError> {
+        if serves(self.inner.wall.id()) {
+            return Err(SettleError::Inside);
+        }
         self.inner.wall.settle().await
     }
 
-    /// As [`Board::settle`], for callers outside any runtime: blocks the thread. On a thread of a
-    /// board and in its blocking work, where it would wait for itself, it returns at once.
+    /// As [`Board::settle`], for callers outside any runtime: blocks the thread.
     ///
     /// # Errors
-    /// As [`Board::settle`].
+    /// As [`Board::settle`]; also [`SettleError::Inside`] on a thread of any board.
     pub fn settle_blocking(&self) -> Result<(), SettleError> {
         if self.would_wait_for_itself() {
-            return Ok(());
+            return Err(SettleError::Inside);
         }
         crate::park::block_on(self.settle())
     }

@@ -153,8 +153,7 @@ impl SupervisorActor {
         if let Some(child) = self.find(name) {
             return Some((child, answer));
         }
-        let path = format!("{}/{name}", self.path());
-        let unknown = self.grounds.registry.not_found("child", &path);
+        let unknown = self.grounds.registry.no_child(self.path(), name);
         refuse(answer, ChildError::Lookup(unknown));
         None
     }

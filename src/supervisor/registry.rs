@@ -98,22 +98,21 @@ impl Registry {
     }
 
     pub(crate) fn not_found(&self, wanted: &'static str, path: &str) -> LookupError {
-        let mut paths = self.paths(|node| match wanted {
+        let paths = self.paths(|node| match wanted {
             "service" => node.branch().is_none(),
             "supervisor" => node.branch().is_some(),
             _ => true,
         });
-        let more = paths.len().saturating_sub(KNOWN_SHOWN);
-        paths.truncate(KNOWN_SHOWN);
-        let mut known = paths.join(", ");
-        if more > 0 {
-            known.push_str(&format!(" and {more} more"));
-        }
-        LookupError::NotFound {
-            wanted,
-            path: path.to_owned(),
-            known,
-        }
+        unknown(wanted, path.to_owned(), paths)
+    }
+
+    /// A child is looked for among its siblings only.
+    pub(crate) fn no_child(&self, above: &str, name: &str) -> LookupError {
+        let siblings = self.paths(|node| {
+            let above_node = node.path().rsplit_once('/').map(|(above, _)| above);
+            above_node == Some(above)
+        });
+        unknown("child", format!("{above}/{name}"), siblings)
     }
 
     /// Shows every node, in no order. Nothing may be looked up meanwhile.
@@ -139,5 +138,22 @@ impl Registry {
 impl fmt::Debug for Registry {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_set().entries(self.paths(|_| true)).finish()
+    }
+}
+
+fn unknown(wanted: &'static str, path: String, mut paths: Vec<String>) -> LookupError {
+    let more = paths.len().saturating_sub(KNOWN_SHOWN);
+    paths.truncate(KNOWN_SHOWN);
+    let mut known = paths.join(", ");
+    if known.is_empty() {
+        known.push_str("none");
+    }
+    if more > 0 {
+        known.push_str(&format!(" and {more} more"));
+    }
+    LookupError::NotFound {
+        wanted,
+        path,
+        known,
     }
 }

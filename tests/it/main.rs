@@ -32,6 +32,9 @@ mod tidy;
 /// The shop example, run as a user runs it: its answers, messages and exit codes.
 mod shop;
 
+/// The tree example, run as a user runs it: what it tells, its errors and exit codes.
+mod tree_example;
+
 /// What we build upon: versions with known holes, doubles, sources, and how many there are.
 mod supply;
 

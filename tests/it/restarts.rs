@@ -313,3 +313,23 @@ fn three_services_of_one_type_keep_their_own_state_and_lives() {
         end(&board).await;
     });
 }
+
+#[test]
+fn lives_are_counted_on_when_the_supervisor_is_restarted() {
+    paused(async {
+        let log = Log::new();
+        let team = Supervisor::one_for_one("team").child(probe("a", &log));
+        let board = here(shop().child(team)).await;
+        board.kill("shop/team/a").await.unwrap();
+        log.wait_for("a started 2").await;
+        board.restart("shop/team").await.unwrap();
+        assert!(log.has("a started 3"));
+        let team = board.inspect("shop/team").unwrap();
+        assert_eq!((team.life, team.children[0].life), (2, 3));
+        // A control verb names the life it means by its number.
+        board.kill("shop/team/a").await.unwrap();
+        log.wait_for("a started 4").await;
+        assert_eq!(board.inspect("shop/team/a").unwrap().restarts(), 3);
+        end(&board).await;
+    });
+}

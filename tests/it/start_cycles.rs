@@ -215,6 +215,27 @@ fn a_service_that_waits_for_its_own_end_hears_so_at_once() {
 }
 
 #[test]
+fn a_service_that_waits_for_its_board_to_settle_hears_so_at_once_and_may_restart_others() {
+    paused(async {
+        let office = Office::new();
+        let (d, e) = (office.clerk("d", None), office.clerk("e", None));
+        let address = d.address();
+        let board = here(Supervisor::one_for_one("shop").child(d).child(e)).await;
+        let before = Instant::now();
+        let settle: Errand =
+            |_, cx| Box::pin(async { outcome(Board::of(cx).unwrap().settle().await) });
+        let inside = "a service that waits for its own board to settle would wait for itself";
+        assert_eq!(address.ask(Do(settle)).await.unwrap(), inside);
+        let restart: Errand =
+            |_, cx| Box::pin(async { outcome(Board::of(cx).unwrap().restart("shop/e").await) });
+        assert_eq!(address.ask(Do(restart)).await.unwrap(), "done");
+        assert_eq!(board.inspect("shop/e").unwrap().life, 2);
+        assert_eq!(before.elapsed(), Duration::ZERO);
+        end(&board).await;
+    });
+}
+
+#[test]
 fn a_service_that_stops_one_who_asks_it_hears_so_at_once() {
     paused(async {
         let office = Office::new();

@@ -1,0 +1,238 @@
+//! The tree example keeps its word to whoever runs it: what it tells, its errors, exit codes.
+//!
+//! It is run as a user runs it, as a process of its own.
+
+use std::io::Write;
+use std::process::{Command, Output, Stdio};
+
+fn run(arguments: &[&str], input: &str) -> Output {
+    let mut child = Command::new(env!("CARGO"))
+        // What has been built already, with the tests, is what is run.
+        .args(["run", "--quiet", "--all-features", "--example", "tree"])
+        .args((!cfg!(debug_assertions)).then_some("--release"))
+        .arg("--")
+        .args(arguments)
+        .current_dir(env!("CARGO_MANIFEST_DIR"))
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut stdin = child.stdin.take().unwrap();
+    // One that ends without reading closes the pipe, which is no failure of the test.
+    let _ = stdin.write_all(input.as_bytes());
+    drop(stdin);
+    child.wait_with_output().unwrap()
+}
+
+/// What it said, for one that ended well.
+fn told(arguments: &[&str], input: &str) -> String {
+    let out = run(arguments, input);
+    let (said, complained) = (text(&out.stdout), text(&out.stderr));
+    assert_eq!(out.status.code(), Some(0), "{said}{complained}");
+    assert!(!complained.contains("panicked at"), "{complained}");
+    said
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+/// What follows the `n`th line that is this command, up to the next empty line or command.
+fn after<'a>(said: &'a str, command: &str, n: usize) -> Vec<&'a str> {
+    let lines = said.lines();
+    let mut answer = lines.filter(|line| !line.is_empty()).collect::<Vec<_>>();
+    for _ in 0..n {
+        let at = answer.iter().position(|line| *line == command);
+        let at = at.unwrap_or_else(|| panic!("no `{command}` in {said}"));
+        answer.drain(..=at);
+    }
+    answer
+}
+
+#[track_caller]
+fn begins(said: &str, command: &str, n: usize, expected: &[&str]) {
+    let found = after(said, command, n);
+    let found: Vec<&str> = found
+        .into_iter()
+        .take(expected.len())
+        .map(str::trim)
+        .collect();
+    assert_eq!(found, expected, "{said}");
+}
+
+/// Whether the live tree, the last that was printed, says this of somebody.
+#[track_caller]
+fn last_tree_says(said: &str, name: &str, expected: &str) {
+    let lines = said
+        .lines()
+        .map(|line| line.replace(['├', '└', '│', '─'], " "));
+    let rows = lines.filter(|line| line.split_whitespace().next() == Some(name));
+    let row = rows.last().unwrap_or_default();
+    let words: Vec<&str> = row.split_whitespace().skip(1).collect();
+    assert_eq!(words.join(" "), expected, "{said}");
+}
+
+#[test]
+fn the_demo_breaks_each_kind_of_supervisor_and_loses_nothing() {
+    let said = told(&["--demo"], "");
+    begins(
+        &said,
+        "panic radio/sender",
+        1,
+        &[
+            "station/radio/sender (life 1) panicked: on purpose",
+            "station/radio/echo (life 1) is stopping",
+            "station/radio/echo (life 1) was shut down",
+            "station/radio/sender (life 2) is starting",
+            "station/radio/sender is well again, attempt 2",
+            "station/radio/sender (life 2) has started",
+            "station/radio/echo (life 2) is starting",
+            "station/radio/echo (life 2) has started",
+        ],
+    );
+    begins(
+        &said,
+        "kill readings/filter",
+        1,
+        &[
+            "station/readings/filter (life 1) was killed",
+            "station/readings/filter (life 1) starts again in 50ms",
+            "station/readings/archive (life 1) is stopping",
+        ],
+    );
+    assert!(said.contains(
+        "station/readings (life 1) gave up: station/readings/archive panicked: on purpose"
+    ));
+    begins(
+        &said,
+        "settle",
+        1,
+        &["no: suspended, with work to do: station/readings/filter"],
+    );
+    begins(&said, "settle", 2, &["settled"]);
+    last_tree_says(&said, "reporter", "service running");
+    last_tree_says(&said, "sensor", "service running 1 restart");
+    last_tree_says(
+        &said,
+        "filter",
+        "service running 3 restarts, last: was killed",
+    );
+    last_tree_says(&said, "bob", "service running");
+    assert!(
+        said.contains("n0([\"station<br/>one_for_one<br/>running\"])"),
+        "{said}"
+    );
+    assert!(said.contains("for station/readings/archive, attempts used up (3): on purpose"));
+    assert!(
+        said.contains(", drained\n") && said.ends_with("gap: 0\n"),
+        "{said}"
+    );
+}
+
+#[test]
+fn without_a_terminal_it_plays_the_demo_and_says_so() {
+    let said = told(&[], "tree\n");
+    assert!(
+        said.starts_with("nobody can type here, so this is the demo"),
+        "{said}"
+    );
+    assert!(said.ends_with("gap: 0\n"), "{said}");
+}
+
+#[test]
+fn mistakes_are_answered_and_the_session_goes_on() {
+    let session = "\
+        \nfly\npanic\npanic a b\ntree now\npublish many\npublish 0\ninspect nobody\n\
+        panic readings\nkill station\nstop station\nstart station\nstart ticker\nadd a/b\n\
+        remove nobody\nsuspend radio\nstop ticker\nkill ticker\npanic ticker\nstart ticker\n\
+        publish 2\nsettle\ninspect ticker\n";
+    let said = told(&["--script", "-"], session);
+    for (command, answer) in [
+        (
+            "fly",
+            "there is no command `fly`: type `help` for those there are",
+        ),
+        ("panic", "`panic` needs a PATH, such as readings/filter"),
+        (
+            "panic a b",
+            "`panic` needs a PATH, such as readings/filter, and nothing else",
+        ),
+        ("tree now", "`tree` stands alone, without `now`"),
+        ("publish many", "`many` is no number from 1 to 100000"),
+        ("publish 0", "`0` is no number from 1 to 100000"),
+        (
+            "panic readings",
+            "no: station/readings is a supervisor: break a service below it",
+        ),
+        (
+            "kill station",
+            "no: station is the root: shut the board down",
+        ),
+        (
+            "stop station",
+            "no: station is the root: shut the board down",
+        ),
+        ("start station", "no: the station runs already"),
+        (
+            "start ticker",
+            "no: station/ticker has not ended for good: terminate it first",
+        ),
+        ("kill ticker", "no: station/ticker has ended for good"),
+        (
+            "panic ticker",
+            "no: station/ticker has ended for good: `start` it first",
+        ),
+        ("settle", "settled"),
+    ] {
+        begins(&said, command, 1, &[answer]);
+    }
+    for (command, answer) in [
+        (
+            "inspect nobody",
+            "no: there is no service or supervisor at station/nobody; there are ",
+        ),
+        ("add a/b", "no: the child is impossible: "),
+        (
+            "remove nobody",
+            "no: there is no child at station/sessions/nobody; there are none",
+        ),
+        (
+            "suspend radio",
+            "no: there is no service at station/radio; there are ",
+        ),
+    ] {
+        let found = after(&said, command, 1)[0];
+        assert!(found.starts_with(answer), "{command}: {found}");
+    }
+    assert!(said.contains("state     running, in life 2"), "{said}");
+    assert!(said.ends_with("gap: 0\n"), "{said}");
+}
+
+#[test]
+fn what_a_closed_service_had_not_read_is_undelivered() {
+    let session = "suspend readings/archive\npublish 3\nstop readings/archive\n";
+    let said = told(&["--script", "-"], session);
+    assert!(
+        said.contains("undelivered: 3 of weather for station/readings/archive"),
+        "{said}"
+    );
+    assert!(said.ends_with("gap: 0\n"), "{said}");
+}
+
+#[test]
+fn a_station_that_gives_up_ends_the_program_with_a_failure() {
+    let out = run(&["--script", "-"], &"kill ticker\n".repeat(7));
+    let said = text(&out.stdout);
+    assert_eq!(out.status.code(), Some(1), "{said}");
+    let end = "the board has ended by itself: station gave up: station/ticker was killed";
+    assert!(said.contains(end), "{said}");
+    assert!(said.ends_with("gap: 0\n"), "{said}");
+}
+
+#[test]
+fn a_script_that_is_not_there_is_an_error_that_names_it() {
+    let out = run(&["--script", "no/such.txt"], "");
+    assert_eq!(out.status.code(), Some(1));
+    assert!(text(&out.stderr).contains("error: cannot read no/such.txt"));
+}
