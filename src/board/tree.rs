@@ -91,10 +91,10 @@ impl fmt::Display for Tree {
 /// `lead` stands before the name, `under` before what is below it.
 fn write_lines(of: &Inspection, lead: &str, under: &str, lines: &mut Vec<Line>) {
     lines.push(Line {
-        name: format!("{lead}{}", name(of)),
+        name: format!("{lead}{}", plain(name(of))),
         kind: kind(of),
         state: state(of),
-        notes: notes(of),
+        notes: plain(&notes(of)),
     });
     let last = of.children.len().saturating_sub(1);
     for (index, child) in of.children.iter().enumerate() {
@@ -194,10 +194,15 @@ fn draw(of: &Inspection, above: Option<usize>, next: &mut usize, text: &mut Stri
     }
 }
 
-/// Names and texts are the user's.
+/// Names and texts are the user's: each stays within its line.
+fn plain(text: &str) -> String {
+    text.replace(char::is_control, " ")
+}
+
+/// The same for a label of Mermaid's.
 fn escape(text: &str) -> String {
     let mut safe = String::new();
-    for letter in text.chars() {
+    for letter in plain(text).chars() {
         match letter {
             '"' => safe.push_str("#quot;"),
             '#' => safe.push_str("#35;"),
@@ -207,7 +212,6 @@ fn escape(text: &str) -> String {
             // These begin a text in Markdown, and a directive, even within quotes.
             '`' => safe.push_str("#96;"),
             '%' => safe.push_str("#37;"),
-            letter if letter.is_control() => safe.push(' '),
             letter => safe.push(letter),
         }
     }

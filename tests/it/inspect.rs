@@ -294,16 +294,16 @@ async fn every_state(log: &Log) -> Board {
 }
 
 const TEXT: &str = "\
-shop            one_for_one   running
-├─ starting     service       starting     1 restart
-├─ team         rest_for_one  running
-│  ├─ held      service       suspended    2 queued
-│  └─ broken    service       backing off  last: panicked: boom
-├─ stopping     service       stopping
-├─ pool         dynamic       running
-│  └─ member    service       running
-└─ crew         one_for_all   running
-   └─ ended     service       closed";
+shop          one_for_one   running
+├─ starting   service       starting     1 restart
+├─ team       rest_for_one  running
+│  ├─ held    service       suspended    2 queued
+│  └─ broken  service       backing off  last: panicked: boom
+├─ stopping   service       stopping
+├─ pool       dynamic       running
+│  └─ member  service       running
+└─ crew       one_for_all   running
+   └─ ended   service       closed";
 
 const PICTURE: &str = r#"flowchart TD
     n0(["shop<br/>one_for_one<br/>running"])
