@@ -9,7 +9,9 @@ use std::sync::{Arc, Mutex};
 
 use callboard::policy::Trouble;
 use callboard::prelude::*;
-use callboard::{And, BlockingError, On, PublishError, ServiceSpec, StartError, Stop, TimedOut};
+use callboard::{
+    And, BlockingError, On, PublishError, ServiceSpec, SettleError, StartError, Stop, TimedOut,
+};
 
 use crate::support_lives::{
     Deed, Do, Log, Note, boom, end, hearer, here, note, paused, probe, until,
@@ -375,7 +377,7 @@ fn blocking_verbs_that_would_wait_for_the_work_itself_return_at_once() {
     let board = Board::start(shop().child(runner(&log))).unwrap();
     let inside = board.clone();
     let work = move |_: &Stop, _| {
-        inside.settle_blocking().unwrap();
+        assert_eq!(inside.settle_blocking(), Err(SettleError::Inside));
         inside.wait_blocking().unwrap();
         u64::from(inside.shutdown_blocking(secs(60)).over)
     };
