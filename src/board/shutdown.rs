@@ -62,7 +62,8 @@ impl Board {
     /// First outsiders are refused, while what handlers still publish flows, until everything is
     /// settled, and no hook or timer is running, or `limit` is over. Then children stop in reverse
     /// order, each within its own shutdown time, and not beyond `limit`. What was not handled is
-    /// counted as undelivered and named in the report. A second call waits for the first and returns the same report.
+    /// counted as undelivered and named in the report. A second call waits for the first and
+    /// returns the same report.
     ///
     /// **From inside** a service of this board (a handler, hook or timer, or the blocking work of
     /// one) it would wait for its own caller. There it only begins the shutdown and returns at
