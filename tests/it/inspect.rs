@@ -423,10 +423,12 @@ fn a_service_in_its_first_start_is_seen() {
     let mut parts = Some((entered, released));
     let late = service("late", move || Late(parts.take()));
     let shop = board.supervisor("shop").unwrap();
-    std::thread::scope(|scope| {
-        let starting = scope.spawn(|| shop.start_child_blocking(late));
+    let (looking, shop) = (&board, &shop);
+    // What is moved in is dropped if a check fails, which lets the service go.
+    std::thread::scope(move |scope| {
+        let starting = scope.spawn(move || shop.start_child_blocking(late));
         entering.recv().unwrap();
-        let found = board.inspect("shop/late").unwrap();
+        let found = looking.inspect("shop/late").unwrap();
         assert_eq!((found.state, found.life), (State::Starting, 1));
         let hook = found.current.unwrap();
         assert!(hook.on_thread && hook.event_id.is_none());
