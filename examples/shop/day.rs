@@ -44,7 +44,7 @@ pub(crate) async fn busy(shop: &Shop, to: SocketAddr, count: u64, seed: u64) -> 
         }
     };
     let ended = join_all((0..IN_FLIGHT).map(customer)).await;
-    shop.board.settle().await.map_err(std::io::Error::other)?;
+    shop.board.settle().await.map_err(io::Error::other)?;
     watch.abort();
     bar.finish_and_clear();
     ended.into_iter().collect::<io::Result<()>>()?;

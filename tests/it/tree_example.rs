@@ -67,8 +67,8 @@ fn last_tree_says(said: &str, name: &str, expected: &str) {
     let lines = said
         .lines()
         .map(|line| line.replace(['├', '└', '│', '─'], " "));
-    let rows = lines.filter(|line| line.split_whitespace().next() == Some(name));
-    let row = rows.last().unwrap_or_default();
+    let mut rows = lines.filter(|line| line.split_whitespace().next() == Some(name));
+    let row = rows.next_back().unwrap_or_default();
     let words: Vec<&str> = row.split_whitespace().skip(1).collect();
     assert_eq!(words.join(" "), expected, "{said}");
 }
@@ -178,7 +178,11 @@ fn mistakes_are_answered_and_the_session_goes_on() {
             "start ticker",
             "no: station/ticker has not ended for good: terminate it first",
         ),
-        ("kill ticker", "no: station/ticker has ended for good"),
+        (
+            "kill ticker",
+            "no: station/ticker has ended for good: restart_child of its supervisor starts it \
+             again",
+        ),
         (
             "panic ticker",
             "no: station/ticker has ended for good: `start` it first",
