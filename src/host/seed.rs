@@ -37,9 +37,14 @@ pub struct Problem {
 
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // A root without a name is one of the problems.
+        let path = match &*self.path {
+            "" => "the root",
+            path => path,
+        };
         match self.event {
-            Some(event) => write!(f, "{}, on {event}: {}", self.path, self.text),
-            None => write!(f, "{}: {}", self.path, self.text),
+            Some(event) => write!(f, "{path}, on {event}: {}", self.text),
+            None => write!(f, "{path}: {}", self.text),
         }
     }
 }

@@ -51,7 +51,7 @@ pub enum ChildError {
         path: String,
     },
     /// The child has ended for good; `restart_child` starts it again.
-    #[error("{path} has ended for good")]
+    #[error("{path} has ended for good: restart_child of its supervisor starts it again")]
     #[non_exhaustive]
     NotRunning {
         /// Its path.

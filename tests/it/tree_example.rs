@@ -178,7 +178,11 @@ fn mistakes_are_answered_and_the_session_goes_on() {
             "start ticker",
             "no: station/ticker has not ended for good: terminate it first",
         ),
-        ("kill ticker", "no: station/ticker has ended for good"),
+        (
+            "kill ticker",
+            "no: station/ticker has ended for good: restart_child of its supervisor starts it \
+             again",
+        ),
         (
             "panic ticker",
             "no: station/ticker has ended for good: `start` it first",
