@@ -399,7 +399,8 @@ fn what_cannot_be_done_is_refused_in_words() {
             board.kill("shop/a").await.unwrap_err(),
         ] {
             assert!(matches!(error, ChildError::NotRunning { .. }));
-            assert_eq!(error.to_string(), "shop/a has ended for good");
+            let text = "shop/a has ended for good: restart_child of its supervisor starts it again";
+            assert_eq!(error.to_string(), text);
         }
         end(&board).await;
         let error = board.restart("shop/a").await.unwrap_err().to_string();

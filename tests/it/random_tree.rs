@@ -25,7 +25,7 @@ use plan::Mode;
 const KNOWN: &[(Mode, u64)] = &[];
 
 /// How many runs of each mode: a few seconds in release.
-const RUNS: u64 = if cfg!(debug_assertions) { 150 } else { 1_500 };
+const RUNS: u64 = if cfg!(debug_assertions) { 400 } else { 1_500 };
 
 fn runs(mode: Mode) -> Summary {
     players::silence_the_script();

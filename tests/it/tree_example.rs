@@ -140,14 +140,15 @@ fn without_a_terminal_it_plays_the_demo_and_says_so() {
     assert!(said.ends_with("gap: 0\n"), "{said}");
 }
 
+const MISTAKES: &str = "\
+    \nfly\npanic\npanic a b\ntree now\npublish many\npublish 0\ninspect nobody\n\
+    panic readings\nkill station\nstop station\nstart station\nstart ticker\nadd a/b\n\
+    remove nobody\nsuspend radio\nstop ticker\nkill ticker\npanic ticker\nstart ticker\n\
+    publish 2\nsettle\ninspect ticker\n";
+
 #[test]
 fn mistakes_are_answered_and_the_session_goes_on() {
-    let session = "\
-        \nfly\npanic\npanic a b\ntree now\npublish many\npublish 0\ninspect nobody\n\
-        panic readings\nkill station\nstop station\nstart station\nstart ticker\nadd a/b\n\
-        remove nobody\nsuspend radio\nstop ticker\nkill ticker\npanic ticker\nstart ticker\n\
-        publish 2\nsettle\ninspect ticker\n";
-    let said = told(&["--script", "-"], session);
+    let said = told(&["--script", "-"], MISTAKES);
     for (command, answer) in [
         (
             "fly",
