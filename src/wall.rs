@@ -7,14 +7,14 @@
 //! It knows no service and starts nothing.
 
 use std::any::TypeId;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::fmt;
 
 use dashmap::DashMap;
 
 use crate::dead_letter::DeadLetter;
 use crate::event::Event;
-use crate::ledger::{Ledger, LetterRow};
+use crate::ledger::{Ledger, LetterRow, take_tree};
 use crate::lifecycle::{Change, Lifecycle};
 use crate::pulse::{Phase, Pulse};
 use crate::shelf::Shelf;
@@ -46,7 +46,7 @@ pub(crate) struct Wall {
     /// What services left behind when they ended for good: (path, event) and the numbers.
     undelivered: Mutex<Unread>,
     /// The services that are suspended: what they hold does not move.
-    suspended: Mutex<BTreeSet<Arc<str>>>,
+    suspended: Mutex<BTreeMap<Arc<str>, ()>>,
     /// Begins the end of the board, without waiting for it.
     end: OnceLock<Box<dyn Fn() + Send + Sync>>,
 }
@@ -108,8 +108,19 @@ impl Wall {
         topic.into_any().downcast::<Topic<E>>().ok()
     }
 
+    /// The counts of a service that was at this path before, and is forgotten, are kept.
     pub(crate) fn add_letters(&self, service: Arc<str>, letters: Arc<dyn AnyLetters>) {
-        lock(&self.letters).insert(service, letters);
+        let before = lock(&self.letters).insert(Arc::clone(&service), letters);
+        if let Some(before) = before {
+            self.keep_letters(before.row(&service), &service);
+        }
+    }
+
+    fn keep_letters(&self, row: LetterRow, into: &Arc<str>) {
+        if row.accepted > 0 {
+            let mut folded = lock(&self.folded);
+            add_row(&mut folded, row, into);
+        }
     }
 
     /// One moment's accounting. Rows are read one after the other, each consistent in itself,
@@ -124,10 +135,14 @@ impl Wall {
             .deliveries
             .sort_by(|a, b| (&a.service, &a.event).cmp(&(&b.service, &b.event)));
         let letters = lock(&self.letters).clone();
-        let rows = letters.iter().map(|(path, letters)| letters.row(path));
-        let folded = lock(&self.folded).values().cloned().collect::<Vec<_>>();
-        ledger.letters = rows.filter(|row| row.accepted > 0).chain(folded).collect();
-        ledger.letters.sort_by(|a, b| a.service.cmp(&b.service));
+        let mut rows = lock(&self.folded).clone();
+        for (path, letters) in &letters {
+            let row = letters.row(path);
+            if row.accepted > 0 {
+                add_row(&mut rows, row, path);
+            }
+        }
+        ledger.letters = rows.into_values().collect();
         ledger
     }
 
@@ -183,7 +198,7 @@ impl Wall {
         }
         let suspended = lock(&self.suspended);
         let stuck =
-            |(service, in_flight): (&&str, &bool)| !in_flight && suspended.contains(*service);
+            |(service, in_flight): (&&str, &bool)| !in_flight && suspended.contains_key(*service);
         open.iter().all(stuck).then(|| {
             let services = open.keys().map(|service| (*service).to_owned()).collect();
             Err(SettleError::Suspended { services })
@@ -193,7 +208,7 @@ impl Wall {
     /// Notes that a service handles nothing for now, or again something.
     pub(crate) fn note_suspended(&self, service: &Arc<str>, suspended: bool) {
         if suspended {
-            lock(&self.suspended).insert(Arc::clone(service));
+            lock(&self.suspended).insert(Arc::clone(service), ());
         } else {
             lock(&self.suspended).remove(service);
         }
@@ -225,24 +240,19 @@ impl Wall {
         }
     }
 
-    /// The rows of a service that will not come back are added to those of its likes, so that
-    /// services which come and go leave one row and not thousands.
-    pub(crate) fn fold(&self, service: &str, into: &Arc<str>) {
+    /// The rows of what was at and below a path, and will not come back, are added to those of its
+    /// likes, so that services which come and go leave one row and not thousands.
+    pub(crate) fn fold(&self, path: &str, into: &Arc<str>) {
         for topic in self.sorted_topics() {
-            topic.fold(service, into);
+            topic.fold(path, into);
         }
-        let gone = lock(&self.letters).remove(service);
-        if let Some(row) = gone
-            .map(|letters| letters.row(into))
-            .filter(|row| row.accepted > 0)
-        {
-            let mut folded = lock(&self.folded);
-            match folded.get_mut(into) {
-                Some(sum) => sum.add(&row),
-                None => drop(folded.insert(Arc::clone(into), row)),
-            }
+        let letters = take_tree(&mut lock(&self.letters), path);
+        let folded = take_tree(&mut lock(&self.folded), path);
+        let rows = letters.iter().map(|letters| letters.row(into));
+        for row in rows.chain(folded) {
+            self.keep_letters(row, into);
         }
-        lock(&self.suspended).remove(service);
+        take_tree(&mut lock(&self.suspended), path);
     }
 
     /// As [`Wall::settle`], and waits for the hooks and timers that are running as well: what they
@@ -295,6 +305,13 @@ impl Wall {
         // Refused only once the board has closed; the shelf has it.
         let _ = self.topic::<DeadLetter>().offer(letter, &origin, None);
     }
+}
+
+/// Adds a row to the one of this name.
+fn add_row(rows: &mut BTreeMap<Arc<str>, LetterRow>, row: LetterRow, into: &Arc<str>) {
+    let sum = rows.entry(Arc::clone(into));
+    sum.or_insert_with(|| LetterRow::new(into.to_string()))
+        .add(&row);
 }
 
 impl fmt::Debug for Wall {
