@@ -331,6 +331,10 @@ impl SupervisorActor {
     }
 
     fn forget_child(&mut self, child: ChildId) {
+        // What a family closes on its way out has not been told so, see above.
+        if self.family.is_ending() {
+            self.close_seat(child);
+        }
         let Some(seat) = self.seats.get_mut(&child) else {
             return;
         };
@@ -381,7 +385,10 @@ impl SupervisorActor {
         self.generation = generation;
         self.risen = false;
         self.ending = Ending::default();
-        self.closing = None;
+        // Those below close before they start, but whoever waits for it is not told later.
+        if self.closing.take().is_some() {
+            self.report(News::Closed);
+        }
         if matches!(self.parent, Parent::Board(_)) {
             self.node.vitals.note_life(generation);
             self.node.vitals.enter(State::Starting);
@@ -389,6 +396,9 @@ impl SupervisorActor {
         let stay = self.seats.iter().filter(|(_, seat)| !seat.leaving);
         let members = stay.map(|(child, seat)| (*child, seat.member.clone()));
         self.family = Family::new(self.plan.clone(), members);
+        for (child, seat) in &self.seats {
+            self.family.count_on(*child, seat.node.vitals.life());
+        }
         self.step(Input::Start, context);
     }
 
