@@ -145,7 +145,7 @@ impl SupervisorActor {
         }
         self.names.insert(name, child);
         let seat = Seat::new(opened, &self.grounds, context.address().recipient());
-        self.seats.entry(child).insert_entry(seat).into_mut()
+        self.seats.entry(child).or_insert(seat)
     }
 
     /// The child's spec is gone, and it has closed.

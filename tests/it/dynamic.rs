@@ -193,27 +193,44 @@ thread_local! {
     static THREAD: std::cell::RefCell<Option<Thread>> = const { std::cell::RefCell::new(None) };
 }
 
-struct Alone(std::sync::mpsc::Sender<()>);
+struct Alone(std::sync::mpsc::Sender<()>, Outcome);
 impl Service for Alone {
     async fn started(&mut self, _: &mut Context<Self>) -> Outcome {
         THREAD.set(Some(Thread(self.0.clone())));
-        Ok(())
+        self.1.clone()
     }
+}
+
+fn alone(outcome: Outcome) -> (callboard::ServiceSpec<Alone>, std::sync::mpsc::Receiver<()>) {
+    let (sender, ended) = std::sync::mpsc::channel();
+    let spec = service("alone", move || Alone(sender.clone(), outcome.clone()));
+    (spec, ended)
 }
 
 #[test]
 fn the_thread_of_a_dedicated_child_ends_with_its_spec() {
     let board = Board::builder().arbiters(1).start(shop()).unwrap();
     let handle = board.supervisor("shop").unwrap();
-    for _ in 0..3 {
-        let (sender, ended) = std::sync::mpsc::channel();
-        let alone = service("alone", move || Alone(sender.clone())).dedicated();
-        handle.start_child_blocking(alone).unwrap();
-        handle.terminate_child_blocking("alone").unwrap();
+    let limit = Duration::from_secs(50);
+    for nested in [false, true] {
+        let (spec, ended) = alone(Ok(()));
+        let name = if nested {
+            let team = Supervisor::one_for_one("team").child(spec.dedicated());
+            handle.start_child_blocking(team).unwrap();
+            "team"
+        } else {
+            handle.start_child_blocking(spec.dedicated()).unwrap();
+            "alone"
+        };
+        handle.terminate_child_blocking(name).unwrap();
         assert!(ended.try_recv().is_err());
-        handle.delete_child_blocking("alone").unwrap();
-        ended.recv_timeout(Duration::from_secs(50)).unwrap();
+        handle.delete_child_blocking(name).unwrap();
+        ended.recv_timeout(limit).unwrap();
     }
+    // One that does not start is not kept, and neither is its thread.
+    let (spec, ended) = alone(Err(Failure::new("no")));
+    handle.start_child_blocking(spec.dedicated()).unwrap_err();
+    ended.recv_timeout(limit).unwrap();
     let report = board.shutdown_blocking(secs(60));
     assert_eq!((report.ledger.gap(), report.stuck.len()), (0, 0));
 }

@@ -6,6 +6,8 @@ mod chain;
 
 mod completion;
 
+mod kills;
+
 mod order;
 
 mod refused;
