@@ -14,7 +14,7 @@ use dashmap::DashMap;
 
 use crate::dead_letter::DeadLetter;
 use crate::event::Event;
-use crate::ledger::{Ledger, LetterRow};
+use crate::ledger::{Ledger, LetterRow, take_tree};
 use crate::lifecycle::{Change, Lifecycle};
 use crate::pulse::{Phase, Pulse};
 use crate::shelf::Shelf;
@@ -124,8 +124,19 @@ impl Wall {
         topic.into_any().downcast::<Topic<E>>().ok()
     }
 
+    /// The counts of a service that was at this path before, and is forgotten, are kept.
     pub(crate) fn add_letters(&self, service: Arc<str>, letters: Arc<dyn AnyLetters>) {
-        lock(&self.letters).insert(service, letters);
+        let before = lock(&self.letters).insert(Arc::clone(&service), letters);
+        if let Some(before) = before {
+            self.keep_letters(before.row(&service), &service);
+        }
+    }
+
+    fn keep_letters(&self, row: LetterRow, into: &Arc<str>) {
+        if row.accepted > 0 {
+            let mut folded = lock(&self.folded);
+            add_row(&mut folded, row, into);
+        }
     }
 
     /// One moment's accounting. Rows are read one after the other, each consistent in itself,
@@ -140,10 +151,14 @@ impl Wall {
             .deliveries
             .sort_by(|a, b| (&a.service, &a.event).cmp(&(&b.service, &b.event)));
         let letters = lock(&self.letters).clone();
-        let rows = letters.iter().map(|(path, letters)| letters.row(path));
-        let folded = lock(&self.folded).values().cloned().collect::<Vec<_>>();
-        ledger.letters = rows.filter(|row| row.accepted > 0).chain(folded).collect();
-        ledger.letters.sort_by(|a, b| a.service.cmp(&b.service));
+        let mut rows = lock(&self.folded).clone();
+        for (path, letters) in &letters {
+            let row = letters.row(path);
+            if row.accepted > 0 {
+                add_row(&mut rows, row, path);
+            }
+        }
+        ledger.letters = rows.into_values().collect();
         ledger
     }
 
@@ -248,24 +263,23 @@ impl Wall {
         }
     }
 
-    /// The rows of a service that will not come back are added to those of its likes, so that
-    /// services which come and go leave one row and not thousands.
-    pub(crate) fn fold(&self, service: &str, into: &Arc<str>) {
+    /// The rows of what was at and below a path, and will not come back, are added to those of its
+    /// likes, so that services which come and go leave one row and not thousands.
+    pub(crate) fn fold(&self, path: &str, into: &Arc<str>) {
         for topic in self.sorted_topics() {
-            topic.fold(service, into);
+            topic.fold(path, into);
         }
-        let gone = lock(&self.letters).remove(service);
-        if let Some(row) = gone
-            .map(|letters| letters.row(into))
-            .filter(|row| row.accepted > 0)
-        {
-            let mut folded = lock(&self.folded);
-            match folded.get_mut(into) {
-                Some(sum) => sum.add(&row),
-                None => drop(folded.insert(Arc::clone(into), row)),
-            }
+        let letters = take_tree(&mut lock(&self.letters), path);
+        let folded = take_tree(&mut lock(&self.folded), path);
+        let rows = letters.iter().map(|letters| letters.row(into));
+        for row in rows.chain(folded) {
+            self.keep_letters(row, into);
         }
-        lock(&self.suspended).remove(service);
+        let below = |one: &str| {
+            one.strip_prefix(path)
+                .is_some_and(|rest| rest.starts_with('/'))
+        };
+        lock(&self.suspended).retain(|one| **one != *path && !below(one));
     }
 
     /// As [`Wall::settle`], and waits for the hooks and timers that are running as well: what they
@@ -318,6 +332,13 @@ impl Wall {
         // Refused only once the board has closed; the shelf has it.
         let _ = self.topic::<DeadLetter>().offer(letter, &origin, None);
     }
+}
+
+/// Adds a row to the one of this name.
+fn add_row(rows: &mut BTreeMap<Arc<str>, LetterRow>, row: LetterRow, into: &Arc<str>) {
+    let sum = rows.entry(Arc::clone(into));
+    sum.or_insert_with(|| LetterRow::new(into.to_string()))
+        .add(&row);
 }
 
 impl fmt::Debug for Wall {

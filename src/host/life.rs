@@ -26,7 +26,8 @@ use crate::mailbox::source::Setback;
 use crate::policy::Trouble;
 use crate::pulse::Pulse;
 use crate::service::{
-    Change, Context, Deliver, Fault, Inbox, Job, LetterEnd, Pace, Service, TimerId, Turn, Work,
+    Change, Context, Deliver, Fault, Inbox, Job, LetterEnd, Pace, Service, TimedOut, TimerId, Turn,
+    Work,
 };
 use crate::sync::Arc;
 use crate::topic::tally::Count;
@@ -211,9 +212,8 @@ impl<S: Service, L: Deliver<S>> Life<S, L> {
     /// What becomes of the event in flight, and of this life, after a fault.
     fn judge(&mut self, fault: Fault, cx: &Context<S>) -> Result<(), Exit> {
         let now = self.pulse.clock.now();
-        let limit = fault
-            .began
-            .map(|began| now.saturating_duration_since(began));
+        let limit = fault.failure.downcast_ref::<TimedOut>();
+        let limit = limit.map(|timed_out| timed_out.limit);
         let (trouble, failure) = (fault.trouble, fault.failure.clone());
         let setback = Setback {
             trouble: fault.trouble,

@@ -6,8 +6,10 @@
 //!
 //! It counts nothing itself, and is not live: it is one moment, written down.
 
+use std::borrow::Borrow;
 use std::collections::BTreeMap;
 use std::fmt;
+use std::ops::Bound;
 
 use serde::{Deserialize, Serialize};
 
@@ -106,6 +108,21 @@ pub struct TopicRow {
     pub heard: u64,
     /// Those that had none.
     pub unheard: u64,
+}
+
+/// Takes what is kept for this path and all below it out of a map by path.
+pub(crate) fn take_tree<K: Ord + Clone + Borrow<str>, T>(
+    rows: &mut BTreeMap<K, T>,
+    path: &str,
+) -> Vec<T> {
+    let below = format!("{path}/");
+    let after = (Bound::Excluded(&*below), Bound::Unbounded);
+    let inside = rows.range::<str, _>(after).map(|(key, _)| key);
+    let inside = inside.take_while(|key| Borrow::<str>::borrow(*key).starts_with(&below));
+    let inside: Vec<K> = inside.cloned().collect();
+    let mut taken: Vec<T> = rows.remove(path).into_iter().collect();
+    taken.extend(inside.iter().filter_map(|key| rows.remove(key.borrow())));
+    taken
 }
 
 impl Ledger {

@@ -150,7 +150,6 @@ impl SupervisorActor {
         }
         self.names.insert(name, child);
         let seat = Seat::new(opened, &self.grounds, context.address().recipient());
-        self.seats.remove(&child);
         self.seats.entry(child).or_insert(seat)
     }
 
@@ -355,6 +354,10 @@ impl SupervisorActor {
     }
 
     fn forget_child(&mut self, child: ChildId) {
+        // What a family closes on its way out has not been told so, see above.
+        if self.family.is_ending() {
+            self.close_seat(child);
+        }
         let Some(seat) = self.seats.get_mut(&child) else {
             return;
         };
@@ -409,7 +412,10 @@ impl SupervisorActor {
         self.generation = generation;
         self.risen = false;
         self.ending = Ending::default();
-        self.closing = None;
+        // Those below close before they start, but whoever waits for it is not told later.
+        if self.closing.take().is_some() {
+            self.report(News::Closed);
+        }
         if matches!(self.parent, Parent::Board(_)) {
             self.node.vitals.begin_life();
             self.enter_root(State::Starting, Change::Starting);
@@ -418,6 +424,9 @@ impl SupervisorActor {
         let members = stay.map(|(child, seat)| (*child, seat.member.clone()));
         self.family = Family::new(self.plan.clone(), members);
         self.rising = self.grounds.wall.waits.start_of(&self.plan.path);
+        for (child, seat) in &self.seats {
+            self.family.count_on(*child, seat.node.vitals.life());
+        }
         // Before anybody starts: each waits for its turn.
         for child in self.seats.keys().copied().collect::<Vec<_>>() {
             self.settle_in(child, State::Waiting);

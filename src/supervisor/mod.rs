@@ -60,6 +60,8 @@ pub(crate) use request::{Ask, ask};
 ///     .child(service("accounts", Accounts::default))
 ///     .child(Supervisor::one_for_one("mail"));
 /// ```
+///
+#[doc = include_str!("semantics.md")]
 #[must_use = "a supervisor runs only as the root of a board or the child of another"]
 pub struct Supervisor {
     name: String,

@@ -124,22 +124,29 @@ impl Grounds {
         Ok(self.open(child, id, lot, housing))
     }
 
-    /// What is impossible about a child that is to be added.
+    /// What is impossible about a child that is to be added; else its event names are taken.
     pub(crate) fn check(&self, child: &Child, path: &str, plan: &Plan, lot: &Lot) -> Vec<Problem> {
-        let known = lock(&self.names).clone();
-        let mut checking = Checking::new(self.arbiters, known);
-        checking.child(
-            child,
-            path,
-            &lot.policy,
-            plan.max_restarts,
-            plan.auto_shutdown,
-        );
-        let (names, problems) = checking.done();
-        if problems.is_empty() {
-            *lock(&self.names) = names;
+        loop {
+            let known = lock(&self.names).clone();
+            let mut checking = Checking::new(self.arbiters, known.clone());
+            let (max, auto) = (plan.max_restarts, plan.auto_shutdown);
+            checking.child(child, path, &lot.policy, max, auto);
+            let (names, problems) = checking.done();
+            // The check asks the user's types, so it is not made under the lock.
+            if !problems.is_empty() || self.take_names(&known, names) {
+                return problems;
+            }
         }
-        problems
+    }
+
+    /// Takes these names, unless another supervisor has taken some since `known`.
+    fn take_names(&self, known: &EventNames, names: EventNames) -> bool {
+        let mut taken = lock(&self.names);
+        let is_current = *taken == *known;
+        if is_current {
+            *taken = names;
+        }
+        is_current
     }
 
     /// Which event names are taken from now on.
@@ -152,10 +159,10 @@ impl Grounds {
     pub(crate) fn forget(&self, child: &Arc<Node>, home: Option<&Home>, into: Option<&Arc<str>>) {
         for node in child.subtree() {
             self.registry.remove(&node);
-            if let Some(into) = into.filter(|_| node.branch().is_none()) {
-                self.wall.fold(node.path(), into);
-            }
             node.vitals.dismiss_monitors();
+        }
+        if let Some(into) = into {
+            self.wall.fold(child.path(), into);
         }
         self.release(home);
     }

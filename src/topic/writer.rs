@@ -17,7 +17,7 @@ use super::place::{Overflow, Place, Terms};
 use super::settlement::{Fate, Settlement};
 use super::tally::Count;
 use crate::bell::Bell;
-use crate::ledger::{DeliveryRow, TopicRow};
+use crate::ledger::{DeliveryRow, TopicRow, take_tree};
 use crate::sync::{Arc, Ordering};
 
 /// Limits of closed places that are not worth a search.
@@ -168,17 +168,16 @@ impl<E> Writer<E> {
         !self.places.is_empty()
     }
 
-    /// Adds the row of a service that has ended to the row of this name.
-    pub(super) fn fold(&mut self, service: &str, into: &Arc<str>) {
+    /// Adds the rows of what was at and below this path, and has ended, to the row of this name.
+    pub(super) fn fold(&mut self, path: &str, into: &Arc<str>) {
         self.archive_ended();
-        let Some(row) = self.archive.remove(service) else {
-            return;
-        };
-        let mut sum = DeliveryRow::new(into.to_string(), row.event.clone());
-        sum.add(&row);
-        match self.archive.get_mut(into) {
-            Some(before) => before.add(&sum),
-            None => drop(self.archive.insert(Arc::clone(into), sum)),
+        for row in take_tree(&mut self.archive, path) {
+            let mut sum = DeliveryRow::new(into.to_string(), row.event.clone());
+            sum.add(&row);
+            match self.archive.get_mut(into) {
+                Some(before) => before.add(&sum),
+                None => drop(self.archive.insert(Arc::clone(into), sum)),
+            }
         }
     }
 

@@ -92,6 +92,15 @@ mod start;
 /// Lives, restart types, the budget of restarts, and what survives them.
 mod restarts;
 
+/// OTP's supervision: strategies, restart types, exits and orders, as the docs say.
+mod otp;
+
+/// Children that are started, stopped and forgotten while the board runs.
+mod dynamic;
+
+/// Restart storms: the budget holds, one escalation follows, and neighbours keep working.
+mod storms;
+
 /// Asking and telling: every ask ends, and what is not accepted comes back.
 mod asks;
 

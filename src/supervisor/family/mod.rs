@@ -77,6 +77,14 @@ impl Family {
         }
     }
 
+    /// Counts the lives of a child on from those it had in an earlier family, so that no late word
+    /// about one of them can be mistaken for one about another.
+    pub(crate) fn count_on(&mut self, child: ChildId, lives: u64) {
+        if let Some(found) = self.siblings.get_mut(child) {
+            found.generation = lives;
+        }
+    }
+
     /// Takes in what happened at `now` and says what is to be done, in this order.
     ///
     /// `now` is the time since any fixed start and should not go back.
