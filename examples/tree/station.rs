@@ -17,7 +17,7 @@
 use callboard::{Backoff, Lifecycle, On, Restart, Shutdown, prelude::*};
 
 use crate::say;
-use crate::trouble::Trouble;
+use crate::trouble::{Trouble, Word};
 
 /// What comes from outside: `publish N` makes N of them.
 pub(crate) struct Gust;
@@ -89,6 +89,7 @@ pub(crate) fn tree(tick: Duration) -> Supervisor {
 fn reporter() -> impl Into<callboard::Child> {
     service("reporter", || Reporter)
         .on::<Lifecycle>()
+        .on::<Word>()
         .on::<Trouble>()
         .shutdown(Shutdown::Drain(secs(1)))
 }
@@ -159,6 +160,13 @@ impl Service for Reporter {}
 impl Handle<Lifecycle> for Reporter {
     async fn handle(&mut self, news: &Lifecycle, _: &mut Context<Self>) -> Outcome {
         say(&format!("    {news}"));
+        Ok(())
+    }
+}
+
+impl Handle<Word> for Reporter {
+    async fn handle(&mut self, Word(word): &Word, _: &mut Context<Self>) -> Outcome {
+        say(&format!("    {word}"));
         Ok(())
     }
 }

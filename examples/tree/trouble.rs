@@ -8,8 +8,6 @@ use std::thread;
 
 use callboard::prelude::*;
 
-use crate::say;
-
 /// How panics on purpose begin.
 pub(crate) const ON_PURPOSE: &str = "on purpose";
 /// How long `block` holds the thread.
@@ -40,32 +38,42 @@ impl Event for Trouble {
     const NAME: &'static str = "trouble";
 }
 
+/// What a service says of its trouble. The reporter prints it: an event comes after its causes, so
+/// this stands where it belongs among the ends and starts that are told there.
+#[derive(Debug)]
+pub(crate) struct Word(pub(crate) String);
+
+impl Event for Word {
+    const NAME: &'static str = "word";
+}
+
 impl Trouble {
     /// Happens to the service that handles it, if it is meant.
     pub(crate) async fn befall<S: Service>(&self, cx: &Context<S>) -> Outcome {
         if self.path != cx.path() {
             return Ok(());
         }
-        let (path, attempt) = (&self.path, cx.attempt());
+        let attempt = cx.attempt();
         let first = attempt == 1;
-        match self.kind {
-            Kind::Fail if first => say(&format!("    {path} fails, attempt 1")),
-            Kind::Poison => say(&format!("    {path} fails, attempt {attempt}")),
+        let word = match self.kind {
             Kind::Panic if first => panic!("{ON_PURPOSE}"),
-            Kind::Hang if first => {
-                say(&format!("    {path} waits for ever, attempt 1"));
-                pending().await
-            }
+            Kind::Fail if first => "fails",
+            Kind::Poison => "fails",
+            Kind::Hang if first => "waits for ever",
+            Kind::Block => "holds its thread for a second",
+            _ => "is well again",
+        };
+        let word = format!("{} {word}, attempt {attempt}", self.path);
+        cx.publish(Word(word)).await?;
+        match self.kind {
+            Kind::Fail if first => Err(Failure::new(ON_PURPOSE)),
+            Kind::Poison => Err(Failure::new(ON_PURPOSE)),
+            Kind::Hang if first => pending().await,
             Kind::Block => {
-                say(&format!("    {path} holds its thread for {BLOCKED:?}"));
                 thread::sleep(BLOCKED);
-                return Ok(());
+                Ok(())
             }
-            _ => {
-                say(&format!("    {path} is well again, attempt {attempt}"));
-                return Ok(());
-            }
+            _ => Ok(()),
         }
-        Err(Failure::new(ON_PURPOSE))
     }
 }

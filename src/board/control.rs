@@ -63,8 +63,8 @@ impl Board {
     }
 
     /// Stops what is at `path` in order and starts it again: a service with a new life on the
-    /// same mailbox, a supervisor with all below it. Not counted as a restart. Waits until it has
-    /// started.
+    /// same mailbox, a supervisor with all below it. Not counted as a restart. What had ended for
+    /// good, as after [`Board::stop`], is started. Waits until it has started.
     ///
     /// # Errors
     /// [`ChildError`]: there is no such child, it has ended for good, or it did not start.

@@ -12,8 +12,9 @@ use tokio::time::Instant;
 
 use super::Inner;
 use super::report::{LeftBehind, ShutdownReport, Stuck, Undelivered};
-use crate::event::EventId;
-use crate::ledger::Ledger;
+use crate::event::{Event, EventId};
+use crate::ledger::{DeliveryRow, Ledger};
+use crate::lifecycle::Lifecycle;
 use crate::vitals::Vitals;
 use crate::works::Work;
 
@@ -49,7 +50,10 @@ impl Inner {
                 },
             );
         }
-        for row in &ledger.deliveries {
+        // What the board tells of its own end is nobody's event; the ledger has it.
+        rows.retain(|(_, event), _| event != Lifecycle::NAME);
+        let others = |row: &&DeliveryRow| row.event != Lifecycle::NAME;
+        for row in ledger.deliveries.iter().filter(others) {
             let open = row.queued + row.in_flight + row.deferred;
             if open > 0 {
                 let key = (row.service.clone(), row.event.clone());

@@ -19,7 +19,8 @@ use crate::ledger::Ledger;
 pub struct ShutdownReport {
     /// Whether everything was settled before the deadline.
     pub drained: bool,
-    /// What was accepted and not handled, by service and event.
+    /// What was accepted and not handled, by service and event. What the board tells of itself, as
+    /// `Lifecycle`, is left out; the ledger has it.
     pub undelivered: Vec<Undelivered>,
     /// Services whose handlers did not let go of their thread.
     pub stuck: Vec<Stuck>,

@@ -584,6 +584,7 @@ impl SupervisorActor {
             Ok(()) => {
                 let starting = self.vitals(child).map(|vitals| vitals.state());
                 if starting == Some(State::Starting) {
+                    self.note_recovery(child);
                     self.enter(child, State::Running, Change::Started);
                 }
             }
@@ -600,6 +601,20 @@ impl SupervisorActor {
             },
             context,
         );
+    }
+
+    /// Deaths are told as warnings; whoever reads them wants to read of the recovery too.
+    fn note_recovery(&self, child: ChildId) {
+        let life = self.vitals(child).map_or(0, |vitals| vitals.life());
+        if life > 1 {
+            tracing::info!(
+                target: "callboard::supervision",
+                supervisor = &**self.path(),
+                child = &*self.child_path(child),
+                life,
+                "a child is up again"
+            );
+        }
     }
 
     fn note_exit(&mut self, child: ChildId, generation: u64, exit: &Exit) {

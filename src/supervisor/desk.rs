@@ -124,10 +124,14 @@ impl SupervisorActor {
         self.step(Input::Delete { child }, context);
     }
 
+    /// Renews a child that lives, or starts one that has ended for good.
     fn renew(&mut self, name: &str, answer: Answer, context: &mut Context<Self>) {
-        let Some((child, answer)) = self.named_alive(name, answer) else {
+        let Some((child, answer)) = self.named(name, answer) else {
             return;
         };
+        if self.family.standing(child) == Some(Standing::Closed) {
+            return self.restart(name, answer, context);
+        }
         if let Some(seat) = self.seats.get_mut(&child) {
             seat.await_start(answer);
         }

@@ -44,14 +44,14 @@ pub enum ChildError {
         path: String,
     },
     /// The child has to have ended for good first.
-    #[error("{path} has not ended for good: terminate it first")]
+    #[error("{path} has not ended for good: stop it first, or restart it as it is")]
     #[non_exhaustive]
     Running {
         /// Its path.
         path: String,
     },
     /// The child has ended for good; `restart_child` starts it again.
-    #[error("{path} has ended for good: restart_child of its supervisor starts it again")]
+    #[error("{path} has ended for good: restart starts it again")]
     #[non_exhaustive]
     NotRunning {
         /// Its path.

@@ -52,9 +52,10 @@ fn after<'a>(said: &'a str, command: &str, n: usize) -> Vec<&'a str> {
 
 #[track_caller]
 fn begins(said: &str, command: &str, n: usize, expected: &[&str]) {
-    let found = after(said, command, n);
+    // When a service that starts again is well races with the word that it has started.
+    let found = after(said, command, n).into_iter();
     let found: Vec<&str> = found
-        .into_iter()
+        .filter(|line| !line.contains("is well again"))
         .take(expected.len())
         .map(str::trim)
         .collect();
@@ -85,7 +86,6 @@ fn the_demo_breaks_each_kind_of_supervisor_and_loses_nothing() {
             "station/radio/echo (life 1) is stopping",
             "station/radio/echo (life 1) was shut down",
             "station/radio/sender (life 2) is starting",
-            "station/radio/sender is well again, attempt 2",
             "station/radio/sender (life 2) has started",
             "station/radio/echo (life 2) is starting",
             "station/radio/echo (life 2) has started",
@@ -100,6 +100,10 @@ fn the_demo_breaks_each_kind_of_supervisor_and_loses_nothing() {
             "station/readings/filter (life 1) starts again in 50ms",
             "station/readings/archive (life 1) is stopping",
         ],
+    );
+    assert!(
+        said.contains("station/radio/sender is well again, attempt 2"),
+        "{said}"
     );
     assert!(said.contains(
         "station/readings (life 1) gave up: station/readings/archive panicked: on purpose"
@@ -140,74 +144,40 @@ fn without_a_terminal_it_plays_the_demo_and_says_so() {
     assert!(said.ends_with("gap: 0\n"), "{said}");
 }
 
+/// What is typed, and how the answer begins.
 const MISTAKES: &str = "\
-    \nfly\npanic\npanic a b\ntree now\npublish many\npublish 0\ninspect nobody\n\
-    panic readings\nkill station\nstop station\nstart station\nstart ticker\nadd a/b\n\
-    remove nobody\nsuspend radio\nstop ticker\nkill ticker\npanic ticker\nstart ticker\n\
-    publish 2\nsettle\ninspect ticker\n";
+fly => there is no command `fly`: type `help` for those there are
+panic => `panic` needs a PATH, such as readings/filter
+panic a b => `panic` needs a PATH, such as readings/filter, and nothing else
+tree now => `tree` stands alone, without `now`
+publish many => `many` is no number from 1 to 100000
+publish 0 => `0` is no number from 1 to 100000
+inspect nobody => no: there is no service or supervisor at station/nobody; there are station,
+panic readings => no: station/readings is a supervisor: break a service below it
+kill station => no: station is the root: shut the board down
+stop station => no: station is the root: shut the board down
+start station => no: the station runs already
+start readings => no: station/readings has not ended for good: stop it first,
+add a/b => no: the child is impossible: station/sessions/a/b: the name contains a `/`,
+remove nobody => no: there is no child at station/sessions/nobody; there are none
+suspend radio => no: there is no service at station/radio; there are station/radio/echo,
+stop ticker => station/ticker (life 1) is stopping
+kill ticker => no: station/ticker has ended for good: restart starts
+panic ticker => no: station/ticker has ended for good: `start` it first
+start ticker => station/ticker (life 2) is starting
+publish 2 => 2 published
+settle => settled
+inspect ticker => station/ticker: service, a ";
 
 #[test]
 fn mistakes_are_answered_and_the_session_goes_on() {
-    let said = told(&["--script", "-"], MISTAKES);
-    for (command, answer) in [
-        (
-            "fly",
-            "there is no command `fly`: type `help` for those there are",
-        ),
-        ("panic", "`panic` needs a PATH, such as readings/filter"),
-        (
-            "panic a b",
-            "`panic` needs a PATH, such as readings/filter, and nothing else",
-        ),
-        ("tree now", "`tree` stands alone, without `now`"),
-        ("publish many", "`many` is no number from 1 to 100000"),
-        ("publish 0", "`0` is no number from 1 to 100000"),
-        (
-            "panic readings",
-            "no: station/readings is a supervisor: break a service below it",
-        ),
-        (
-            "kill station",
-            "no: station is the root: shut the board down",
-        ),
-        (
-            "stop station",
-            "no: station is the root: shut the board down",
-        ),
-        ("start station", "no: the station runs already"),
-        (
-            "start ticker",
-            "no: station/ticker has not ended for good: terminate it first",
-        ),
-        (
-            "kill ticker",
-            "no: station/ticker has ended for good: restart_child of its supervisor starts it \
-             again",
-        ),
-        (
-            "panic ticker",
-            "no: station/ticker has ended for good: `start` it first",
-        ),
-        ("settle", "settled"),
-    ] {
-        begins(&said, command, 1, &[answer]);
-    }
-    for (command, answer) in [
-        (
-            "inspect nobody",
-            "no: there is no service or supervisor at station/nobody; there are ",
-        ),
-        ("add a/b", "no: the child is impossible: "),
-        (
-            "remove nobody",
-            "no: there is no child at station/sessions/nobody; there are none",
-        ),
-        (
-            "suspend radio",
-            "no: there is no service at station/radio; there are ",
-        ),
-    ] {
-        let found = after(&said, command, 1)[0];
+    let table = MISTAKES
+        .lines()
+        .map(|line| line.split_once(" => ").unwrap());
+    let session: Vec<&str> = table.clone().map(|(command, _)| command).collect();
+    let said = told(&["--script", "-"], &session.join("\n"));
+    for (command, answer) in table {
+        let found = after(&said, command, 1)[0].trim();
         assert!(found.starts_with(answer), "{command}: {found}");
     }
     assert!(said.contains("state     running, in life 2"), "{said}");
