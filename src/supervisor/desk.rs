@@ -10,12 +10,13 @@ use actix::Context;
 
 use super::Child;
 use super::actor::SupervisorActor;
-use super::family::{ChildId, Input, Standing};
+use super::family::{ChildId, Input};
 use super::recipe::Argument;
 use super::request::{Answer, Ask, ChildError, Request};
 use crate::host::Order;
 use crate::service::InsideOf;
 use crate::service::control::Kill;
+use crate::vitals::State;
 
 impl SupervisorActor {
     pub(super) fn take_in(&mut self, request: Request, context: &mut Context<Self>) {
@@ -83,7 +84,7 @@ impl SupervisorActor {
         let Some((child, answer)) = self.named(name, answer) else {
             return;
         };
-        let closed = self.family.standing(child) == Some(Standing::Closed);
+        let closed = self.family.standing(child) == Some(State::Closed);
         let Some(seat) = self.seats.get_mut(&child) else {
             return;
         };
@@ -98,7 +99,7 @@ impl SupervisorActor {
         let Some((child, answer)) = self.named(name, answer) else {
             return;
         };
-        let closed = self.family.standing(child) == Some(Standing::Closed);
+        let closed = self.family.standing(child) == Some(State::Closed);
         match self.seats.get_mut(&child) {
             Some(seat) if closed && !seat.leaving => seat.await_start(answer),
             _ => {
@@ -113,7 +114,7 @@ impl SupervisorActor {
         let Some((child, answer)) = self.named(name, answer) else {
             return;
         };
-        let closed = self.family.standing(child) == Some(Standing::Closed);
+        let closed = self.family.standing(child) == Some(State::Closed);
         match self.seats.get_mut(&child) {
             Some(seat) if closed || seat.leaving => seat.await_end(answer),
             _ => {
@@ -129,7 +130,7 @@ impl SupervisorActor {
         let Some((child, answer)) = self.named(name, answer) else {
             return;
         };
-        if self.family.standing(child) == Some(Standing::Closed) {
+        if self.family.standing(child) == Some(State::Closed) {
             return self.restart(name, answer, context);
         }
         if let Some(seat) = self.seats.get_mut(&child) {
@@ -166,7 +167,7 @@ impl SupervisorActor {
     fn named_alive(&self, name: &str, answer: Answer) -> Option<(ChildId, Answer)> {
         let (child, answer) = self.named(name, answer)?;
         match self.family.standing(child) {
-            Some(Standing::Closed) | None => {
+            Some(State::Closed) | None => {
                 let path = format!("{}/{name}", self.path());
                 refuse(answer, ChildError::NotRunning { path });
                 None

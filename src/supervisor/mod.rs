@@ -9,6 +9,7 @@
 //! It knows nothing of events: those are the hosts'.
 
 mod actor;
+mod charge;
 mod check;
 mod desk;
 mod family;
@@ -21,6 +22,7 @@ mod registry;
 mod request;
 mod seat;
 mod strategy;
+mod term;
 
 use std::fmt;
 use std::time::Duration;

@@ -135,18 +135,3 @@ pub(crate) enum Why {
     /// It does not, or the whole family is ending.
     ForGood,
 }
-
-/// Where a child is, for those who ask about it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Standing {
-    /// It starts when its turn comes.
-    Waiting,
-    /// It has failed and is given a pause before it starts again.
-    BackingOff,
-    Starting,
-    Running,
-    /// It lives, but not for long.
-    Stopping,
-    /// It has ended for good.
-    Closed,
-}

@@ -6,7 +6,8 @@
 //!
 //! It knows no siblings.
 
-use super::action::{Standing, Why};
+use super::action::Why;
+use crate::vitals::State;
 
 /// Where one child is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -61,14 +62,14 @@ impl Life {
         Life::LEAVING.contains(&self)
     }
 
-    pub(super) fn standing(self) -> Standing {
+    pub(super) fn standing(self) -> State {
         match self {
-            Life::Waiting => Standing::Waiting,
-            Life::BackingOff => Standing::BackingOff,
-            Life::Starting => Standing::Starting,
-            Life::Running => Standing::Running,
-            Life::Doomed | Life::Stopping | Life::Killed => Standing::Stopping,
-            Life::Closed => Standing::Closed,
+            Life::Waiting => State::Waiting,
+            Life::BackingOff => State::BackingOff,
+            Life::Starting => State::Starting,
+            Life::Running => State::Running,
+            Life::Doomed | Life::Stopping | Life::Killed => State::Stopping,
+            Life::Closed => State::Closed,
         }
     }
 }

@@ -25,10 +25,11 @@ mod turn;
 
 use std::{mem, time::Duration};
 
-pub(crate) use action::{Action, ChildId, Input, Member, Plan, Standing, Why};
+pub(crate) use action::{Action, ChildId, Input, Member, Plan, Why};
 use siblings::Siblings;
 
 use super::{intensity::Intensity, strategy::Strategy};
+use crate::vitals::State;
 
 /// How far the family as a whole has come.
 #[derive(Debug)]
@@ -112,7 +113,7 @@ impl Family {
     }
 
     /// Where a child is that has not been forgotten.
-    pub(crate) fn standing(&self, child: ChildId) -> Option<Standing> {
+    pub(crate) fn standing(&self, child: ChildId) -> Option<State> {
         self.siblings.life(child).map(life::Life::standing)
     }
 

@@ -28,7 +28,7 @@ fn a_failed_child_pauses_before_it_starts_again() {
             (ready(0, 2), ""),
         ],
     );
-    assert_eq!(family.standing(1), Some(Standing::Starting));
+    assert_eq!(family.standing(1), Some(State::Starting));
 }
 
 #[test]

@@ -174,22 +174,22 @@ fn a_report_about_a_child_that_does_not_exist_is_ignored() {
 fn a_family_says_how_far_it_and_its_children_are() {
     let mut family = family(plan(OneForOne, 5), &[Permanent, Temporary]);
     assert!(!family.is_rising() && !family.is_ending());
-    assert_eq!(family.standing(0), Some(Standing::Waiting));
+    assert_eq!(family.standing(0), Some(State::Waiting));
     step(&mut family, Input::Start);
     assert!(family.is_rising());
-    assert_eq!(family.standing(0), Some(Standing::Starting));
+    assert_eq!(family.standing(0), Some(State::Starting));
     step(&mut family, ready(0, 1));
     step(&mut family, ready(1, 1));
     assert!(!family.is_rising() && !family.is_ending());
-    assert_eq!(family.standing(0), Some(Standing::Running));
+    assert_eq!(family.standing(0), Some(State::Running));
     assert_eq!(family.member(1).map(|found| found.restart), Some(Temporary));
     step(&mut family, failed(1, 1));
     assert_eq!(family.standing(1), None);
     assert!(family.member(1).is_none());
     step(&mut family, Input::Stop);
     assert!(family.is_ending());
-    assert_eq!(family.standing(0), Some(Standing::Stopping));
+    assert_eq!(family.standing(0), Some(State::Stopping));
     step(&mut family, stopped(0, 1));
     assert!(family.is_ending());
-    assert_eq!(family.standing(0), Some(Standing::Closed));
+    assert_eq!(family.standing(0), Some(State::Closed));
 }

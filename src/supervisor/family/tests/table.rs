@@ -146,14 +146,10 @@ fn every_exit_has_the_consequences_that_otp_gives_it() {
             for child in 0..3 {
                 let gone = match case.restart {
                     Temporary => None,
-                    _ => Some(Standing::Closed),
+                    _ => Some(State::Closed),
                 };
                 let is_gone = child == case.place && !case.comes_back();
-                let expected = if is_gone {
-                    gone
-                } else {
-                    Some(Standing::Running)
-                };
+                let expected = if is_gone { gone } else { Some(State::Running) };
                 assert_eq!(family.standing(child), expected, "{child} of {case:?}");
             }
         }

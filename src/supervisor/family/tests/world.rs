@@ -284,12 +284,12 @@ impl World {
     fn check_standings(&self) {
         for (child, seen) in (0..).zip(&self.model.children) {
             let expected = match &seen.at {
-                At::Waiting => Some(Standing::Waiting),
-                At::Pausing(_) => Some(Standing::BackingOff),
-                At::Living(one) if one.leaves.is_some() => Some(Standing::Stopping),
-                At::Living(one) if one.is_ready => Some(Standing::Running),
-                At::Living(_) => Some(Standing::Starting),
-                At::Closed => Some(Standing::Closed),
+                At::Waiting => Some(State::Waiting),
+                At::Pausing(_) => Some(State::BackingOff),
+                At::Living(one) if one.leaves.is_some() => Some(State::Stopping),
+                At::Living(one) if one.is_ready => Some(State::Running),
+                At::Living(_) => Some(State::Starting),
+                At::Closed => Some(State::Closed),
                 At::Forgotten => None,
             };
             assert_eq!(self.family.standing(child), expected, "{child}");
