@@ -355,6 +355,11 @@ impl SupervisorActor {
     }
 
     fn forget_child(&mut self, child: ChildId) {
+        let state = self.vitals(child).map(|vitals| vitals.state());
+        if state.is_some_and(|state| state != State::Closed) {
+            // The family ends, but this one does not come back with it.
+            self.close_seat(child);
+        }
         let Some(seat) = self.seats.get_mut(&child) else {
             return;
         };
