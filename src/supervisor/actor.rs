@@ -330,8 +330,12 @@ impl SupervisorActor {
         self.enter(child, State::BackingOff, Change::BackingOff(delay));
         let clock = &self.grounds.wall.pulse.clock;
         let sleep = clock.sleep_until(deadline(clock.now(), delay));
+        let life = self.generation;
         let woken = sleep.into_actor(self).map(move |(), actor, context| {
-            actor.step(Input::BackedOff { child, generation }, context);
+            // Generations of children begin anew with each life of their supervisor.
+            if actor.generation == life {
+                actor.step(Input::BackedOff { child, generation }, context);
+            }
         });
         context.spawn(woken);
     }
