@@ -21,10 +21,20 @@ mod script;
 use std::collections::BTreeMap;
 
 /// Runs that once failed, with what was wrong then.
-const KNOWN: &[u64] = &[];
+const KNOWN: &[u64] = &[
+    // A child that was forgotten while its family ended kept its place on the board.
+    2, 3, 79, 126,
+    // A backoff outlived its supervisor's life, and ended another one before its time.
+    53, 114, 286,
+    // Whoever had stopped a child that was forgotten then was told that nothing had been done.
+    552, 757,
+];
 
 /// How many runs: a few seconds in release.
 const RUNS: u64 = if cfg!(debug_assertions) { 300 } else { 3_000 };
+
+/// How often each of the moments has to come at least.
+const OFTEN: u32 = 5;
 
 /// Bad moments, and what else has to have happened, or nothing was shown.
 const MOMENTS: &[&str] = &[
@@ -61,6 +71,7 @@ fn trees_do_what_the_specification_says_also_when_one_fault_meets_another() {
     }
     assert!(played > RUNS * 4 / 5, "only {played} runs of {RUNS}");
     for moment in MOMENTS {
-        assert!(marks.contains_key(moment), "no {moment}: {marks:?}");
+        let count = marks.get(moment).copied().unwrap_or_default();
+        assert!(count > OFTEN, "{moment}: {count} times only of {marks:?}");
     }
 }

@@ -8,9 +8,9 @@ use callboard::{BoardError, ChildError, Inspection, StartError, State};
 use tokio::task::{JoinHandle, LocalSet, spawn_local};
 use tokio::time::sleep;
 
-use super::plan::{Id, ROOT, SCRIBE};
+use super::plan::{Id, Ms, ROOT, SCRIBE};
 use super::probes::{Shared, Word, added, open, tree};
-use super::reference::{Ask, Counts, Line, Reference, Step};
+use super::reference::{Ask, Counts, End, Line, Reference, Step};
 use super::script::Script;
 
 /// Plays one run; what it went through, or nothing if its script was not to be.
@@ -272,11 +272,7 @@ impl Drive {
     }
 
     fn check_refusal(&self, error: &StartError) {
-        let end = self
-            .reference
-            .over
-            .as_ref()
-            .map(|end| format!("root {end}"));
+        let end = self.reference.over.as_ref().map(End::first);
         let found = match error {
             StartError::Failed { path, exit, .. } => format!("{path} {exit}"),
             other => other.to_string(),
@@ -304,50 +300,68 @@ impl Drive {
         }
     }
 
-    /// What was told of the children of each supervisor, in its order, up to the end of the scribe.
+    /// What was told of the children of each supervisor, in its order, until the scribe stops: what
+    /// comes in that moment it may not hear any more.
     fn check_lines(&self) {
-        let found = &open(&self.book).lines;
-        let expected = &self.reference.lines;
-        let nodes = &self.reference.nodes;
-        let last = found.last().map_or(0, |line| line.at);
-        for id in (0..nodes.len()).filter(|id| !self.reference.is_service(*id)) {
-            let path = &nodes[id].path;
-            let of = |lines: &[Line]| -> Vec<Line> {
-                let below = |line: &&Line| {
-                    let above = line.path.rsplit_once('/').map(|(above, _)| above);
-                    above == Some(path) && line.path != nodes[SCRIBE].path
-                };
-                let mut lines: Vec<Line> = lines.iter().filter(below).cloned().collect();
-                self.put_in_order(id, &mut lines);
-                lines
-            };
-            let (found, mut expected) = (of(found), of(expected));
-            let rest = expected.split_off(found.len().min(expected.len()));
+        let end = self.end_of_scribe();
+        let before = |lines: &[Line]| -> Vec<Line> {
+            let lines = lines.iter().filter(|line| line.at < end);
+            lines.cloned().collect()
+        };
+        let (found, expected) = (
+            before(&open(&self.book).lines),
+            before(&self.reference.lines),
+        );
+        for id in (0..self.reference.nodes.len()).filter(|id| !self.reference.is_service(*id)) {
+            let (found, expected) = (self.below(id, &found), self.below(id, &expected));
+            let path = &self.reference.nodes[id].path;
             for (found, expected) in found.iter().zip(&expected) {
                 self.check(found, expected, &format!("what {path} did"));
             }
+            let both = found.len().min(expected.len());
             self.check(
-                &found.len(),
-                &expected.len(),
-                &format!("how much {path} did"),
+                &found.get(both),
+                &expected.get(both),
+                &format!("what else {path} did"),
             );
-            // The scribe is the last to stop: what it did not hear is only that all is closed.
-            let unheard = |line: &Line| line.change != "has ended for good" || line.at < last;
-            let unheard = rest.into_iter().find(unheard);
-            self.check(&unheard, &None, &format!("what {path} did not do"));
         }
     }
 
-    /// Those who are killed at once end in any order; so do those that are independent.
+    fn end_of_scribe(&self) -> Ms {
+        let path = &self.reference.nodes[SCRIBE].path;
+        let of_scribe = |line: &&Line| line.path == *path && line.change == "was shut down";
+        let last = self.reference.lines.iter().rev().find(of_scribe);
+        last.map_or(0, |line| line.at)
+    }
+
+    fn below(&self, of: Id, lines: &[Line]) -> Vec<Line> {
+        let path = &self.reference.nodes[of].path;
+        let scribe = &self.reference.nodes[SCRIBE].path;
+        let is_below = |line: &&Line| {
+            let above = line.path.rsplit_once('/').map(|(above, _)| above);
+            above == Some(path) && line.path != *scribe
+        };
+        let mut lines: Vec<Line> = lines.iter().filter(is_below).cloned().collect();
+        self.put_in_order(of, &mut lines);
+        lines
+    }
+
+    /// Those who are killed at once end in any order; independent ones do everything so.
     fn put_in_order(&self, of: Id, lines: &mut [Line]) {
         if self.reference.rules(of).dynamic {
             return lines.sort_by(|a, b| (a.at, &a.path).cmp(&(b.at, &b.path)));
         }
-        let key = |line: &Line| (line.at, line.change == "was killed");
-        for group in lines.chunk_by_mut(|a, b| key(a) == key(b) && key(a).1) {
+        let both_end = |a: &Line, b: &Line| a.at == b.at && is_over(a) && is_over(b);
+        for group in lines.chunk_by_mut(both_end) {
             group.sort_by(|a, b| a.path.cmp(&b.path));
         }
     }
+}
+
+/// Whether a life has ended, or nothing comes after it.
+fn is_over(line: &Line) -> bool {
+    let goes_on = ["is ", "has started", "starts "];
+    !goes_on.iter().any(|word| line.change.starts_with(word))
 }
 
 fn walk(of: &Inspection, into: &mut Vec<Standing>) {

@@ -176,7 +176,7 @@ impl Handle<Lifecycle> for Scribe {
             change: Change::to_string(news.change()),
         };
         let mut book = open(&self.0);
-        if news.at().subsec_nanos() % 1_000_000 != 0 {
+        if !news.at().subsec_nanos().is_multiple_of(1_000_000) {
             book.faults
                 .push(format!("not a whole time: {:?}", news.at()));
         }
