@@ -139,8 +139,9 @@ impl SupervisorActor {
     }
 
     pub(super) fn forget_child(&mut self, child: ChildId) {
-        // What a family closes on its way out has not been told so, see above.
-        if self.family.is_ending() {
+        let state = self.vitals(child).map(|vitals| vitals.state());
+        if state.is_some_and(|state| state != State::Closed) {
+            // The family ends, but this one does not come back with it.
             self.close_seat(child);
         }
         let Some(seat) = self.seats.get_mut(&child) else {

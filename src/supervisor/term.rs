@@ -99,7 +99,8 @@ impl SupervisorActor {
     pub(super) fn end(&mut self, action: Action) {
         self.rising = None;
         if !matches!(action, Action::Up) {
-            for seat in self.seats.values_mut() {
+            // One that leaves ends as it was asked to, and says so when it has closed.
+            for seat in self.seats.values_mut().filter(|seat| !seat.leaving) {
                 seat.disappoint();
             }
         }

@@ -158,3 +158,6 @@ mod compile_fail;
 
 /// Random trees under random trouble: every promise at once, against a model.
 mod random_tree;
+
+/// Random trees under random failures, against a specification that runs.
+mod random_supervision;
