@@ -77,7 +77,7 @@ impl Reference {
         }
         let closed = child.is_some_and(|child| self.nodes[child].at == At::Closed);
         match ask {
-            Ask::Kill(_) | Ask::Restart(_) if closed => self.answer(call, "not running"),
+            Ask::Kill(_) if closed => self.answer(call, "not running"),
             Ask::RestartChild(_) | Ask::Delete(_) if !closed => self.answer(call, "running"),
             Ask::Kill(id) => {
                 self.answer(call, "ok");
@@ -88,11 +88,11 @@ impl Reference {
                 self.nodes[id].ends.push(call);
                 self.terminate(id);
             }
-            Ask::Restart(id) => {
+            Ask::Restart(id) if !closed => {
                 self.nodes[id].starts.push(call);
                 self.renew(id);
             }
-            Ask::RestartChild(id) => {
+            Ask::Restart(id) | Ask::RestartChild(id) => {
                 let node = &mut self.nodes[id];
                 (node.at, node.streak) = (At::Waiting, 0);
                 node.wish = Some(Wish::Restarted);
