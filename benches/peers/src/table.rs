@@ -93,7 +93,7 @@ fn number(value: f64) -> String {
 
 /// Who does what in less time, or memory, than callboard.
 fn faster(results: &Results) -> String {
-    let mut text = String::from("## Less than callboard\n\n");
+    let mut text = String::from("## Who takes less than callboard\n\n");
     let begun = text.len();
     for &workload in &results.workloads {
         let rivals = rivals(results, workload);

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use actix::prelude::{
-    Actor, Addr, Arbiter, Context, Handler, Message, SendError, Supervised, Supervisor, System,
+    Actor, Addr, Arbiter, Context, Handler, Message, Supervised, Supervisor, System,
 };
 use actix_broker::{ArbiterBroker, Broker, BrokerSubscribe};
 
@@ -45,7 +45,6 @@ impl Actor for Reader {
     type Context = Context<Self>;
 
     fn started(&mut self, context: &mut Self::Context) {
-        context.set_mailbox_capacity(CAPACITY);
         if self.on_bus {
             self.subscribe_async::<ArbiterBroker, Tick>(context);
             self.subscribe_async::<ArbiterBroker, Tock>(context);
@@ -78,8 +77,7 @@ struct Idle(Option<Arc<Done>>);
 impl Actor for Idle {
     type Context = Context<Self>;
 
-    fn started(&mut self, context: &mut Self::Context) {
-        context.set_mailbox_capacity(CAPACITY);
+    fn started(&mut self, _: &mut Self::Context) {
         if let Some(done) = self.0.take() {
             done.arrive();
         }
@@ -122,7 +120,7 @@ impl Contender for Actix {
         About {
             name: "actix",
             packages: &["actix", "actix-broker"],
-            configuration: "mailboxes of 1,024 and `try_send`, again after a yield when full; one \
+            configuration: "mailboxes of 1,024 and `try_send`, but `send` when full; one \
                 thread: the system's; across: one arbiter; fan-in: 8 tasks on 2 arbiters; its bus \
                 is the `ArbiterBroker` of actix-broker, `issue_async`",
             fairness: "handlers are plain functions, not futures; a panic is not caught: it ends \
@@ -139,15 +137,11 @@ impl Contender for Actix {
         let done = Done::of(1);
         let system = System::new();
         let reader = elsewhere(&Arbiter::new(), reader(LONG_BURST, &done, false));
-        system.block_on(clock.bursts_async(LONG_BURST, async || {
-            for number in 0..LONG_BURST {
-                while let Err(full) = reader.try_send(Tick(number)) {
-                    assert!(matches!(full, SendError::Full(_)));
-                    std::thread::yield_now();
-                }
-            }
+        let burst = async || {
+            send(&reader, LONG_BURST).await;
             done.wait().await;
-        }))
+        };
+        system.block_on(clock.bursts_async(LONG_BURST, burst))
     }
 
     fn fan_in(&self, clock: Clock) -> Sample {
@@ -157,7 +151,9 @@ impl Contender for Actix {
         let reader = elsewhere(&arbiters[0], reader(LONG_BURST, &done, false));
         clock.bursts(LONG_BURST, || {
             for index in 0..SENDERS {
-                arbiters[index % 2].spawn(send(reader.clone()));
+                let reader = reader.clone();
+                let share = LONG_BURST / SENDERS as u64;
+                arbiters[index % 2].spawn(async move { send(&reader, share).await });
             }
             done.wait_blocking();
         })
@@ -165,7 +161,7 @@ impl Contender for Actix {
 
     fn ask_here(&self, clock: Clock) -> Sample {
         System::new().block_on(async {
-            let reader = reader(ASKS, &Done::of(1), false).start();
+            let reader = start(reader(ASKS, &Done::of(1), false));
             asks(clock, &reader).await
         })
     }
@@ -179,7 +175,7 @@ impl Contender for Actix {
     fn publish(&self, clock: Clock, subscribers: usize) -> Sample {
         let done = Done::of(subscribers);
         System::new().block_on(async {
-            let reader = |_| reader(BURST, &done, false).start();
+            let reader = |_| start(reader(BURST, &done, false));
             let readers: Vec<_> = (0..subscribers).map(reader).collect();
             let burst = async || {
                 for number in 0..BURST {
@@ -189,7 +185,6 @@ impl Contender for Actix {
                 }
                 done.wait().await;
             };
-            tokio::task::yield_now().await;
             clock.bursts_async(BURST * subscribers as u64, burst).await
         })
     }
@@ -197,7 +192,7 @@ impl Contender for Actix {
     fn bus(&self, clock: Clock, subscribers: usize) -> Sample {
         let done = Done::of(subscribers);
         let sample = System::new().block_on(async {
-            let _readers = audience(subscribers, &done);
+            let _readers = audience(subscribers, &done).await;
             let burst = async || {
                 for number in 0..BURST {
                     Broker::<ArbiterBroker>::issue_async(Tick(number));
@@ -212,7 +207,7 @@ impl Contender for Actix {
     fn two_topics(&self, clock: Clock) -> Sample {
         let done = Done::of(AUDIENCE);
         let sample = System::new().block_on(async {
-            let _readers = audience(AUDIENCE, &done);
+            let _readers = audience(AUDIENCE, &done).await;
             let burst = async || {
                 for number in 0..BURST / 2 {
                     Broker::<ArbiterBroker>::issue_async(Tick(number));
@@ -231,7 +226,7 @@ impl Contender for Actix {
             let mut idle = Vec::with_capacity(STARTED);
             let begun = Instant::now();
             for _ in 0..STARTED {
-                idle.push(Idle(Some(Arc::clone(&done))).start());
+                idle.push(start(Idle(Some(Arc::clone(&done)))));
             }
             done.wait().await;
             let spent = begun.elapsed();
@@ -247,7 +242,7 @@ impl Contender for Actix {
         System::new().block_on(async {
             allocator::start_counting();
             for _ in 0..WEIGHED {
-                idle.push(Idle(Some(Arc::clone(&done))).start());
+                idle.push(start(Idle(Some(Arc::clone(&done)))));
             }
             done.wait().await;
             let bytes = allocator::stop_counting();
@@ -285,14 +280,25 @@ fn reader(burst: u64, done: &Arc<Done>, on_bus: bool) -> Reader {
     Reader { tally, on_bus }
 }
 
-fn elsewhere(arbiter: &Arbiter, reader: Reader) -> Addr<Reader> {
-    Reader::start_in_arbiter(&arbiter.handle(), move |_| reader)
+fn start<A: Actor<Context = Context<A>>>(actor: A) -> Addr<A> {
+    A::create(|context| {
+        context.set_mailbox_capacity(CAPACITY);
+        actor
+    })
 }
 
-async fn send(reader: Addr<Reader>) {
-    for number in 0..LONG_BURST / SENDERS as u64 {
-        while reader.try_send(Tick(number)).is_err() {
-            tokio::task::yield_now().await;
+fn elsewhere(arbiter: &Arbiter, reader: Reader) -> Addr<Reader> {
+    Reader::start_in_arbiter(&arbiter.handle(), move |context| {
+        context.set_mailbox_capacity(CAPACITY);
+        reader
+    })
+}
+
+/// Without waiting while there is room; else with, which in actix is until the answer.
+async fn send(reader: &Addr<Reader>, count: u64) {
+    for number in 0..count {
+        if let Err(full) = reader.try_send(Tick(number)) {
+            reader.send(full.into_inner()).await.expect("an actor");
         }
     }
 }
@@ -306,11 +312,12 @@ async fn asks(clock: Clock, reader: &Addr<Reader>) -> Sample {
     clock.bursts_async(ASKS, burst).await
 }
 
-/// Readers that subscribe to both types.
-fn audience(size: usize, done: &Arc<Done>) -> Vec<Addr<Reader>> {
-    (0..size)
-        .map(|_| reader(BURST, done, true).start())
-        .collect()
+/// Readers of both types, once the broker knows all of them.
+async fn audience(size: usize, done: &Arc<Done>) -> Vec<Addr<Reader>> {
+    let reader = |_| start(reader(BURST, done, true));
+    let readers = (0..size).map(reader).collect();
+    tokio::time::sleep(Duration::from_millis(20)).await;
+    readers
 }
 
 /// One under actix's own supervisor, on an arbiter of its own.

@@ -266,7 +266,7 @@ impl Contender for Kameo {
         hush();
         let remains = Remains::shared();
         let sample = here().block_on(async {
-            let phoenix = phoenix(&remains).await;
+            let (phoenix, _parent) = phoenix(&remains).await;
             let mut restarts = 0;
             let burst = async || {
                 phoenix.tell(Boom).send().await.expect("an actor");
@@ -286,7 +286,7 @@ impl Contender for Kameo {
         hush();
         let remains = Remains::shared();
         here().block_on(async {
-            let phoenix = phoenix(&remains).await;
+            let (phoenix, _parent) = phoenix(&remains).await;
             phoenix.tell(Boom).send().await.expect("an actor");
             for number in 0..QUEUED {
                 phoenix.tell(Tick(number)).send().await.expect("an actor");
@@ -322,12 +322,13 @@ async fn asks(clock: Clock, reader: &ActorRef<Reader>) -> Sample {
     clock.bursts_async(ASKS, burst).await
 }
 
-async fn phoenix(remains: &Arc<Remains>) -> ActorRef<Phoenix> {
+/// A supervised actor, and its supervisor, which ends with its last reference.
+async fn phoenix(remains: &Arc<Remains>) -> (ActorRef<Phoenix>, ActorRef<Parent>) {
     let parent = Parent::spawn(Parent);
     let child = Phoenix::supervise(&parent, Arc::clone(remains));
-    child
+    let started = child
         .restart_policy(RestartPolicy::Permanent)
         .restart_limit(u32::MAX, Duration::from_millis(1))
-        .spawn_with_mailbox(mailbox::bounded(CAPACITY))
-        .await
+        .spawn_with_mailbox(mailbox::bounded(CAPACITY));
+    (started.await, parent)
 }
