@@ -330,5 +330,8 @@ async fn phoenix(remains: &Arc<Remains>) -> (ActorRef<Phoenix>, ActorRef<Parent>
         .restart_policy(RestartPolicy::Permanent)
         .restart_limit(u32::MAX, Duration::from_millis(1))
         .spawn_with_mailbox(mailbox::bounded(CAPACITY));
-    (started.await, parent)
+    let phoenix = started.await;
+    // What comes before the start is over is buffered elsewhere, and would not be kept.
+    phoenix.wait_for_startup().await;
+    (phoenix, parent)
 }

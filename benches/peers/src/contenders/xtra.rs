@@ -108,7 +108,8 @@ impl Contender for Xtra {
                 runtime; across: one worker thread; fan-in: 8 tasks and the actor on 2 stealing \
                 workers",
             fairness: "no supervisor and no panic caught: restarts are hand-made, by a task that \
-                runs a new actor on a clone of the mailbox; no bus for events of several actors",
+                runs a new actor on a clone of the mailbox; its locks spin, which costs time slices on a busy \
+                machine; no bus for events of several actors",
         }
     }
 
@@ -160,7 +161,7 @@ impl Contender for Xtra {
         let burst = async || {
             for number in 0..BURST {
                 for reader in &readers {
-                    let _ = reader.send(Tick(number)).detach().await.expect("an actor");
+                    tell(reader, Tick(number)).await;
                 }
             }
             done.wait().await;
@@ -180,10 +181,10 @@ impl Contender for Xtra {
         let burst = async || {
             for number in 0..BURST / 2 {
                 for reader in &readers {
-                    let _ = reader.send(Tick(number)).detach().await.expect("an actor");
+                    tell(reader, Tick(number)).await;
                 }
                 for reader in &readers {
-                    let _ = reader.send(Tock(number)).detach().await.expect("an actor");
+                    tell(reader, Tock(number)).await;
                 }
             }
             done.wait().await;
@@ -231,7 +232,7 @@ impl Contender for Xtra {
         let phoenix = phoenix(&runtime, &remains);
         let mut restarts = 0;
         let burst = async || {
-            let _ = phoenix.send(Boom).detach().await.expect("an actor");
+            tell(&phoenix, Boom).await;
             while phoenix.send(Sum(1)).await.is_err() {
                 tokio::task::yield_now().await;
             }
@@ -248,9 +249,9 @@ impl Contender for Xtra {
         let runtime = here();
         let phoenix = phoenix(&runtime, &remains);
         runtime.block_on(async {
-            let _ = phoenix.send(Boom).detach().await.expect("an actor");
+            tell(&phoenix, Boom).await;
             for number in 0..QUEUED {
-                let _ = phoenix.send(Tick(number)).detach().await.expect("an actor");
+                tell(&phoenix, Tick(number)).await;
             }
             tokio::time::sleep(Duration::from_millis(100)).await;
         });
@@ -268,9 +269,14 @@ fn reader(runtime: &Runtime, burst: u64, done: &Arc<Done>) -> Address<Reader> {
     spawn(Reader(Tally::new(burst, done)))
 }
 
+/// Waits for room, but not for the handler.
+async fn tell<A: Handler<M>, M: Send + 'static>(to: &Address<A>, message: M) {
+    drop(to.send(message).detach().await.expect("an actor"));
+}
+
 async fn send(reader: &Address<Reader>, count: u64) {
     for number in 0..count {
-        let _ = reader.send(Tick(number)).detach().await.expect("an actor");
+        tell(reader, Tick(number)).await;
     }
 }
 
