@@ -45,9 +45,9 @@ pub fn draw(path: &Path, results: &Results) -> Result<(), Box<dyn Error>> {
     let mut chart = ChartBuilder::on(&area)
         .caption("nanoseconds, median and spread", (FONT, 18))
         .margin(12)
+        .margin_right(48)
         .x_label_area_size(32)
         .y_label_area_size(330)
-        .right_y_label_area_size(0)
         .build_cartesian_2d((least..most).log_scale(), 0.0..rows.len() as f64)?;
     let title = |y: &f64| label(&rows, *y);
     chart
@@ -58,6 +58,11 @@ pub fn draw(path: &Path, results: &Results) -> Result<(), Box<dyn Error>> {
         .x_label_formatter(&|x| format!("{x}"))
         .label_style((FONT, 14))
         .draw()?;
+    let lines = (1..rows.len()).map(|row| {
+        let ends = vec![(least, row as f64), (most, row as f64)];
+        PathElement::new(ends, BLACK.mix(0.25))
+    });
+    chart.draw_series(lines)?;
     for (index, name) in results.contenders.iter().enumerate() {
         let colour = COLOURS[index % COLOURS.len()];
         let marks = marks(results, &rows, index);

@@ -125,11 +125,12 @@ impl Contender for Callboard {
         About {
             name: "callboard",
             packages: &["callboard"],
-            configuration: "one thread: `on_this_thread` in a `LocalSet`; across: one arbiter; \
-                fan-in: 8 services on 2 arbiters; capacities of 1,024; \
+            configuration: "one thread: `on_this_thread` in a `LocalSet`; across: one \
+                arbiter; fan-in: 8 services on 2 arbiters; capacities of 1,024; \
                 the default policy; a supervisor above each",
             fairness: "everything is on: panics caught, custody, ledger, causal order; the event \
-                whose handler panicked is handled again; services have names and a subscription",
+                whose handler panicked is handled again; every ask has a deadline; services \
+                have names and a subscription",
         }
     }
 

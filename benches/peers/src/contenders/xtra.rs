@@ -108,8 +108,8 @@ impl Contender for Xtra {
                 runtime; across: one worker thread; fan-in: 8 tasks and the actor on 2 stealing \
                 workers",
             fairness: "no supervisor and no panic caught: restarts are hand-made, by a task that \
-                runs a new actor on a clone of the mailbox; its locks spin, which costs time slices on a busy \
-                machine; no bus for events of several actors",
+                runs a new actor on a clone of the mailbox; its locks spin, which costs time \
+                slices on a busy machine; no bus for events of several actors",
         }
     }
 
