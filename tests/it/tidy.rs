@@ -33,7 +33,8 @@ fn paper(name: &str) -> String {
     fs::read_to_string(root().join(name)).unwrap_or_else(|e| panic!("{name} is missing: {e}"))
 }
 
-/// All `.rs` files below the named folders; a folder that does not exist holds none.
+/// All `.rs` files below the named folders, but for what builds leave in a `target`; a folder that
+/// does not exist holds none.
 fn rust_files(folders: &[&str]) -> Vec<File> {
     let mut paths = Vec::new();
     for folder in folders {
@@ -46,7 +47,7 @@ fn rust_files(folders: &[&str]) -> Vec<File> {
 fn collect(folder: &Path, paths: &mut Vec<PathBuf>) {
     for entry in fs::read_dir(folder).into_iter().flatten() {
         let path = entry.expect("a folder can be listed").path();
-        if path.is_dir() {
+        if path.is_dir() && !path.ends_with("target") {
             collect(&path, paths);
         } else if path.extension().is_some_and(|end| end == "rs") {
             paths.push(path);
