@@ -275,11 +275,18 @@ impl Wall {
         for row in rows.chain(folded) {
             self.keep_letters(row, into);
         }
-        let below = |one: &str| {
-            one.strip_prefix(path)
-                .is_some_and(|rest| rest.starts_with('/'))
+        let within = |one: &str| {
+            let rest = one.strip_prefix(path);
+            rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
         };
-        lock(&self.suspended).retain(|one| **one != *path && !below(one));
+        lock(&self.suspended).retain(|one| !within(one));
+        let mut undelivered = lock(&self.undelivered);
+        let theirs = undelivered.keys().filter(|(service, _)| within(service));
+        for key in theirs.cloned().collect::<Vec<_>>() {
+            let numbers = undelivered.remove(&key).unwrap_or_default();
+            let likes = undelivered.entry((Arc::clone(into), key.1)).or_default();
+            likes.extend(numbers);
+        }
     }
 
     /// As [`Wall::settle`], and waits for the hooks and timers that are running as well: what they

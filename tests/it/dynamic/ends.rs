@@ -182,6 +182,12 @@ fn one_that_is_terminated_while_its_supervisor_gives_up_is_closed_all_the_same()
             .clone();
         assert_eq!((row.accepted, row.undelivered), (1, 1));
         assert!(!log.has("a started 2"));
-        end(&board).await;
+        let report = board.shutdown(secs(60)).await;
+        let [left] = &*report.undelivered else {
+            panic!("{report}");
+        };
+        assert_eq!((&*left.service, &*left.event), ("shop/sessions/*", "note"));
+        assert_eq!(left.event_ids.len(), 1);
+        assert_eq!(report.ledger.gap(), 0);
     });
 }
