@@ -35,9 +35,12 @@ const COLOURS: [RGBColor; 9] = [
 /// A dot with its spread: row, least, median, most.
 type Mark = (f64, f64, f64, f64);
 
-/// Writes the picture; there must be at least one figure.
+/// Writes the picture, if there is a time to show.
 pub fn draw(path: &Path, results: &Results) -> Result<(), Box<dyn Error>> {
     let rows = rows(results);
+    if rows.is_empty() {
+        return Ok(());
+    }
     let (least, most) = range(results, &rows);
     let height = MARGINS + ROW * rows.len() as u32;
     let area = SVGBackend::new(path, (WIDTH, height)).into_drawing_area();

@@ -100,8 +100,9 @@ impl Contender for Stakker {
         About {
             name: "stakker",
             packages: &["stakker"],
-            configuration: "one thread: `call!` and `run`; across: a thread that runs it and parks, \
-                reached through its `Channel`; answers to other threads through crossbeam-channel",
+            configuration: "one thread: `call!` and `run`; across: a thread that runs it and \
+                parks, reached through its `Channel`; answers to other threads through \
+                crossbeam-channel",
             fairness: "queues have no bound; calls are plain functions on one thread, nothing is \
                 scheduled by a runtime, and no panic is caught: it ends all actors of the thread",
         }
