@@ -331,14 +331,13 @@ impl SupervisorActor {
         self.enter(child, State::BackingOff, Change::BackingOff(delay));
         let clock = &self.grounds.wall.pulse.clock;
         let sleep = clock.sleep_until(deadline(clock.now(), delay));
-        let life = self.generation;
         let woken = sleep.into_actor(self).map(move |(), actor, context| {
-            // Generations of children begin anew with each life of their supervisor.
-            if actor.generation == life {
-                actor.step(Input::BackedOff { child, generation }, context);
-            }
+            actor.step(Input::BackedOff { child, generation }, context);
         });
-        context.spawn(woken);
+        let backoff = context.spawn(woken);
+        if let Some(seat) = self.seats.get_mut(&child) {
+            seat.backoff = Some(backoff);
+        }
     }
 
     fn close_child(&mut self, child: ChildId) {
@@ -420,6 +419,7 @@ impl SupervisorActor {
         self.risen = false;
         self.ending = Ending::default();
         self.closing = None;
+        self.forget_backoffs(context);
         if matches!(self.parent, Parent::Board(_)) {
             self.node.vitals.begin_life();
             self.enter_root(State::Starting, Change::Starting);
@@ -433,6 +433,16 @@ impl SupervisorActor {
             self.settle_in(child, State::Waiting);
         }
         self.step(Input::Start, context);
+    }
+
+    /// Generations of children begin anew with each life of their supervisor, so the end of a
+    /// backoff in the last one would pass for that of a backoff in this one.
+    fn forget_backoffs(&mut self, context: &mut Context<Self>) {
+        for seat in self.seats.values_mut() {
+            if let Some(backoff) = seat.backoff.take() {
+                context.cancel_future(backoff);
+            }
+        }
     }
 
     fn stop(&mut self, until: Option<Instant>, after: After, context: &mut Context<Self>) {

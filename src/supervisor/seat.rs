@@ -7,7 +7,7 @@
 //!
 //! It does not know where the child stands: the family does.
 
-use actix::Recipient;
+use actix::{Recipient, SpawnHandle};
 
 use super::actor::{Parent, SupervisorActor};
 use super::family::Member;
@@ -31,6 +31,8 @@ pub(super) struct Seat {
     pub(super) closing: bool,
     /// Its spec is gone: the seat goes as soon as it has closed.
     pub(super) leaving: bool,
+    /// The wait before its next life.
+    pub(super) backoff: Option<SpawnHandle>,
     actor: Recipient<Order>,
     /// It waits for its supervisor: for its turn to start.
     turn: Option<Waiting>,
@@ -85,6 +87,7 @@ impl Seat {
             generation: 0,
             closing: false,
             leaving: false,
+            backoff: None,
             actor,
             turn,
             starts: Vec::new(),
