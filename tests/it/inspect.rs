@@ -1,10 +1,11 @@
 //! What a service is doing is read while it does it, and asks nobody.
 
-use std::sync::{Arc, Mutex, mpsc};
+use std::sync::mpsc;
 
 use callboard::prelude::*;
 use callboard::{AskError, Backoff, Current, Restart, Shutdown, State, Strategy};
 
+use crate::support_blocker::blocker;
 use crate::support_lives::{
     Deed, Do, Hook, Log, Note, end, hearer, here, note, paused, probe, probe_hooked, probe_with,
     until,
@@ -22,30 +23,15 @@ fn current(board: &Board, path: &str) -> Option<Current> {
     board.inspect(path).unwrap().current
 }
 
-/// Blocks its thread over note 1 until it is let go.
-struct Blocker(mpsc::Sender<()>, Arc<Mutex<mpsc::Receiver<()>>>);
-impl Service for Blocker {}
-impl Handle<Note> for Blocker {
-    async fn handle(&mut self, note: &Note, _: &mut Context<Self>) -> Outcome {
-        if note.id == 1 {
-            self.0.send(())?;
-            self.1.lock().unwrap().recv()?;
-        }
-        Ok(())
-    }
-}
-
 #[test]
 fn one_that_blocks_its_thread_is_seen_all_the_same() {
-    let ((entered, entering), (release, released)) = (mpsc::channel(), mpsc::channel());
-    let released = Arc::new(Mutex::new(released));
-    let spec = service("a", move || Blocker(entered.clone(), released.clone()));
-    let root = shop().child(spec.on::<Note>());
+    let (spec, reins) = blocker("a");
+    let root = shop().child(spec);
     let board = Board::builder().arbiters(1).start(root).unwrap();
     board.publish_blocking(note(0)).unwrap();
     let id = board.publish_blocking(note(1)).unwrap();
     board.publish_blocking(note(2)).unwrap();
-    entering.recv().unwrap();
+    reins.blocks.recv().unwrap();
     let found = board.inspect("shop/a").unwrap();
     assert_eq!((found.state, found.mailbox.queued), (State::Running, 1));
     let first = found.current.unwrap();
@@ -56,7 +42,7 @@ fn one_that_blocks_its_thread_is_seen_all_the_same() {
     }
     let tree = board.tree().to_string();
     assert!(tree.ends_with("running  1 queued, 1 in flight"), "{tree}");
-    release.send(()).unwrap();
+    reins.release.send(()).unwrap();
     board.settle_blocking().unwrap();
     while current(&board, "shop/a").is_some() {
         std::thread::yield_now();

@@ -1,11 +1,10 @@
 //! A kill ends a handler that waits for ever, with its event, and no kill is forgotten.
 
-use std::sync::mpsc;
-
 use callboard::policy::Trouble;
 use callboard::prelude::*;
 use callboard::{AskError, Reason, Restart, State};
 
+use crate::support_blocker::blocker;
 use crate::support_lives::{Deed, Do, Log, Note, end, hearer, here, note, paused, probe, until};
 
 fn shop() -> Supervisor {
@@ -165,36 +164,18 @@ fn one_that_does_not_end_in_its_time_can_be_killed_before() {
     });
 }
 
-/// Blocks its thread until it is let go.
-struct Blocker(
-    mpsc::Sender<()>,
-    std::sync::Arc<std::sync::Mutex<mpsc::Receiver<()>>>,
-);
-impl Service for Blocker {}
-impl Handle<Note> for Blocker {
-    async fn handle(&mut self, note: &Note, _: &mut Context<Self>) -> Outcome {
-        if note.id == 1 {
-            self.0.send(())?;
-            self.1.lock().unwrap().recv()?;
-        }
-        Ok(())
-    }
-}
-
 #[test]
 fn it_does_not_reach_a_handler_that_blocks_its_thread_until_that_returns() {
-    let ((entered, entering), (release, released)) = (mpsc::channel(), mpsc::channel());
-    let released = std::sync::Arc::new(std::sync::Mutex::new(released));
-    let spec = service("a", move || Blocker(entered.clone(), released.clone()));
-    let root = shop().child(spec.on::<Note>().dedicated());
+    let (spec, reins) = blocker("a");
+    let root = shop().child(spec.dedicated());
     let board = Board::builder().arbiters(1).start(root).unwrap();
     board.publish_blocking(note(1)).unwrap();
-    entering.recv().unwrap();
+    reins.blocks.recv().unwrap();
     board.kill_blocking("shop/a").unwrap();
     let found = board.inspect("shop/a").unwrap();
     assert_eq!((found.life, found.mailbox.in_flight), (1, 1));
     assert!(found.current.unwrap().on_thread);
-    release.send(()).unwrap();
+    reins.release.send(()).unwrap();
     while board.inspect("shop/a").unwrap().life == 1 {
         std::thread::yield_now();
     }

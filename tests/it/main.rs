@@ -86,6 +86,9 @@ mod subscriptions;
 /// A service that does as it is told, and a log of what it did.
 mod support_lives;
 
+/// A service that blocks its thread until it is let go.
+mod support_blocker;
+
 /// Starting in order, from any runtime, and leaving nothing behind when it fails.
 mod start;
 

@@ -1,61 +1,29 @@
 //! A handler that blocks its thread, or waits too long, is noticed, told of once, and reported.
 
 use std::process::Command;
-use std::sync::Mutex;
-use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::mpsc::Sender;
 use std::{env, thread};
 
 use callboard::prelude::*;
 use callboard::{Inspection, StartError, Watchdog};
 
+use crate::support_blocker::blocker;
 use crate::support_lives::{Deed, Log, Note, end, hearer, note, paused};
 
-/// Blocks its thread until it is let go.
-struct Wall {
-    at: Sender<()>,
-    free: Receiver<()>,
-}
-
-impl Service for Wall {}
-
-impl Handle<Note> for Wall {
-    async fn handle(&mut self, _: &Note, _: &mut Context<Self>) -> Outcome {
-        self.at.send(())?;
-        self.free.recv()?;
-        Ok(())
-    }
-}
-
 /// A board whose first arbiter a service blocks, with neighbours there and one elsewhere.
-struct Blocked {
-    board: Board,
-    at: Receiver<()>,
-    free: Sender<()>,
-}
-
-fn blocked(watchdog: Watchdog) -> Blocked {
-    let (at, hear_at) = channel();
-    let (free, hear_free) = channel();
-    let mut ends = Mutex::new(Some((at, hear_free)));
-    let wall = service("wall", move || {
-        let (at, free) = ends.get_mut().unwrap().take().unwrap();
-        Wall { at, free }
-    });
+fn blocked(watchdog: Watchdog) -> (Board, Sender<()>) {
+    let (wall, reins) = blocker("wall");
     let log = Log::new();
     let root = Supervisor::one_for_one("shop")
-        .child(wall.on::<Note>().arbiter(0))
+        .child(wall.arbiter(0))
         .child(hearer("b", &log).arbiter(0))
         .child(hearer("a", &log).arbiter(0))
         .child(hearer("far", &log).arbiter(1));
     let builder = Board::builder().arbiters(2).watchdog(watchdog);
-    let blocked = Blocked {
-        board: builder.start(root).unwrap(),
-        at: hear_at,
-        free,
-    };
-    blocked.board.publish_blocking(note(1)).unwrap();
-    blocked.at.recv().unwrap();
-    blocked
+    let board = builder.start(root).unwrap();
+    board.publish_blocking(note(1)).unwrap();
+    reins.blocks.recv().unwrap();
+    (board, reins.release)
 }
 
 fn quick() -> Watchdog {
@@ -75,7 +43,7 @@ fn until(board: &Board, so: impl Fn(&Inspection) -> bool) -> Inspection {
 
 #[test]
 fn a_handler_that_blocks_its_thread_is_seen_with_its_neighbours_until_it_lets_go() {
-    let Blocked { board, free, .. } = blocked(quick());
+    let (board, free) = blocked(quick());
     let found = until(&board, |wall| {
         wall.current.as_ref().is_some_and(|current| current.blocked)
     });
@@ -95,7 +63,7 @@ fn a_handler_that_blocks_its_thread_is_seen_with_its_neighbours_until_it_lets_go
 
 #[test]
 fn a_shutdown_leaves_a_blocked_thread_behind_and_says_so() {
-    let Blocked { board, free, .. } = blocked(quick());
+    let (board, free) = blocked(quick());
     let report = board.shutdown_blocking(millis(50));
     let [stuck] = &*report.stuck else {
         panic!("{report}");
@@ -115,7 +83,7 @@ fn a_shutdown_leaves_a_blocked_thread_behind_and_says_so() {
 
 #[test]
 fn a_watchdog_that_is_off_says_nothing_and_the_report_still_does() {
-    let Blocked { board, free, .. } = blocked(Watchdog::off());
+    let (board, free) = blocked(Watchdog::off());
     let current = board.inspect("shop/wall").unwrap().current.unwrap();
     assert!(current.on_thread && !current.blocked);
     assert_eq!(board.shutdown_blocking(millis(50)).stuck.len(), 1);
@@ -198,7 +166,7 @@ fn one_case_in_a_process_of_its_own() {
     }
     let listening = tracing_subscriber::fmt().with_ansi(false);
     listening.with_writer(std::io::stderr).init();
-    let Blocked { board, free, .. } = blocked(quick());
+    let (board, free) = blocked(quick());
     until(&board, |wall| {
         wall.current.as_ref().is_some_and(|current| current.blocked)
     });
