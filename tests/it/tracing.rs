@@ -3,11 +3,12 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 
 use ::tracing::field::{Field, Visit};
+use ::tracing::level_filters::LevelFilter;
 use ::tracing::span::{Attributes, Id};
-use ::tracing::{Level, Subscriber};
+use ::tracing::{Dispatch, Level, Subscriber};
 use callboard::prelude::*;
 use tracing_subscriber::layer::{Context as LayerContext, SubscriberExt};
 use tracing_subscriber::registry::LookupSpan;
@@ -130,12 +131,22 @@ fn witness<F: AsyncFnOnce(&Board, &Log)>(filter: &str, run: F) -> Witness {
     })
 }
 
+/// Keeps one more subscriber alive, which hears nothing.
+///
+/// While there is only one, tracing asks the default of whatever thread comes to a span first
+/// whether anybody listens to it: that of another test's thread, where nobody does.
+pub(crate) fn never_alone() {
+    static DEAF: OnceLock<Dispatch> = OnceLock::new();
+    DEAF.get_or_init(|| Dispatch::new(Registry::default().with(LevelFilter::OFF)));
+}
+
 /// Runs it under a filter, and shows what was seen on this thread.
 pub(crate) fn watched(filter: &str, run: impl FnOnce()) -> Witness {
     let witness = Witness::default();
     let layers = Registry::default()
         .with(EnvFilter::new(filter))
         .with(witness.clone());
+    never_alone();
     ::tracing::subscriber::with_default(layers, run);
     witness
 }
@@ -300,6 +311,7 @@ fn looks(filter: &str) -> u64 {
     let layers = Registry::default()
         .with(EnvFilter::new(filter))
         .with(Witness::default());
+    never_alone();
     ::tracing::subscriber::with_default(layers, || {
         paused(async {
             let spec = service("discreet", || Discreet).on::<Private>();

@@ -432,6 +432,7 @@ impl<S: tracing::Subscriber> Layer<S> for Warnings {
 fn a_cycle_is_a_warning_where_that_is_set_and_ends_by_its_deadline() {
     let warnings = Warnings::default();
     let layers = tracing_subscriber::registry().with(warnings.clone());
+    crate::tracing::never_alone();
     tracing::subscriber::with_default(layers, || {
         paused(async {
             let builder: BoardBuilder = Board::builder().cycles(Cycles::Warn);
