@@ -21,6 +21,7 @@ mod publisher;
 mod recipient;
 mod spec;
 mod subscription;
+pub(crate) mod team;
 mod timers;
 
 use std::future::Future;
