@@ -295,7 +295,8 @@ impl Supervisor {
             window: self.window,
             stable_after: self.backoff.map(|(_, stable)| stable),
             auto_shutdown: self.auto_shutdown,
-            dynamic: self.recipe.is_some(),
+            // Workers do not build on each other either: they start and stop all at once.
+            dynamic: self.recipe.is_some() || self.troupe.is_some(),
         }
     }
 }

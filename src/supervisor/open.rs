@@ -221,7 +221,7 @@ impl Grounds {
         let vitals = Vitals::new(Arc::clone(&lot.path));
         let troupe = supervisor.troupe.as_ref();
         let service = troupe.map(|troupe| troupe.open(&self.wall, &vitals, &lot.policy));
-        let branch = Branch::new(plan.strategy, plan.dynamic, service);
+        let branch = Branch::new(plan.strategy, supervisor.recipe.is_some(), service);
         let homes = supervisor.children.into_iter().zip(below);
         let open = |(id, (child, housing))| self.open(child, id, &lot, housing);
         let children: Vec<OpenedChild> = (0..).zip(homes).map(open).collect();

@@ -15,7 +15,7 @@ use callboard::{Fate, Key, LookupError, Restart, StartError, State};
 
 use crate::support_events::{Note, Step};
 use crate::support_events::{ON_PURPOSE, failing, gate, here, paused, row, shop};
-use hands::{Book, Order, hands, worker_of};
+use hands::{Order, hands, worker_of};
 
 #[test]
 fn what_has_one_key_goes_to_one_worker_in_order() {
@@ -415,7 +415,7 @@ fn impossible_workers_are_refused_with_the_path() {
             started.unwrap_err()
         };
         let text = async |root: Supervisor| match refused(root).await {
-            StartError::Impossible { problems, .. } => {
+            StartError::Refused { problems, .. } => {
                 let texts: Vec<_> = problems.iter().map(ToString::to_string).collect();
                 texts.join("\n")
             }
@@ -492,12 +492,4 @@ fn shutdown_in_the_middle_leaves_every_event_in_one_state() {
             assert_eq!(report.ledger.gap(), 0);
         });
     }
-}
-
-#[test]
-fn what_one_worker_leads_to_is_seen_after_it_by_every_worker() {
-    paused(async {
-        let book: Book = hands(|_| Step::Done).1;
-        assert!(book.seen().is_empty());
-    });
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use callboard::prelude::*;
-use callboard::{AskError, Key};
+use callboard::{AskError, Key, TellError};
 
 use super::hands::{Order, Slip, hands, worker_of};
 use crate::support_events::{Step, gate, here, paused, shop};

@@ -257,7 +257,10 @@ fn a_change_outlives_a_restart_of_the_service() {
         let board = here(shop().child(spec.on::<Order>().workers(2))).await;
         board.scale("shop/hands", 4).await.unwrap();
         for number in 0..50 {
-            board.publish(Order::new(number % 9, number)).await.unwrap();
+            board
+                .publish(Order::new(number % 30, number))
+                .await
+                .unwrap();
         }
         board.restart("shop/hands").await.unwrap();
         board.settle().await.unwrap();
