@@ -32,6 +32,9 @@ pub const CAPACITY: usize = 1_024;
 /// Letters a service may have waiting: 1,024.
 pub const LETTER_CAPACITY: usize = 1_024;
 
+/// Events of a service that may be open in later work: 256.
+pub const LATERS: usize = 256;
+
 /// How long `publish` waits for room at most: 5 s, or what is left of the handler's own timeout.
 pub const PUBLISH_WAIT: Duration = Duration::from_secs(5);
 

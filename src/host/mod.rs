@@ -125,6 +125,7 @@ pub(crate) struct Engine<S: Service, L> {
     inbox: Arc<Inbox<S>>,
     dice: fastrand::Rng,
     letters: u64,
+    laters: usize,
     closed: bool,
 }
 
@@ -149,7 +150,8 @@ impl<S: Service, L: Deliver<S> + 'static> Engine<S, L> {
             self.with_mailbox(|mailbox| {
                 mailbox.reopen();
                 mailbox.each(|_, source| {
-                    self.inbox.note_subscribed(source.event_type());
+                    let (event, name) = (source.event_type(), source.event_name());
+                    self.inbox.resubscribe(event, name);
                 });
             });
         }
@@ -179,12 +181,14 @@ impl<S: Service, L: Deliver<S> + 'static> Stage for Engine<S, L> {
             dice: self.dice.fork(),
         };
         let address = crate::service::Address::new(Arc::clone(&self.inbox));
+        let laters = self.laters;
         Box::pin(async move {
             let since = home.wall.pulse.clock.since_start();
             home.vitals.note_busy(since);
             let service = (*recipe)();
             drop(recipe);
-            let cx = Context::new(home.wall, address, control, home.vitals);
+            let mut cx = Context::new(home.wall, address, control, home.vitals);
+            cx.laters.allow(laters);
             life.run(service, cx, up).await
         })
     }
@@ -198,6 +202,7 @@ impl<S: Service, L: Deliver<S> + 'static> Stage for Engine<S, L> {
         home.vitals.note_rest();
         self.with_mailbox(|mailbox| {
             let now = pulse.clock.now();
+            mailbox.follow(self.inbox.take_new_rules());
             if let Some((trouble, failure)) = trouble(exit, killed) {
                 let at = pulse.clock.since_start();
                 let setback = Setback {
@@ -208,11 +213,12 @@ impl<S: Service, L: Deliver<S> + 'static> Stage for Engine<S, L> {
                     at,
                     jitter,
                 };
-                ruling::carry_out(mailbox, setback, &home.wall, &home.vitals);
+                ruling::judge(mailbox, setback, &home.wall, &home.vitals);
             } else if let Some(source) = mailbox.in_flight() {
                 mailbox.with(source, |source| source.hand_back(now));
-                mailbox.note_held();
             }
+            mailbox.each(|_, source| source.hand_back_open(now));
+            mailbox.note_waiting();
             if mailbox.letters.is_in_flight() {
                 mailbox
                     .letters

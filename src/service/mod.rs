@@ -13,7 +13,9 @@ mod blocking;
 mod context;
 pub(crate) mod control;
 mod deliver;
+mod follow_up;
 pub(crate) mod inbox;
+mod later;
 mod letter;
 mod origin;
 mod pace;
@@ -22,6 +24,7 @@ mod recipient;
 mod spec;
 mod subscription;
 mod timers;
+pub(crate) mod wish;
 
 use std::future::Future;
 
@@ -41,13 +44,13 @@ pub use spec::{And, Nothing, Placement, ServiceSpec, service};
 pub use subscription::{On, SubscribeError};
 pub use timers::TimerId;
 
-pub(crate) use deliver::{Deliver, Fault, Turn, Work};
+pub(crate) use deliver::{Deliver, Fault, Halt, Turn, Work, finish};
 pub(crate) use inbox::{Change, Inbox};
 pub(crate) use letter::{AnyLetter, LetterEnd};
 pub(crate) use origin::{InsideOf, current_board, serves};
 pub(crate) use pace::Pace;
 pub(crate) use spec::Subscriptions;
-pub(crate) use subscription::AddedSource;
+pub(crate) use subscription::{AddedSource, misplaced};
 pub(crate) use timers::Job;
 
 /// An actor: a struct that handles one thing at a time and is rebuilt by its recipe when it

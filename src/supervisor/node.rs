@@ -15,6 +15,7 @@ use super::Strategy;
 use super::family::ChildId;
 use super::request::Request;
 use crate::host::Entry;
+use crate::policy::Standing;
 use crate::restart::Restart;
 use crate::sync::{Arc, Mutex, OnceLock, lock};
 use crate::vitals::Vitals;
@@ -22,6 +23,9 @@ use crate::vitals::Vitals;
 pub(crate) struct Node {
     pub(crate) vitals: Arc<Vitals>,
     pub(crate) restart: Restart,
+    pub(crate) policy: Arc<Standing>,
+    /// How many restarts its supervisor allows; of the root, its own.
+    pub(crate) max_restarts: u32,
     pub(crate) kind: NodeKind,
 }
 

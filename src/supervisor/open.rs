@@ -16,7 +16,7 @@ use super::recipe::Recipe;
 use super::registry::Registry;
 use super::{Child, Kind, Supervisor};
 use crate::host::{Home, Problem, Stage};
-use crate::policy::{Backoff, Policy};
+use crate::policy::{Backoff, Standing};
 use crate::service::Placement;
 use crate::shutdown::Shutdown;
 use crate::sync::{Arc, Mutex, lock};
@@ -57,7 +57,9 @@ pub(crate) struct OpenedSupervisor {
 #[derive(Clone)]
 pub(crate) struct Lot {
     pub(crate) path: Arc<str>,
-    pub(crate) policy: Policy,
+    pub(crate) policy: Arc<Standing>,
+    /// How many restarts their supervisor allows.
+    max_restarts: u32,
     pub(crate) home: Home,
     /// Where a child runs that does not say.
     usual: Placement,
@@ -107,7 +109,8 @@ impl Grounds {
     pub(crate) fn root(&self, root: Supervisor, home: Home) -> io::Result<OpenedSupervisor> {
         let lot = Lot {
             path: root.name.as_str().into(),
-            policy: root.policy.clone(),
+            policy: Standing::new(&root.name, root.policy.clone(), None),
+            max_restarts: root.max_restarts,
             home,
             usual: Placement::Spread,
         };
@@ -130,7 +133,7 @@ impl Grounds {
             let known = lock(&self.names).clone();
             let mut checking = Checking::new(self.arbiters, known.clone());
             let (max, auto) = (plan.max_restarts, plan.auto_shutdown);
-            checking.child(child, path, &lot.policy, max, auto);
+            checking.child(child, path, &lot.policy.in_force(), max, auto);
             let (names, problems) = checking.done();
             // The check asks the user's types, so it is not made under the lock.
             if !problems.is_empty() || self.take_names(&known, names) {
@@ -188,7 +191,7 @@ impl Grounds {
         let below = match &child.0 {
             Kind::Service(_) => Vec::new(),
             Kind::Supervisor(supervisor) => {
-                let lot = lot.below(lot.path.clone(), &Policy::new(), home.clone());
+                let lot = lot.in_home(home.clone());
                 self.find_homes(&supervisor.children, &lot)?
             }
         };
@@ -212,6 +215,8 @@ impl Grounds {
         let node = Arc::new(Node {
             vitals: Vitals::new(Arc::clone(&lot.path)),
             restart: supervisor.restart,
+            policy: Arc::clone(&lot.policy),
+            max_restarts: lot.max_restarts,
             kind: NodeKind::Supervisor(branch),
         });
         self.registry.add(&node);
@@ -238,7 +243,7 @@ impl Grounds {
         let turn = self.wall.waits.turn_of(&path);
         let (node, kind) = match child.0 {
             Kind::Supervisor(supervisor) => {
-                let lot = lot.below(path, &supervisor.policy, home.clone());
+                let lot = lot.below(path, &supervisor, home.clone());
                 let opened = self.supervisor(*supervisor, lot, below);
                 let node = Arc::clone(&opened.node);
                 (node, OpenedKind::Supervisor(Box::new(opened)))
@@ -249,6 +254,8 @@ impl Grounds {
                 let node = Arc::new(Node {
                     vitals,
                     restart: member.restart,
+                    policy: opened.policy,
+                    max_restarts: lot.max_restarts,
                     kind: NodeKind::Service(opened.entry),
                 });
                 self.registry.add(&node);
@@ -269,10 +276,20 @@ impl Grounds {
 }
 
 impl Lot {
-    fn below(&self, path: Arc<str>, policy: &Policy, home: Home) -> Lot {
+    /// The lot of children below one that runs here, as far as their places go.
+    fn in_home(&self, home: Home) -> Lot {
         Lot {
+            home,
+            usual: Placement::Together,
+            ..self.clone()
+        }
+    }
+
+    fn below(&self, path: Arc<str>, supervisor: &Supervisor, home: Home) -> Lot {
+        Lot {
+            policy: Standing::new(&path, supervisor.policy.clone(), Some(&self.policy)),
+            max_restarts: supervisor.max_restarts,
             path,
-            policy: policy.over(&self.policy),
             home,
             usual: Placement::Together,
         }

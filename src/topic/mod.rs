@@ -28,9 +28,9 @@ use crate::event::{Cause, Event, EventId};
 use crate::ledger::{DeliveryRow, TopicRow};
 use crate::panic::guard;
 use crate::pulse::Pulse;
-use crate::sync::{Arc, AtomicU64, Mutex, Ordering, fence, lock};
+use crate::sync::{Arc, AtomicBool, AtomicU64, Mutex, Ordering, fence, lock};
 use crate::waits::Waiting;
-use block::{Block, Pinned, Slot, Stamp};
+use block::{Block, Moment, Pinned, Slot, Stamp};
 use place::{Place, Returned, Terms};
 use room::Queue;
 use settlement::Settlement;
@@ -59,6 +59,7 @@ pub(crate) struct Topic<E> {
     tail: CachePadded<AtomicU64>,
     writer: Mutex<Writer<E>>,
     room: Queue,
+    keeps_time: AtomicBool,
     pub(crate) pulse: Arc<Pulse>,
 }
 
@@ -69,6 +70,7 @@ impl<E: Event> Topic<E> {
             tail: CachePadded::new(AtomicU64::new(0)),
             writer: Mutex::new(Writer::new()),
             room: Queue::new(),
+            keeps_time: AtomicBool::new(false),
             pulse,
         }
     }
@@ -121,6 +123,7 @@ impl<E: Event> Topic<E> {
             cause: origin.cause,
             span: origin.span.clone(),
             watch: watch.cloned(),
+            at: self.moment(),
         };
         let freed = writer.append(Slot { stamp, event });
         self.tail.store(writer.tail, Ordering::Release);
@@ -129,6 +132,19 @@ impl<E: Event> Topic<E> {
         drop(freed);
         self.ring(woken);
         Ok(EventId::new(number))
+    }
+
+    /// Notes from now on when each event is published: somebody wants to know how old it is.
+    pub(crate) fn keep_time(&self) {
+        self.keeps_time.store(true, Ordering::Release);
+    }
+
+    /// A look at the clock, if somebody wants to know.
+    fn moment(&self) -> Moment {
+        if !self.keeps_time.load(Ordering::Acquire) {
+            return Moment::default();
+        }
+        Moment::new(self.pulse.clock.since_start())
     }
 
     /// Rings outside the lock: waking another thread may take a system call.
