@@ -53,7 +53,7 @@ impl<S: Service, L: Deliver<S>> Life<S, L> {
         }
         up();
         let exit = self.work(&mut service, &mut cx).await;
-        if !matches!(exit, Exit::Timeout(_)) {
+        if ends_in_order(&exit) {
             self.begin_turn();
             cx.begin_hook();
             let _job = self.pulse.begin_job();
@@ -226,11 +226,10 @@ impl<S: Service, L: Deliver<S>> Life<S, L> {
         let consequence = ruling::carry_out(&mut self.mailbox, setback, &cx.wall, &self.vitals);
         match consequence {
             Consequence::Live => Ok(()),
-            Consequence::End if trouble == Trouble::TimedOut => {
-                Err(Exit::Timeout(limit.unwrap_or_default()))
-            }
-            Consequence::End => Err(Exit::Failure(failure)),
-            Consequence::Retire => Err(Exit::Normal),
+            ends => Err(ends.exit(failure, |failure| match trouble {
+                Trouble::TimedOut => Exit::Timeout(limit.unwrap_or_default()),
+                _ => Exit::Failure(failure),
+            })),
         }
     }
 
@@ -344,6 +343,15 @@ impl<S: Service, L: Deliver<S>> Life<S, L> {
         let now = self.pulse.clock.now();
         self.pace.begin(now);
         self.vitals.note_busy(self.pulse.clock.since_start_at(now));
+    }
+}
+
+/// Whether the service is told that its life ends: not when it was cut short over an event.
+fn ends_in_order(exit: &Exit) -> bool {
+    match exit {
+        Exit::Timeout(_) => false,
+        Exit::Retired(failure) | Exit::Fatal(failure) => !failure.is::<TimedOut>(),
+        _ => true,
     }
 }
 

@@ -8,6 +8,7 @@
 
 use std::time::Duration;
 
+use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::mailbox::source::{Ruling, Setback};
 use crate::mailbox::{AsSource, Mailbox, Sources};
@@ -21,8 +22,10 @@ pub(crate) enum Consequence {
     Live,
     /// It ends abnormally; its supervisor restarts it.
     End,
-    /// It ends normally.
+    /// It ends, and no other follows.
     Retire,
+    /// It ends, and its supervisor gives up.
+    Escalate,
 }
 
 /// Judges what is in flight, if anything is, and does what the verdict says.
@@ -54,7 +57,19 @@ pub(crate) fn carry_out<L: Sources, D: AsSource + ?Sized, T>(
     match worker {
         WorkerVerdict::Keep => Consequence::Live,
         WorkerVerdict::Stop => Consequence::Retire,
-        WorkerVerdict::Restart | WorkerVerdict::Escalate => Consequence::End,
+        WorkerVerdict::Restart => Consequence::End,
+        WorkerVerdict::Escalate => Consequence::Escalate,
+    }
+}
+
+impl Consequence {
+    /// How the life ends that this follows for; `plain` where no policy says otherwise.
+    pub(crate) fn exit(self, failure: Failure, plain: impl FnOnce(Failure) -> Exit) -> Exit {
+        match self {
+            Self::Live | Self::End => plain(failure),
+            Self::Retire => Exit::Retired(failure),
+            Self::Escalate => Exit::Fatal(failure),
+        }
     }
 }
 
