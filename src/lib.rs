@@ -230,7 +230,9 @@ pub use ledger::{DeliveryRow, Ledger, LetterRow, TopicRow};
 pub use lifecycle::{Change, Lifecycle};
 pub use message::Message;
 pub use panic::Panic;
-pub use policy::{Backoff, Jitter, Policy, Retry};
+pub use policy::{
+    Backoff, Breaker, BreakerState, Dedupe, Jitter, Policy, RateLimit, Retry, RetryBudget,
+};
 pub use restart::Restart;
 pub use service::{
     Address, And, Answer, AskError, Blocking, BlockingError, Context, Handle, Nothing, On,

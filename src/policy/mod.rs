@@ -10,10 +10,45 @@
 use std::time::Duration;
 
 mod backoff;
+#[cfg_attr(
+    not(test),
+    expect(dead_code, reason = "asked once deliveries are guarded")
+)]
+mod breaker;
+#[cfg_attr(
+    not(test),
+    expect(dead_code, reason = "asked once deliveries are guarded")
+)]
+mod budget;
+#[cfg_attr(
+    not(test),
+    expect(dead_code, reason = "asked once deliveries are guarded")
+)]
+mod circuit;
+#[cfg_attr(
+    not(test),
+    expect(dead_code, reason = "asked once deliveries are guarded")
+)]
+mod dedupe;
+#[cfg_attr(
+    not(test),
+    expect(dead_code, reason = "asked once deliveries are guarded")
+)]
+mod rate;
 mod retry;
+#[cfg_attr(
+    not(test),
+    expect(dead_code, reason = "asked once deliveries are guarded")
+)]
+mod sharing;
 mod verdict;
+mod window;
 
 pub use backoff::{Backoff, Jitter, LONGEST};
+pub use breaker::{Breaker, BreakerState};
+pub use budget::RetryBudget;
+pub use dedupe::Dedupe;
+pub use rate::RateLimit;
 pub use retry::Retry;
 pub use verdict::{Attempt, EventVerdict, Trouble, Verdict, WorkerVerdict, decide};
 
