@@ -242,6 +242,7 @@ impl Host {
             context.cancel_future(killer);
         }
         let exit = self.stage.after(exit, running.control.killed());
+        let exit = running.control.sealed().unwrap_or(exit);
         self.note_exit(&exit);
         let news = if running.started {
             News::Exited(exit)

@@ -53,6 +53,7 @@ impl<S: Service, L: Deliver<S>> Life<S, L> {
         }
         up();
         let exit = self.work(&mut service, &mut cx).await;
+        cx.control.seal(&exit);
         if ends_in_order(&exit) {
             self.begin_turn();
             cx.begin_hook();

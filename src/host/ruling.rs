@@ -105,3 +105,21 @@ fn tell(ruling: &Ruling, trouble: Trouble, failure: &Failure, service: &str) {
         ),
     }
 }
+
+#[cfg(all(test, not(any(loom, shuttle))))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_life_ends_as_its_policy_says_and_else_as_it_did() {
+        for (consequence, expected) in [
+            (Consequence::Live, "was killed"),
+            (Consequence::End, "was killed"),
+            (Consequence::Retire, "was retired: no disk"),
+            (Consequence::Escalate, "failed fatally: no disk"),
+        ] {
+            let exit = consequence.exit(Failure::new("no disk"), |_| Exit::Killed);
+            assert_eq!(exit.to_string(), expected);
+        }
+    }
+}
