@@ -231,7 +231,10 @@ pub use ledger::{DeliveryRow, Ledger, LetterRow, TopicRow};
 pub use lifecycle::{Change, Lifecycle};
 pub use message::Message;
 pub use panic::Panic;
-pub use policy::{Backoff, Jitter, OnFailure, OnSuccess, Policy, Reason, Retry};
+pub use policy::{
+    Backoff, Breaker, BreakerState, Dedupe, Jitter, OnFailure, OnSuccess, Policy, RateLimit,
+    Reason, Retry, RetryBudget,
+};
 pub use restart::Restart;
 pub use service::{
     Address, And, Answer, AskError, Blocking, BlockingError, Context, Handle, Nothing, On,

@@ -54,7 +54,8 @@ impl<S: Service, L: Deliver<S>> Life<S, L> {
         }
         up();
         let exit = self.work(&mut service, &mut cx).await;
-        if !matches!(exit, Exit::Timeout(_)) {
+        cx.control.seal(&exit);
+        if ends_in_order(&exit) {
             self.begin_turn();
             cx.begin_hook();
             let _job = self.pulse.begin_job();
@@ -413,17 +414,24 @@ fn begin_laters<S: Service>(cx: &mut Context<S>) {
 
 /// What a verdict means for the life.
 fn suffer(consequence: Consequence, trouble: Trouble, failure: Failure) -> Result<(), Exit> {
-    match consequence {
-        Consequence::Live => Ok(()),
-        Consequence::End if trouble == Trouble::TimedOut => {
+    if matches!(consequence, Consequence::Live) {
+        return Ok(());
+    }
+    Err(consequence.exit(failure, |failure| match trouble {
+        Trouble::TimedOut => {
             let timed_out = failure.downcast_ref::<TimedOut>();
-            Err(Exit::Timeout(
-                timed_out.map_or(Duration::ZERO, |timed_out| timed_out.limit),
-            ))
+            Exit::Timeout(timed_out.map_or(Duration::ZERO, |timed_out| timed_out.limit))
         }
-        Consequence::End => Err(Exit::Failure(failure)),
-        Consequence::Retire(_) => Err(Exit::Normal),
-        Consequence::Escalate(failure) => Err(Exit::Failure(failure)),
+        _ => Exit::Failure(failure),
+    }))
+}
+
+/// Whether the service is told that its life ends: not when it was cut short over an event.
+fn ends_in_order(exit: &Exit) -> bool {
+    match exit {
+        Exit::Timeout(_) => false,
+        Exit::Retired(failure) | Exit::Fatal(failure) => !failure.is::<TimedOut>(),
+        _ => true,
     }
 }
 

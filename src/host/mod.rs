@@ -112,8 +112,9 @@ pub(crate) trait Stage {
         up: Box<dyn FnOnce()>,
     ) -> Pin<Box<dyn Future<Output = Exit>>>;
     /// Takes the mailbox back after a life, and settles what was in flight; a life that was
-    /// killed because of what it did leaves a failed attempt.
-    fn after(&mut self, exit: &Exit, killed: Option<Kill>);
+    /// killed because of what it did leaves a failed attempt. Returns how the life has ended,
+    /// which is another way if the verdict on that attempt says more about the worker.
+    fn after(&mut self, exit: Exit, killed: Option<Kill>) -> Exit;
     /// Ends all subscriptions and refuses letters from now on.
     fn close(&mut self) -> Vec<Unread>;
 }
@@ -193,9 +194,9 @@ impl<S: Service, L: Deliver<S> + 'static> Stage for Engine<S, L> {
         })
     }
 
-    fn after(&mut self, exit: &Exit, killed: Option<Kill>) {
+    fn after(&mut self, mut exit: Exit, killed: Option<Kill>) -> Exit {
         let Some(home) = self.inbox.home() else {
-            return;
+            return exit;
         };
         let pulse = &home.wall.pulse;
         let jitter = self.dice.f64();
@@ -203,17 +204,18 @@ impl<S: Service, L: Deliver<S> + 'static> Stage for Engine<S, L> {
         self.with_mailbox(|mailbox| {
             let now = pulse.clock.now();
             mailbox.follow(self.inbox.take_new_rules());
-            if let Some((trouble, failure)) = trouble(exit, killed) {
+            if let Some((trouble, failure)) = trouble(&exit, killed) {
                 let at = pulse.clock.since_start();
                 let setback = Setback {
                     trouble,
-                    failure,
+                    failure: failure.clone(),
                     began: now,
                     now,
                     at,
                     jitter,
                 };
-                ruling::judge(mailbox, setback, &home.wall, &home.vitals);
+                let consequence = ruling::judge(mailbox, setback, &home.wall, &home.vitals);
+                exit = consequence.exit(failure, |_| exit.clone());
             } else if let Some(source) = mailbox.in_flight() {
                 mailbox.with(source, |source| source.hand_back(now));
             }
@@ -229,6 +231,7 @@ impl<S: Service, L: Deliver<S> + 'static> Stage for Engine<S, L> {
             mailbox.wake();
         });
         pulse.ran_dry();
+        exit
     }
 
     fn close(&mut self) -> Vec<Unread> {

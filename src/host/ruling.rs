@@ -8,6 +8,7 @@
 
 use std::time::Duration;
 
+use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::mailbox::source::{Ruling, Setback};
 use crate::mailbox::{AsSource, Mailbox, Sources};
@@ -21,10 +22,10 @@ pub(crate) enum Consequence {
     Live,
     /// It ends abnormally; its supervisor restarts it.
     End,
-    /// It ends for good.
-    Retire(Failure),
-    /// It ends, and its supervisor with it.
-    Escalate(Failure),
+    /// It ends, and no other follows.
+    Retire,
+    /// It ends, and its supervisor gives up.
+    Escalate,
 }
 
 /// Judges what is in flight, if anything is, and does what the verdict says.
@@ -47,6 +48,17 @@ pub(crate) fn judge<L: Sources, D: AsSource + ?Sized, T>(
     }
 }
 
+impl Consequence {
+    /// How the life ends that this follows for; `plain` where no policy says otherwise.
+    pub(crate) fn exit(self, failure: Failure, plain: impl FnOnce(Failure) -> Exit) -> Exit {
+        match self {
+            Self::Live | Self::End => plain(failure),
+            Self::Retire => Exit::Retired(failure),
+            Self::Escalate => Exit::Fatal(failure),
+        }
+    }
+}
+
 /// Does what a ruling says, which has been carried out on the event.
 pub(crate) fn carry_out(ruling: Ruling, at: Duration, wall: &Wall, vitals: &Vitals) -> Consequence {
     note(&ruling, at, vitals);
@@ -63,8 +75,8 @@ pub(crate) fn carry_out(ruling: Ruling, at: Duration, wall: &Wall, vitals: &Vita
         },
         WorkerVerdict::Keep => Consequence::Live,
         WorkerVerdict::Restart => Consequence::End,
-        WorkerVerdict::Stop => Consequence::Retire(ruling.failure),
-        WorkerVerdict::Escalate => Consequence::Escalate(ruling.failure),
+        WorkerVerdict::Stop => Consequence::Retire,
+        WorkerVerdict::Escalate => Consequence::Escalate,
     }
 }
 
@@ -107,5 +119,23 @@ fn tell(ruling: &Ruling, service: &str) {
             service, event, event_id, attempt, ?trouble, failure = failure.describe(), %then,
             "an attempt did not succeed"
         ),
+    }
+}
+
+#[cfg(all(test, not(any(loom, shuttle))))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_life_ends_as_its_policy_says_and_else_as_it_did() {
+        for (consequence, expected) in [
+            (Consequence::Live, "was killed"),
+            (Consequence::End, "was killed"),
+            (Consequence::Retire, "was retired: no disk"),
+            (Consequence::Escalate, "failed fatally: no disk"),
+        ] {
+            let exit = consequence.exit(Failure::new("no disk"), |_| Exit::Killed);
+            assert_eq!(exit.to_string(), expected);
+        }
     }
 }

@@ -13,19 +13,54 @@ use std::sync::Arc;
 use std::time::Duration;
 
 mod backoff;
+#[cfg_attr(
+    not(test),
+    expect(dead_code, reason = "asked once deliveries are guarded")
+)]
+mod breaker;
+#[cfg_attr(
+    not(test),
+    expect(dead_code, reason = "asked once deliveries are guarded")
+)]
+mod budget;
+#[cfg_attr(
+    not(test),
+    expect(dead_code, reason = "asked once deliveries are guarded")
+)]
+mod circuit;
+#[cfg_attr(
+    not(test),
+    expect(dead_code, reason = "asked once deliveries are guarded")
+)]
+mod dedupe;
 mod on_failure;
 mod on_success;
 mod part;
+#[cfg_attr(
+    not(test),
+    expect(dead_code, reason = "asked once deliveries are guarded")
+)]
+mod rate;
 mod retry;
 mod rules;
+#[cfg_attr(
+    not(test),
+    expect(dead_code, reason = "asked once deliveries are guarded")
+)]
+mod sharing;
 mod standing;
 mod step;
 mod verdict;
+mod window;
 
 pub use backoff::{Backoff, Jitter, LONGEST};
+pub use breaker::{Breaker, BreakerState};
+pub use budget::RetryBudget;
+pub use dedupe::Dedupe;
 pub use on_failure::OnFailure;
 pub use on_success::OnSuccess;
 pub use part::{ExplainedPart, Explanation};
+pub use rate::RateLimit;
 pub use retry::Retry;
 pub use rules::Rules;
 pub use verdict::{Attempt, EventVerdict, Reason, Trouble, Verdict, WorkerVerdict, decide};

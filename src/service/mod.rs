@@ -87,7 +87,8 @@ pub trait Service: Sized + 'static {
 
     /// Called last in a life that ends in an orderly way, within the child's shutdown time.
     ///
-    /// Not called after a panic or a kill: then the service's state is not to be trusted.
+    /// Not called after a panic, a kill, or a timeout that ends the life: then the service's
+    /// state is not to be trusted.
     fn stopping(&mut self, exit: &Exit, cx: &mut Context<Self>) -> impl Future<Output = ()> {
         let _ = (exit, cx);
         async {}
