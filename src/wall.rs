@@ -351,9 +351,14 @@ impl Wall {
         lock(&self.undelivered).clone()
     }
 
+    /// Puts a dead letter on the shelf.
+    pub(crate) fn keep(&self, letter: DeadLetter) {
+        self.shelf.put(letter);
+    }
+
     /// Puts a dead letter on the shelf and tells those who listen. Never waits.
     pub(crate) fn mourn(&self, letter: DeadLetter) {
-        self.shelf.put(letter.clone());
+        self.keep(letter.clone());
         let origin = Origin {
             cause: letter.cause(),
             span: None,

@@ -59,15 +59,11 @@ impl Board {
         } else {
             Change::Resumed
         };
+        for worker in node.branch().map(Branch::children).unwrap_or_default() {
+            self.inner.wall.suspend(&worker.vitals, suspended);
+        }
         self.inner.wall.announce(&node.vitals, change);
         entry.call();
-        let workers = node.branch().map(Branch::children).unwrap_or_default();
-        for worker in workers {
-            self.inner.wall.suspend(&worker.vitals, suspended);
-            if let Some(entry) = worker.entry() {
-                entry.call();
-            }
-        }
         Ok(())
     }
 

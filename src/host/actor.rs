@@ -241,7 +241,8 @@ impl Host {
         if let Some(killer) = running.killer {
             context.cancel_future(killer);
         }
-        self.stage.after(&exit, running.control.killed());
+        let exit = self.stage.after(exit, running.control.killed());
+        let exit = running.control.sealed().unwrap_or(exit);
         self.note_exit(&exit);
         let news = if running.started {
             News::Exited(exit)

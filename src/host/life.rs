@@ -10,6 +10,7 @@
 use std::future::poll_fn;
 use std::pin::pin;
 use std::task::Poll;
+use std::time::Duration;
 
 use tokio::time::{Instant, Sleep};
 use tracing::Instrument;
@@ -27,8 +28,8 @@ use crate::mailbox::source::Setback;
 use crate::policy::Trouble;
 use crate::pulse::Pulse;
 use crate::service::{
-    Change, Context, Deliver, Fault, Inbox, Job, LetterEnd, Pace, Service, TimedOut, TimerId, Turn,
-    Work,
+    Change, Context, Deliver, Fault, Halt, Inbox, Job, LetterEnd, Pace, Service, TimedOut, TimerId,
+    Turn, Work, finish,
 };
 use crate::sync::Arc;
 use crate::topic::tally::Count;
@@ -56,7 +57,8 @@ impl<S: Service, L: Deliver<S>> Life<S, L> {
         }
         up();
         let exit = self.work(&mut service, &mut cx).await;
-        if !matches!(exit, Exit::Timeout(_)) {
+        cx.control.seal(&exit);
+        if ends_in_order(&exit) {
             self.begin_turn();
             cx.begin_hook();
             let _job = self.pulse.begin_job();
@@ -74,7 +76,10 @@ impl<S: Service, L: Deliver<S>> Life<S, L> {
             cx.publish_follow_ups().await
         };
         match within(&self.pulse.clock, Some(START_WAIT), starting).await {
-            Some(Ok(())) => Ok(()),
+            Some(Ok(())) => {
+                begin_laters(cx);
+                Ok(())
+            }
             Some(Err(failure)) => Err(Exit::Failure(failure)),
             None => Err(Exit::Timeout(START_WAIT)),
         }
@@ -96,21 +101,21 @@ impl<S: Service, L: Deliver<S>> Life<S, L> {
                 if let Some(exit) = self.run_timers(service, cx).await {
                     return exit;
                 }
+                if let Err(exit) = self.finish_laters(service, cx).await {
+                    return exit;
+                }
                 if cx.is_interrupted() {
                     continue;
                 }
                 let version = self.crew_version();
                 let below = self.below(cx);
-                let next = {
-                    let clock = &self.pulse.clock;
-                    self.mailbox.next_below(below, || clock.now())
-                };
+                let next = self.next(below, cx);
                 // What was seen may lie beyond a change of the crew that was not.
                 if self.crew_version() != version || self.has_finished(next) {
                     continue;
                 }
-                let drained = cx.control.draining().is_some_and(|end| end <= below);
-                if next == Next::Nothing && drained {
+                let is_dry = next == Next::Nothing && !cx.laters.has_events();
+                if is_dry && cx.control.draining().is_some_and(|end| end <= below) {
                     return Exit::Shutdown;
                 }
                 match self.take_up(next, service, cx).await {
@@ -122,6 +127,12 @@ impl<S: Service, L: Deliver<S>> Life<S, L> {
             self.mailbox.announce_room();
             tokio::task::yield_now().await;
         }
+    }
+
+    fn next(&mut self, below: u64, cx: &Context<S>) -> Next {
+        let clock = &self.pulse.clock;
+        self.mailbox.shut(cx.laters.is_full());
+        self.mailbox.next_below(below, || clock.now())
     }
 
     /// How this life is to end now, if it is.
@@ -185,6 +196,7 @@ impl<S: Service, L: Deliver<S>> Life<S, L> {
         if !self.inbox.has_changes() {
             return;
         }
+        self.mailbox.follow(self.inbox.take_new_rules());
         for change in self.inbox.take_changes() {
             match change {
                 Change::Subscribe(source) => self.mailbox.add(source),
@@ -209,7 +221,9 @@ impl<S: Service, L: Deliver<S>> Life<S, L> {
             }
             Next::Held { source } => {
                 self.deliver(source, Work::Held, service, cx).await?;
-                self.mailbox.note_held();
+            }
+            Next::Aside { source } => {
+                self.deliver(source, Work::Aside, service, cx).await?;
             }
             Next::Letter => self.answer(service, cx).await,
             Next::Later(_) | Next::Nothing => return Ok(false),
@@ -227,6 +241,7 @@ impl<S: Service, L: Deliver<S>> Life<S, L> {
         let mut turn = Turn {
             pace: &mut self.pace,
             clock: &self.pulse.clock,
+            has_waited: !matches!(work, Work::Events { .. }),
         };
         let delivered = match source.checked_sub(L::LEN) {
             None => {
@@ -240,18 +255,26 @@ impl<S: Service, L: Deliver<S>> Life<S, L> {
                 None => Ok(()),
             },
         };
+        let has_waited = turn.has_waited;
         self.mailbox.with(source, |source| source.announce_room());
+        if has_waited || delivered.is_err() {
+            self.mailbox.note_waiting();
+        }
         match delivered {
             Ok(()) => Ok(()),
-            Err(fault) => self.judge(fault, cx),
+            Err(Halt::Fault(fault)) => self.judge(fault, cx),
+            Err(Halt::Ruled(ruling)) => {
+                let at = self.pulse.clock.since_start();
+                let (trouble, failure) = (ruling.trouble, ruling.failure.clone());
+                let consequence = ruling::carry_out(*ruling, at, &cx.wall, &self.vitals);
+                suffer(consequence, trouble, failure)
+            }
         }
     }
 
     /// What becomes of the event in flight, and of this life, after a fault.
     fn judge(&mut self, fault: Fault, cx: &Context<S>) -> Result<(), Exit> {
         let now = self.pulse.clock.now();
-        let limit = fault.failure.downcast_ref::<TimedOut>();
-        let limit = limit.map(|timed_out| timed_out.limit);
         let (trouble, failure) = (fault.trouble, fault.failure.clone());
         let setback = Setback {
             trouble: fault.trouble,
@@ -261,15 +284,10 @@ impl<S: Service, L: Deliver<S>> Life<S, L> {
             at: self.pulse.clock.since_start(),
             jitter: self.dice.f64(),
         };
-        let consequence = ruling::carry_out(&mut self.mailbox, setback, &cx.wall, &self.vitals);
-        match consequence {
-            Consequence::Live => Ok(()),
-            Consequence::End if trouble == Trouble::TimedOut => {
-                Err(Exit::Timeout(limit.unwrap_or_default()))
-            }
-            Consequence::End => Err(Exit::Failure(failure)),
-            Consequence::Retire => Err(Exit::Normal),
-        }
+        // A policy applies from the first failure after it was changed.
+        self.mailbox.follow(self.inbox.take_new_rules());
+        let consequence = ruling::judge(&mut self.mailbox, setback, &cx.wall, &self.vitals);
+        suffer(consequence, trouble, failure)
     }
 
     async fn answer(&mut self, service: &mut S, cx: &mut Context<S>) {
@@ -285,7 +303,8 @@ impl<S: Service, L: Deliver<S>> Life<S, L> {
             tally.shift(Count::InFlight, Count::Expired);
             return;
         }
-        cx.begin_letter(envelope.number, envelope.origin.cause);
+        let until = envelope.letter.until();
+        cx.begin_letter(envelope.number, envelope.origin.cause, until);
         let message = envelope.letter.name();
         let span = cx.letter_span(message, envelope.number, envelope.origin.span.as_ref());
         let answering = async {
@@ -306,6 +325,7 @@ impl<S: Service, L: Deliver<S>> Life<S, L> {
             }
         }
         self.mailbox.letters.announce_room();
+        begin_laters(cx);
     }
 
     /// Runs the timers that are due. An exit if one of them failed.
@@ -330,11 +350,48 @@ impl<S: Service, L: Deliver<S>> Life<S, L> {
             if let Err(failure) = done {
                 return Some(Exit::Failure(failure));
             }
+            begin_laters(cx);
             if cx.is_interrupted() {
                 return None;
             }
         }
         None
+    }
+
+    /// Delivers what has come of later work.
+    async fn finish_laters(&mut self, service: &mut S, cx: &mut Context<S>) -> Result<(), Exit> {
+        while let Some(event) = cx.laters.first_finished() {
+            let source = event.and_then(|event| self.mailbox.source_of(event));
+            match source {
+                Some(source) => self.deliver(source, Work::Finished, service, cx).await?,
+                None => self.finish_hook(service, cx).await?,
+            }
+            if cx.is_interrupted() || !self.pace.step(&self.pulse.clock) {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// Delivers what has come of later work that is about no event.
+    async fn finish_hook(&mut self, service: &mut S, cx: &mut Context<S>) -> Result<(), Exit> {
+        let Some((work, end)) = cx.laters.take_finished() else {
+            return Ok(());
+        };
+        if cx.laters.opening(work).is_none() {
+            return Ok(());
+        }
+        cx.begin_again(work);
+        let _job = self.pulse.begin_job();
+        let done = finish(end, None, service, cx).await;
+        done.map_err(|fault| Exit::Failure(fault.failure))?;
+        let published = cx.publish_follow_ups().await;
+        published.map_err(Exit::Failure)?;
+        cx.begin_more(work);
+        if cx.laters.is_over(work) {
+            cx.laters.forget(work);
+        }
+        Ok(())
     }
 
     fn repeat(&self, timer: TimerId, at: Instant, job: Job<S>, cx: &mut Context<S>) {
@@ -355,13 +412,13 @@ impl<S: Service, L: Deliver<S>> Life<S, L> {
         self.vitals.note_rest();
         poll_fn(|task| {
             let ordered = cx.control.is_stopped() || cx.control.draining() != draining;
-            let changed = ordered || self.inbox.has_changes();
-            let limit = self.crew_limit();
-            if changed || !self.mailbox.sleep_below(limit.min(below(cx)), task.waker()) {
+            let changed = ordered || self.inbox.has_changes() || cx.laters.has_finished();
+            let below = self.below(cx);
+            if changed || !self.mailbox.sleep_below(below, task.waker()) {
                 return Poll::Ready(());
             }
-            // Looked at after the bell was armed: a change rings it.
-            if self.inbox.has_changes() {
+            // Looked at after the bell was armed: a change rings it, and so does later work.
+            if self.inbox.has_changes() || cx.laters.has_finished() {
                 return Poll::Ready(());
             }
             self.pulse.ran_dry();
@@ -383,6 +440,36 @@ impl<S: Service, L: Deliver<S>> Life<S, L> {
         let now = self.pulse.clock.now();
         self.pace.begin(now);
         self.vitals.note_busy(self.pulse.clock.since_start_at(now));
+    }
+}
+
+/// Begins the later work that a hook, a timer or an answer has asked for.
+fn begin_laters<S: Service>(cx: &mut Context<S>) {
+    if cx.laters.is_asked() {
+        cx.begin_laters(None, None);
+    }
+}
+
+/// What a verdict means for the life.
+fn suffer(consequence: Consequence, trouble: Trouble, failure: Failure) -> Result<(), Exit> {
+    if matches!(consequence, Consequence::Live) {
+        return Ok(());
+    }
+    Err(consequence.exit(failure, |failure| match trouble {
+        Trouble::TimedOut => {
+            let timed_out = failure.downcast_ref::<TimedOut>();
+            Exit::Timeout(timed_out.map_or(Duration::ZERO, |timed_out| timed_out.limit))
+        }
+        _ => Exit::Failure(failure),
+    }))
+}
+
+/// Whether the service is told that its life ends: not when it was cut short over an event.
+fn ends_in_order(exit: &Exit) -> bool {
+    match exit {
+        Exit::Timeout(_) => false,
+        Exit::Retired(failure) | Exit::Fatal(failure) => !failure.is::<TimedOut>(),
+        _ => true,
     }
 }
 

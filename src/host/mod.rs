@@ -116,8 +116,9 @@ pub(crate) trait Stage {
         up: Box<dyn FnOnce()>,
     ) -> Pin<Box<dyn Future<Output = Exit>>>;
     /// Takes the mailbox back after a life, and settles what was in flight; a life that was
-    /// killed because of what it did leaves a failed attempt.
-    fn after(&mut self, exit: &Exit, killed: Option<Kill>);
+    /// killed because of what it did leaves a failed attempt. Returns how the life has ended,
+    /// which is another way if the verdict on that attempt says more about the worker.
+    fn after(&mut self, exit: Exit, killed: Option<Kill>) -> Exit;
     /// Ends all subscriptions and refuses letters from now on.
     fn close(&mut self) -> Vec<Unread>;
 }
@@ -129,6 +130,7 @@ pub(crate) struct Engine<S: Service, L> {
     inbox: Arc<Inbox<S>>,
     dice: fastrand::Rng,
     letters: u64,
+    laters: usize,
     closed: bool,
 }
 
@@ -148,7 +150,8 @@ impl<S: Service, L: Deliver<S> + 'static> Engine<S, L> {
             self.with_mailbox(|mailbox| {
                 mailbox.reopen();
                 mailbox.each(|_, source| {
-                    self.inbox.note_subscribed(source.event_type());
+                    let (event, name) = (source.event_type(), source.event_name());
+                    self.inbox.resubscribe(event, name);
                 });
             });
         }
@@ -178,41 +181,46 @@ impl<S: Service, L: Deliver<S> + 'static> Stage for Engine<S, L> {
             share: home.share.clone(),
         };
         let address = crate::service::Address::new(Arc::clone(&self.inbox));
+        let laters = self.laters;
         Box::pin(async move {
             let since = home.wall.pulse.clock.since_start();
             home.vitals.note_busy(since);
             let Some(service) = recipe.make().await else {
                 return Exit::Killed;
             };
-            let cx = Context::new(home.wall, address, control, home.vitals);
+            let mut cx = Context::new(home.wall, address, control, home.vitals);
+            cx.laters.allow(laters);
             life.run(service, cx, up).await
         })
     }
 
-    fn after(&mut self, exit: &Exit, killed: Option<Kill>) {
+    fn after(&mut self, mut exit: Exit, killed: Option<Kill>) -> Exit {
         let Some(home) = self.inbox.home() else {
-            return;
+            return exit;
         };
         let pulse = &home.wall.pulse;
         let jitter = self.dice.f64();
         home.vitals.note_rest();
         self.with_mailbox(|mailbox| {
             let now = pulse.clock.now();
-            if let Some((trouble, failure)) = trouble(exit, killed) {
+            mailbox.follow(self.inbox.take_new_rules());
+            if let Some((trouble, failure)) = trouble(&exit, killed) {
                 let at = pulse.clock.since_start();
                 let setback = Setback {
                     trouble,
-                    failure,
+                    failure: failure.clone(),
                     began: now,
                     now,
                     at,
                     jitter,
                 };
-                ruling::carry_out(mailbox, setback, &home.wall, &home.vitals);
+                let consequence = ruling::judge(mailbox, setback, &home.wall, &home.vitals);
+                exit = consequence.exit(failure, |_| exit.clone());
             } else if let Some(source) = mailbox.in_flight() {
                 mailbox.with(source, |source| source.hand_back(now));
-                mailbox.note_held();
             }
+            mailbox.each(|_, source| source.hand_back_open(now));
+            mailbox.note_waiting();
             if mailbox.letters.is_in_flight() {
                 mailbox
                     .letters
@@ -223,6 +231,7 @@ impl<S: Service, L: Deliver<S> + 'static> Stage for Engine<S, L> {
             mailbox.wake();
         });
         pulse.ran_dry();
+        exit
     }
 
     fn close(&mut self) -> Vec<Unread> {

@@ -6,9 +6,9 @@
 //!
 //! It starts nothing.
 
-use std::any::{Any, type_name};
+use std::any::{Any, TypeId, type_name};
 use std::cell::Cell;
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::fmt;
 use std::rc::Rc;
 
@@ -16,10 +16,11 @@ use crate::crew::Share;
 use crate::host::recipe::Recipe;
 use crate::host::{Engine, ServiceMailbox, Stage};
 use crate::mailbox::letters::Letters;
-use crate::policy::Policy;
+use crate::policy::{Policy, Standing};
 use crate::restart::Restart;
 use crate::service::inbox::Home;
-use crate::service::{Inbox, Placement, Service, ServiceSpec, Subscriptions};
+use crate::service::wish::{Wish, against};
+use crate::service::{Inbox, Placement, Service, ServiceSpec, Subscriptions, misplaced};
 use crate::shutdown::Shutdown;
 use crate::sync::Arc;
 use crate::vitals::Vitals;
@@ -57,6 +58,17 @@ pub(crate) trait Entry: Send + Sync {
     fn address(&self) -> Box<dyn Any>;
     /// Makes the service look up before its next delivery.
     fn call(&self);
+    /// The subscriptions, with what would be in force if the policy at `path`, here or above, were
+    /// this.
+    fn wishes_supposing(&self, path: &str, policy: &Policy) -> Vec<Wish>;
+    /// The subscriptions, with what is in force.
+    fn wishes(&self) -> Vec<Wish>;
+    /// What a subscription's own policy would say in vain.
+    fn misplaced(&self, policy: &Policy, event: TypeId) -> Vec<String>;
+    /// Sets the own policy of one subscription. False if there is none to that type.
+    fn set_policy_on(&self, event: TypeId, policy: Policy) -> bool;
+    /// Has the service make its rules anew.
+    fn note_new_policy(&self);
 }
 
 impl<S: Service> Entry for Arc<Inbox<S>> {
@@ -71,11 +83,38 @@ impl<S: Service> Entry for Arc<Inbox<S>> {
     fn call(&self) {
         Inbox::call(self);
     }
+
+    fn wishes_supposing(&self, path: &str, policy: &Policy) -> Vec<Wish> {
+        let home = self.home();
+        home.map_or_else(Vec::new, |home| {
+            Inbox::wishes(self, &home.policy.supposing(path, policy))
+        })
+    }
+
+    fn wishes(&self) -> Vec<Wish> {
+        let home = self.home();
+        home.map_or_else(Vec::new, |home| {
+            Inbox::wishes(self, &home.policy.in_force())
+        })
+    }
+
+    fn misplaced(&self, policy: &Policy, event: TypeId) -> Vec<String> {
+        misplaced(policy, event, TypeId::of::<S>())
+    }
+
+    fn set_policy_on(&self, event: TypeId, policy: Policy) -> bool {
+        Inbox::set_policy(self, event, policy)
+    }
+
+    fn note_new_policy(&self) {
+        Inbox::note_new_policy(self);
+    }
 }
 
 /// What the supervisor needs to know of a child that has been opened.
 pub(crate) struct Opened {
     pub(crate) entry: Arc<dyn Entry>,
+    pub(crate) policy: Arc<Standing>,
     /// Builds the stage, on the thread where it will stay.
     pub(crate) stage: Box<dyn FnOnce() -> Box<dyn Stage> + Send>,
 }
@@ -90,26 +129,14 @@ pub(crate) trait Seed: Send {
     /// What is impossible about it. `max_restarts` is its supervisor's.
     fn check(&self, path: &str, outer: &Policy, max_restarts: u32, problems: &mut Vec<Problem>);
     /// The events it subscribes to: type names are compared across the tree.
-    fn events(&self, names: &mut dyn FnMut(&'static str, std::any::TypeId));
+    fn events(&self, names: &mut dyn FnMut(&'static str, TypeId));
     /// Takes its places on the board, and its letters.
-    fn open(self: Box<Self>, wall: &Arc<Wall>, vitals: &Arc<Vitals>, outer: &Policy) -> Opened;
-}
-
-#[expect(
-    private_bounds,
-    reason = "a list of subscriptions is built by `on`, never by hand"
-)]
-impl<S: Service, L> ServiceSpec<S, L>
-where
-    L: Subscriptions<S>,
-{
-    fn attempts(&self, outer: &Policy) -> BTreeMap<&'static str, u32> {
-        let mut attempts = BTreeMap::new();
-        self.on.each(&self.parts.policy.over(outer), &mut |wish| {
-            attempts.insert(wish.event, wish.policy.rules().retry.attempts_max());
-        });
-        attempts
-    }
+    fn open(
+        self: Box<Self>,
+        wall: &Arc<Wall>,
+        vitals: &Arc<Vitals>,
+        above: &Arc<Standing>,
+    ) -> Opened;
 }
 
 impl<S: Service, L: Subscriptions<S> + Send + 'static> Seed for ServiceSpec<S, L> {
@@ -151,42 +178,55 @@ impl<S: Service, L: Subscriptions<S> + Send + 'static> Seed for ServiceSpec<S, L
                 "the capacity of letters is 0, so nothing could be asked".to_owned(),
             );
         }
-        let mut seen = std::collections::BTreeSet::new();
-        self.on.each(&self.parts.policy.over(outer), &mut |wish| {
-            for text in wish.problems {
+        if self.parts.laters == 0 {
+            note(
+                None,
+                "no event may be open in later work, so none could ever be read".to_owned(),
+            );
+        }
+        let mut wishes = Vec::new();
+        let policy = self.parts.policy.clone().made_at(path).over(outer);
+        self.on.each(path, &policy, &mut |wish| wishes.push(wish));
+        let mut seen = BTreeSet::new();
+        for wish in &mut wishes {
+            for text in wish.problems.drain(..) {
                 note(Some(wish.event), text);
             }
             if !seen.insert(wish.event_type) {
                 note(Some(wish.event), "it subscribes twice".to_owned());
             }
-        });
-        if self.parts.restart == Restart::Temporary {
-            return;
         }
-        for (event, attempts) in self.attempts(outer) {
-            if attempts > max_restarts {
-                let text = format!(
-                    "{attempts} attempts, but its supervisor allows {max_restarts} restarts: one \
-                     event that always panics would end the supervisor"
-                );
-                note(Some(event), text);
+        for (step, _) in self.parts.policy.steps() {
+            if !wishes.iter().any(|wish| step.is_for::<S>(wish.event_type)) {
+                let text =
+                    format!("its policy says to {step}, but none of its subscriptions is that");
+                note(None, text);
             }
+        }
+        for (event, text) in against(&wishes, self.parts.restart, max_restarts) {
+            note(Some(event), text);
         }
     }
 
-    fn events(&self, names: &mut dyn FnMut(&'static str, std::any::TypeId)) {
-        self.on.each(&Policy::new(), &mut |wish| {
+    fn events(&self, names: &mut dyn FnMut(&'static str, TypeId)) {
+        self.on.each("", &Policy::new(), &mut |wish| {
             names(wish.event, wish.event_type)
         });
     }
 
-    fn open(self: Box<Self>, wall: &Arc<Wall>, vitals: &Arc<Vitals>, outer: &Policy) -> Opened {
+    fn open(
+        self: Box<Self>,
+        wall: &Arc<Wall>,
+        vitals: &Arc<Vitals>,
+        above: &Arc<Standing>,
+    ) -> Opened {
         let ServiceSpec { parts, on } = *self;
-        let home = home(wall, vitals, parts.policy.over(outer), None);
+        let policy = Standing::new(&vitals.path, parts.policy, Some(above));
         let opening = Opening {
             inbox: parts.inbox,
-            home,
+            home: home(wall, vitals, policy, None),
             letters: parts.letters as u64,
+            laters: parts.laters,
         };
         let recipe = parts.recipe;
         opening.open(&on, move || Recipe::own(recipe))
@@ -197,7 +237,7 @@ impl<S: Service, L: Subscriptions<S> + Send + 'static> Seed for ServiceSpec<S, L
 pub(super) fn home(
     wall: &Arc<Wall>,
     vitals: &Arc<Vitals>,
-    policy: Policy,
+    policy: Arc<Standing>,
     share: Option<Arc<Share>>,
 ) -> Home {
     let path = Arc::clone(&vitals.path);
@@ -216,6 +256,7 @@ pub(super) struct Opening<S: Service> {
     pub(super) inbox: Arc<Inbox<S>>,
     pub(super) home: Home,
     pub(super) letters: u64,
+    pub(super) laters: usize,
 }
 
 impl<S: Service> Opening<S> {
@@ -229,7 +270,9 @@ impl<S: Service> Opening<S> {
             inbox,
             home,
             letters,
+            laters,
         } = self;
+        let policy = Arc::clone(&home.policy);
         let wall = &home.wall;
         inbox.move_in(home.clone());
         inbox.letters.open(letters);
@@ -251,9 +294,14 @@ impl<S: Service> Opening<S> {
                 inbox,
                 dice,
                 letters,
+                laters,
                 closed: false,
             }) as Box<dyn Stage>
         });
-        Opened { entry, stage }
+        Opened {
+            entry,
+            policy,
+            stage,
+        }
     }
 }

@@ -7,15 +7,16 @@
 //!
 //! It starts nothing.
 
-use std::any::TypeId;
+use std::any::{Any, TypeId};
 
 use crate::crew::{Crew, Share};
 use crate::defaults::WORKERS_MAX;
 use crate::host::recipe::{Recipe, Shared};
 use crate::host::seed::{self, Entry, Opened, Opening, Problem, Seed};
-use crate::policy::Policy;
+use crate::policy::{Policy, Standing};
 use crate::restart::Restart;
 use crate::service::team::Team;
+use crate::service::wish::Wish;
 use crate::service::{Inbox, Placement, Service, ServiceSpec, Subscriptions};
 use crate::shutdown::Shutdown;
 use crate::sync::{Arc, Mutex, lock};
@@ -32,10 +33,17 @@ pub(crate) trait Troupe: Send {
     fn events(&self, names: &mut dyn FnMut(&'static str, TypeId));
     /// Whether the service as a whole may end its supervisor.
     fn is_significant(&self) -> bool;
+    /// The service's own policy.
+    fn policy(&self) -> Policy;
     /// When the service as a whole comes back.
     fn restart(&self) -> Restart;
     /// Where the service itself belongs; no worker is opened before.
-    fn open(&self, wall: &Arc<Wall>, vitals: &Arc<Vitals>, outer: &Policy) -> Arc<dyn Entry>;
+    fn open(
+        &self,
+        wall: &Arc<Wall>,
+        vitals: &Arc<Vitals>,
+        policy: &Arc<Standing>,
+    ) -> Arc<dyn Entry>;
     /// The worker with this index, to be opened.
     fn worker(&self, index: usize) -> Box<dyn Seed>;
     fn crew(&self) -> &Arc<Crew>;
@@ -105,21 +113,25 @@ impl<S: Service, L: Subscriptions<S> + Send + 'static> Troupe for Arc<Common<S, 
         lock(&self.spec).parts.significant
     }
 
+    fn policy(&self) -> Policy {
+        lock(&self.spec).parts.policy.clone()
+    }
+
     fn restart(&self) -> Restart {
         lock(&self.spec).parts.restart
     }
 
-    fn open(&self, wall: &Arc<Wall>, vitals: &Arc<Vitals>, outer: &Policy) -> Arc<dyn Entry> {
-        let spec = lock(&self.spec);
-        let inbox = Arc::clone(&spec.parts.inbox);
+    fn open(
+        &self,
+        wall: &Arc<Wall>,
+        vitals: &Arc<Vitals>,
+        policy: &Arc<Standing>,
+    ) -> Arc<dyn Entry> {
+        let inbox = Arc::clone(&lock(&self.spec).parts.inbox);
         inbox.join(Arc::clone(&self.team));
-        inbox.move_in(seed::home(
-            wall,
-            vitals,
-            spec.parts.policy.over(outer),
-            None,
-        ));
-        Arc::new(inbox)
+        inbox.move_in(seed::home(wall, vitals, Arc::clone(policy), None));
+        let team = Arc::clone(&self.team);
+        Arc::new(Whole { inbox, team })
     }
 
     fn worker(&self, index: usize) -> Box<dyn Seed> {
@@ -167,7 +179,12 @@ impl<S: Service, L: Subscriptions<S> + Send + 'static> Seed for Worker<S, L> {
         self.common.events(names);
     }
 
-    fn open(self: Box<Self>, wall: &Arc<Wall>, vitals: &Arc<Vitals>, outer: &Policy) -> Opened {
+    fn open(
+        self: Box<Self>,
+        wall: &Arc<Wall>,
+        vitals: &Arc<Vitals>,
+        above: &Arc<Standing>,
+    ) -> Opened {
         let Common { spec, recipe, team } = &*self.common;
         let path = Arc::clone(&vitals.path);
         let service = path.rsplit_once('/').map_or(&*path, |(service, _)| service);
@@ -179,15 +196,69 @@ impl<S: Service, L: Subscriptions<S> + Send + 'static> Seed for Worker<S, L> {
         });
         let inbox = Inbox::new();
         inbox.join(Arc::clone(team));
-        team.enter(self.index, &inbox);
+        let policy = Standing::new(&path, Policy::new(), Some(above));
         let spec = lock(spec);
-        let policy = spec.parts.policy.over(outer);
         let opening = Opening {
-            inbox,
+            inbox: Arc::clone(&inbox),
             home: seed::home(wall, vitals, policy, Some(share)),
             letters: spec.parts.letters as u64,
+            laters: spec.parts.laters,
         };
         let recipe = Arc::clone(recipe);
-        opening.open(&spec.on, move || Recipe::Shared(recipe))
+        let opened = opening.open(&spec.on, move || Recipe::Shared(recipe));
+        if let Some(other) = team.inboxes().first() {
+            inbox.set_policies_of(other);
+        }
+        team.enter(self.index, &inbox);
+        opened
+    }
+}
+
+/// A service with workers, as it is found by its path.
+struct Whole<S: Service> {
+    inbox: Arc<Inbox<S>>,
+    team: Arc<Team<S>>,
+}
+
+impl<S: Service> Whole<S> {
+    /// What is said of the subscriptions is the same for all workers.
+    fn of_one<R: Default>(&self, ask: impl FnOnce(&Arc<Inbox<S>>) -> R) -> R {
+        self.team.inboxes().first().map(ask).unwrap_or_default()
+    }
+}
+
+impl<S: Service> Entry for Whole<S> {
+    fn type_name(&self) -> &'static str {
+        Entry::type_name(&self.inbox)
+    }
+
+    fn address(&self) -> Box<dyn Any> {
+        Entry::address(&self.inbox)
+    }
+
+    fn call(&self) {
+        self.team.inboxes().iter().for_each(Entry::call);
+    }
+
+    fn wishes_supposing(&self, path: &str, policy: &Policy) -> Vec<Wish> {
+        self.of_one(|inbox| inbox.wishes_supposing(path, policy))
+    }
+
+    fn wishes(&self) -> Vec<Wish> {
+        self.of_one(Entry::wishes)
+    }
+
+    fn misplaced(&self, policy: &Policy, event: TypeId) -> Vec<String> {
+        Entry::misplaced(&self.inbox, policy, event)
+    }
+
+    fn set_policy_on(&self, event: TypeId, policy: Policy) -> bool {
+        let inboxes = self.team.inboxes();
+        let set = |inbox: &Arc<Inbox<S>>| inbox.set_policy_on(event, policy.clone());
+        !inboxes.is_empty() && inboxes.iter().map(set).fold(true, |all, one| all && one)
+    }
+
+    fn note_new_policy(&self) {
+        self.team.inboxes().iter().for_each(Entry::note_new_policy);
     }
 }

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use tokio::sync::oneshot;
 
-use crate::clock::within;
+use crate::clock::{deadline, within};
 use crate::defaults::ASK_WAIT;
 use crate::failure::Failure;
 use crate::mailbox::letters::Unsent;
@@ -241,9 +241,10 @@ impl<S: Service> Address<S> {
         S: Answer<M>,
     {
         let (word, answer) = oneshot::channel();
+        let until = deadline(wall.pulse.clock.now(), wait);
         let letter = Box::new(Letter {
             message,
-            reply: Some(Reply::new(word, waiting.clone())),
+            reply: Some(Reply::new(word, waiting.clone(), until)),
         });
         self.inbox.letters.push(&wall.pulse, origin, letter);
         hear(wall, wait, answer, waiting).await

@@ -7,7 +7,8 @@
 //! It holds no event: those stay on the board.
 
 use std::any::TypeId;
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::fmt;
 use std::future::{Future, poll_fn};
 use std::pin::pin;
@@ -22,9 +23,10 @@ use crate::crew::Share;
 use crate::defaults;
 use crate::ledger::LetterRow;
 use crate::mailbox::letters::{Letterbox, Unsent};
-use crate::policy::Policy;
+use crate::policy::{Policy, Rules, Standing};
 use crate::pulse::Pulse;
 use crate::service::team::Team;
+use crate::service::wish::Wish;
 use crate::service::{AddedSource, AnyLetter, Service};
 use crate::sync::{Arc, AtomicBool, Mutex, OnceLock, Ordering, fence, lock};
 use crate::topic::Origin;
@@ -53,8 +55,8 @@ pub(crate) struct Home {
     pub(crate) path: Arc<str>,
     /// The service as one that waits and is waited for.
     pub(crate) waiter: Waiter,
-    /// The service's own policy over those above it.
-    pub(crate) policy: Policy,
+    /// The service's policy, over those above it.
+    pub(crate) policy: Arc<Standing>,
     pub(crate) vitals: Arc<Vitals>,
     /// What of it all is its own, if it is one of several workers.
     pub(crate) share: Option<Arc<Share>>,
@@ -70,7 +72,17 @@ pub(crate) struct Inbox<S: Service> {
     /// Whether there are changes, or the service was suspended: looked at before every delivery.
     changed: AtomicBool,
     /// The event types the service subscribes to.
-    subscribed: Mutex<BTreeSet<TypeId>>,
+    subscribed: Mutex<BTreeMap<TypeId, Subscribed>>,
+    /// The policies of the subscriptions that ended with the service, should it come back.
+    former: Mutex<BTreeMap<TypeId, Policy>>,
+    /// Whether a policy has changed since the rules were last made from them.
+    has_new_policy: AtomicBool,
+}
+
+/// What is known of a subscription outside its life.
+struct Subscribed {
+    event: &'static str,
+    policy: Policy,
 }
 
 impl Home {
@@ -103,7 +115,9 @@ impl<S: Service> Inbox<S> {
             team: OnceLock::new(),
             changes: Mutex::new(Vec::new()),
             changed: AtomicBool::new(false),
-            subscribed: Mutex::new(BTreeSet::new()),
+            subscribed: Mutex::new(BTreeMap::new()),
+            former: Mutex::new(BTreeMap::new()),
+            has_new_policy: AtomicBool::new(false),
         })
     }
 
@@ -139,17 +153,98 @@ impl<S: Service> Inbox<S> {
     }
 
     /// Notes a subscription; false if there is one to that type already.
-    pub(crate) fn note_subscribed(&self, event: TypeId) -> bool {
-        lock(&self.subscribed).insert(event)
+    pub(crate) fn note_subscribed(
+        &self,
+        event: TypeId,
+        name: &'static str,
+        policy: Policy,
+    ) -> bool {
+        let mut subscribed = lock(&self.subscribed);
+        let Entry::Vacant(place) = subscribed.entry(event) else {
+            return false;
+        };
+        place.insert(Subscribed {
+            event: name,
+            policy,
+        });
+        true
+    }
+
+    /// Notes a subscription that comes back after an end, if it is not noted, with no policy of its
+    /// own but the one it had.
+    pub(crate) fn resubscribe(&self, event: TypeId, name: &'static str) {
+        let policy = lock(&self.former).remove(&event).unwrap_or_default();
+        self.note_subscribed(event, name, policy);
     }
 
     /// Notes the end of a subscription; false if there was none.
     pub(crate) fn note_unsubscribed(&self, event: TypeId) -> bool {
-        lock(&self.subscribed).remove(&event)
+        lock(&self.subscribed).remove(&event).is_some()
+    }
+
+    /// The subscriptions, ordered by event, with what would be in force for each under this policy
+    /// of the service.
+    pub(crate) fn wishes(&self, outer: &Policy) -> Vec<Wish> {
+        let subscribed = lock(&self.subscribed);
+        let mut wishes: Vec<_> = subscribed
+            .iter()
+            .map(|(event_type, one)| Wish {
+                event: one.event,
+                event_type: *event_type,
+                problems: Vec::new(),
+                policy: one.policy.over(outer),
+            })
+            .collect();
+        wishes.sort_by_key(|wish| wish.event);
+        wishes
+    }
+
+    /// Sets the own policy of one subscription. False if there is none to that type.
+    pub(crate) fn set_policy(&self, event: TypeId, policy: Policy) -> bool {
+        match lock(&self.subscribed).get_mut(&event) {
+            Some(one) => one.policy = policy,
+            None => return false,
+        }
+        true
+    }
+
+    /// Sets the own policies of the subscriptions to what another worker of the service has.
+    pub(crate) fn set_policies_of(&self, other: &Self) {
+        let others = lock(&other.subscribed);
+        let policies = others
+            .iter()
+            .map(|(event, one)| (*event, one.policy.clone()));
+        let policies: Vec<_> = policies.collect();
+        drop(others);
+        for (event, policy) in policies {
+            self.set_policy(event, policy);
+        }
+        self.note_new_policy();
+    }
+
+    /// Has the service make its rules anew.
+    pub(crate) fn note_new_policy(&self) {
+        self.has_new_policy.store(true, Ordering::SeqCst);
+        self.call();
+    }
+
+    /// The rules of each subscription, if a policy has changed since this was last asked.
+    pub(crate) fn take_new_rules(&self) -> Vec<(TypeId, Arc<Rules>)> {
+        if !self.has_new_policy.swap(false, Ordering::SeqCst) {
+            return Vec::new();
+        }
+        let Some(home) = self.home() else {
+            return Vec::new();
+        };
+        let wishes = self.wishes(&home.policy.in_force());
+        let rules = |wish: Wish| (wish.event_type, Arc::new(wish.policy.rules()));
+        wishes.into_iter().map(rules).collect()
     }
 
     pub(crate) fn forget_subscriptions(&self) {
-        lock(&self.subscribed).clear();
+        let subscribed = std::mem::take(&mut *lock(&self.subscribed));
+        let policies = subscribed.into_iter();
+        *lock(&self.former) = policies.map(|(event, one)| (event, one.policy)).collect();
     }
 
     /// Asks the mailbox for a change; it is made before the next delivery.

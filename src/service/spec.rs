@@ -18,6 +18,7 @@ use crate::policy::Policy;
 use crate::restart::Restart;
 use crate::service::deliver::Deliver;
 use crate::service::inbox::Home;
+use crate::service::wish::Wish;
 use crate::service::{Address, Handle, Inbox, On, Service};
 use crate::shutdown::Shutdown;
 use crate::sync::Arc;
@@ -39,6 +40,7 @@ pub fn service<S: Service>(
             shutdown: Shutdown::default(),
             significant: false,
             letters: defaults::LETTER_CAPACITY,
+            laters: defaults::LATERS,
             placement: Placement::default(),
             workers: None,
             inbox: Inbox::new(),
@@ -91,6 +93,7 @@ pub(crate) struct ServiceParts<S: Service> {
     pub(crate) shutdown: Shutdown,
     pub(crate) significant: bool,
     pub(crate) letters: usize,
+    pub(crate) laters: usize,
     pub(crate) placement: Placement,
     pub(crate) workers: Option<usize>,
     pub(crate) inbox: Arc<Inbox<S>>,
@@ -198,6 +201,13 @@ impl<S: Service, L> ServiceSpec<S, L> {
         self
     }
 
+    /// How many of its events may be open in [later work](crate::Context::later), at least 1; 256
+    /// by default. Then it reads no more events until one is done.
+    pub fn laters(mut self, most: usize) -> Self {
+        self.parts.laters = most;
+        self
+    }
+
     /// Runs it on the arbiter with this number, counted from 0.
     pub fn arbiter(mut self, number: usize) -> Self {
         self.parts.placement = Placement::Arbiter(number);
@@ -230,20 +240,12 @@ impl<S: Service, L> fmt::Debug for ServiceSpec<S, L> {
     }
 }
 
-/// What a tree has to know of a subscription to check it.
-pub(crate) struct Wish {
-    pub(crate) event: &'static str,
-    pub(crate) event_type: TypeId,
-    pub(crate) problems: Vec<String>,
-    pub(crate) policy: Policy,
-}
-
 /// A list of subscriptions of the service `S`.
 pub(crate) trait Subscriptions<S: Service> {
     type Sources: Deliver<S> + Send + 'static;
 
-    /// Shows each of them, under the policy above it.
-    fn each(&self, outer: &Policy, visit: &mut dyn FnMut(Wish));
+    /// Shows each of them, under the policy above it; `path` is the service's.
+    fn each(&self, path: &str, outer: &Policy, visit: &mut dyn FnMut(Wish));
 
     /// Takes the places on the board.
     fn open(&self, inbox: &Inbox<S>, home: &Home) -> Self::Sources;
@@ -252,7 +254,7 @@ pub(crate) trait Subscriptions<S: Service> {
 impl<S: Service> Subscriptions<S> for Nothing {
     type Sources = End;
 
-    fn each(&self, _: &Policy, _: &mut dyn FnMut(Wish)) {}
+    fn each(&self, _: &str, _: &Policy, _: &mut dyn FnMut(Wish)) {}
 
     fn open(&self, _: &Inbox<S>, _: &Home) -> End {
         End
@@ -262,14 +264,14 @@ impl<S: Service> Subscriptions<S> for Nothing {
 impl<S: Handle<E>, E: Event, L: Subscriptions<S>> Subscriptions<S> for And<On<E>, L> {
     type Sources = Then<Source<E>, L::Sources>;
 
-    fn each(&self, outer: &Policy, visit: &mut dyn FnMut(Wish)) {
+    fn each(&self, path: &str, outer: &Policy, visit: &mut dyn FnMut(Wish)) {
         // The first that was written first.
-        self.rest.each(outer, visit);
+        self.rest.each(path, outer, visit);
         visit(Wish {
             event: E::NAME,
             event_type: TypeId::of::<E>(),
-            problems: self.first.problems(),
-            policy: self.first.over(outer),
+            problems: self.first.problems_for::<S>(),
+            policy: self.first.own(path).over(outer),
         });
     }
 

@@ -82,6 +82,12 @@ impl<S: Service> Team<S> {
         lock(&self.inboxes).insert(index, Arc::downgrade(inbox));
     }
 
+    /// The workers that are there, by index.
+    pub(crate) fn inboxes(&self) -> Vec<Arc<Inbox<S>>> {
+        let inboxes = lock(&self.inboxes);
+        inboxes.values().filter_map(Weak::upgrade).collect()
+    }
+
     fn inbox(&self, index: usize) -> Option<Arc<Inbox<S>>> {
         lock(&self.inboxes).get(&index)?.upgrade()
     }
@@ -214,10 +220,10 @@ impl<S: Service> Team<S> {
                 Err(cycle) => break NoRoom::Cycle(cycle),
             };
             let (word, answer) = oneshot::channel();
-            if let Some(letter) = &mut letter {
-                letter.reply = Some(Reply::new(word, waiting.clone()));
-            }
             let for_room = left(&home.wall, wait, &mut until).min(room_wait);
+            if let Some((letter, until)) = letter.as_mut().zip(until) {
+                letter.reply = Some(Reply::new(word, waiting.clone(), until));
+            }
             let send = || self.send(to, &inbox, home, origin, &mut letter);
             let sent = inbox.reserve_by(home, origin, for_room, waiting.as_ref(), send);
             match sent.await {

@@ -113,7 +113,8 @@ impl Checking {
             let text = "it makes its children from a recipe, so it takes no others";
             self.note(path, text);
         }
-        self.children(supervisor, path, &supervisor.policy.over(outer));
+        let policy = supervisor.policy.clone().made_at(path);
+        self.children(supervisor, path, &policy.over(outer));
     }
 
     fn children(&mut self, supervisor: &Supervisor, path: &str, policy: &Policy) {

@@ -174,6 +174,7 @@ impl Supervisor {
         let workers = troupe.len().min(defaults::WORKERS_MAX);
         let mut supervisor = Self::new(name, Strategy::OneForOne);
         supervisor.restart = troupe.restart();
+        supervisor.policy = troupe.policy();
         supervisor.significant = troupe.is_significant();
         let seeds = (0..workers).map(|index| troupe.worker(index));
         supervisor.children = seeds.map(|seed| Child(Kind::Service(seed))).collect();

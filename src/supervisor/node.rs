@@ -15,6 +15,7 @@ use super::Strategy;
 use super::family::ChildId;
 use super::request::Request;
 use crate::host::Entry;
+use crate::policy::Standing;
 use crate::restart::Restart;
 use crate::sync::{Arc, Mutex, OnceLock, lock};
 use crate::vitals::Vitals;
@@ -22,6 +23,9 @@ use crate::vitals::Vitals;
 pub(crate) struct Node {
     pub(crate) vitals: Arc<Vitals>,
     pub(crate) restart: Restart,
+    pub(crate) policy: Arc<Standing>,
+    /// How many restarts its supervisor allows; of the root, its own.
+    pub(crate) max_restarts: u32,
     pub(crate) kind: NodeKind,
 }
 
@@ -94,6 +98,10 @@ impl Node {
             NodeKind::Service(entry) | NodeKind::Worker(entry) => Some(entry),
             NodeKind::Supervisor(_) => None,
         }
+    }
+
+    pub(crate) fn is_worker(&self) -> bool {
+        matches!(self.kind, NodeKind::Worker(_))
     }
 
     /// Whether it supervises children that are not the workers of one service.

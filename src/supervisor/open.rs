@@ -17,7 +17,7 @@ use super::recipe::Recipe;
 use super::registry::Registry;
 use super::{Child, Kind, Supervisor};
 use crate::host::{Home, Problem, Stage, Troupe};
-use crate::policy::{Backoff, Policy};
+use crate::policy::{Backoff, Standing};
 use crate::service::Placement;
 use crate::shutdown::Shutdown;
 use crate::sync::{Arc, Mutex, lock};
@@ -67,7 +67,7 @@ struct Limits {
 #[derive(Clone)]
 pub(crate) struct Lot {
     pub(crate) path: Arc<str>,
-    pub(crate) policy: Policy,
+    pub(crate) policy: Arc<Standing>,
     pub(crate) home: Home,
     /// Where a child runs that does not say.
     usual: Placement,
@@ -121,7 +121,7 @@ impl Grounds {
     pub(crate) fn root(&self, root: Supervisor, home: Home) -> io::Result<OpenedSupervisor> {
         let lot = Lot {
             path: root.name.as_str().into(),
-            policy: root.policy.clone(),
+            policy: Standing::new(&root.name, root.policy.clone(), None),
             home,
             usual: Placement::Spread,
             is_troupe: false,
@@ -146,7 +146,7 @@ impl Grounds {
             let known = lock(&self.names).clone();
             let mut checking = Checking::new(self.arbiters, known.clone());
             let (max, auto) = (plan.max_restarts, plan.auto_shutdown);
-            checking.child(child, path, &lot.policy, max, auto);
+            checking.child(child, path, &lot.policy.in_force(), max, auto);
             let (names, problems) = checking.done();
             // The check asks the user's types, so it is not made under the lock.
             if !problems.is_empty() || self.take_names(&known, names) {
@@ -204,7 +204,7 @@ impl Grounds {
         let below = match &child.0 {
             Kind::Service(_) => Vec::new(),
             Kind::Supervisor(supervisor) => {
-                let lot = lot.below(lot.path.clone(), supervisor, home.clone());
+                let lot = lot.in_home(home.clone());
                 self.find_homes(&supervisor.children, &lot)?
             }
         };
@@ -231,6 +231,8 @@ impl Grounds {
         let node = Arc::new(Node {
             vitals,
             restart: supervisor.restart,
+            policy: Arc::clone(&lot.policy),
+            max_restarts: lot.limits.max_restarts,
             kind: NodeKind::Supervisor(branch),
         });
         self.registry.add(&node);
@@ -272,6 +274,8 @@ impl Grounds {
                 let node = Arc::new(Node {
                     vitals,
                     restart: member.restart,
+                    policy: opened.policy,
+                    max_restarts: lot.limits.max_restarts,
                     kind: if lot.is_troupe {
                         NodeKind::Worker(opened.entry)
                     } else {
@@ -312,12 +316,21 @@ impl Limits {
 }
 
 impl Lot {
+    /// The lot of children below one that runs here, as far as their places go.
+    fn in_home(&self, home: Home) -> Lot {
+        Lot {
+            home,
+            usual: Placement::Together,
+            ..self.clone()
+        }
+    }
+
     fn below(&self, path: Arc<str>, supervisor: &Supervisor, home: Home) -> Lot {
         Lot {
+            policy: Standing::new(&path, supervisor.policy.clone(), Some(&self.policy)),
             path,
             is_troupe: supervisor.troupe.is_some(),
             limits: Limits::of(supervisor),
-            policy: supervisor.policy.over(&self.policy),
             home,
             usual: Placement::Together,
         }

@@ -32,7 +32,7 @@ use crate::panic::guard;
 use crate::pulse::Pulse;
 use crate::sync::{Arc, AtomicBool, AtomicU64, Mutex, MutexGuard, Ordering, fence, lock};
 use crate::waits::Waiting;
-use block::{Block, Pinned, Slot, Stamp};
+use block::{Block, Moment, Pinned, Slot, Stamp};
 use place::{Place, Returned, Terms};
 use room::Queue;
 use settlement::Settlement;
@@ -68,6 +68,7 @@ pub(crate) struct Topic<E> {
     shared: AtomicBool,
     writer: Mutex<Writer<E>>,
     room: Queue,
+    keeps_time: AtomicBool,
     pub(crate) pulse: Arc<Pulse>,
 }
 
@@ -79,6 +80,7 @@ impl<E: Event> Topic<E> {
             shared: AtomicBool::new(false),
             writer: Mutex::new(Writer::new()),
             room: Queue::new(),
+            keeps_time: AtomicBool::new(false),
             pulse,
         }
     }
@@ -143,6 +145,7 @@ impl<E: Event> Topic<E> {
             cause: origin.cause,
             span: origin.span.clone(),
             watch: watch.cloned(),
+            at: self.moment(),
         };
         let freed = writer.append(Slot { stamp, event });
         self.tail.store(writer.tail, Ordering::Release);
@@ -165,6 +168,19 @@ impl<E: Event> Topic<E> {
         }
         let key = guard(|| event.key()).unwrap_or_default();
         (lock(&self.writer), crew::lane(&key))
+    }
+
+    /// Notes from now on when each event is published: somebody wants to know how old it is.
+    pub(crate) fn keep_time(&self) {
+        self.keeps_time.store(true, Ordering::Release);
+    }
+
+    /// A look at the clock, if somebody wants to know.
+    fn moment(&self) -> Moment {
+        if !self.keeps_time.load(Ordering::Acquire) {
+            return Moment::default();
+        }
+        Moment::new(self.pulse.clock.since_start())
     }
 
     /// Rings outside the lock: waking another thread may take a system call.

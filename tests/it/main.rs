@@ -56,6 +56,9 @@ mod shed;
 /// Events are tried again as the nearest policy says, in place, and attempts are counted.
 mod retry;
 
+/// Each part of a policy does what it says, wherever in the tree it is set.
+mod policies;
+
 /// A handler that takes too long is cancelled, or noted as late.
 mod timeout;
 
