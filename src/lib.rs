@@ -238,7 +238,7 @@ pub use policy::{
 };
 pub use restart::Restart;
 pub use service::{
-    Address, And, Answer, AskError, Blocking, BlockingError, Context, Handle, Nothing, On,
+    Address, And, Answer, AskError, Blocking, BlockingError, Context, Handle, Nothing, On, PerKey,
     Placement, Publisher, Recipient, Service, ServiceSpec, SubscribeError, TellError, TimedOut,
     TimerId, service,
 };

@@ -203,6 +203,7 @@ impl<S: Service, L: Subscriptions<S> + Send + 'static> Seed for Worker<S, L> {
             home: seed::home(wall, vitals, policy, Some(share)),
             letters: spec.parts.letters as u64,
             laters: spec.parts.laters,
+            keyed: None,
         };
         let recipe = Arc::clone(recipe);
         let opened = opening.open(&spec.on, move || Recipe::Shared(recipe));

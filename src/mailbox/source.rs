@@ -109,6 +109,12 @@ pub(crate) trait AnySource {
     fn hold_returned(&mut self, number: u64, now: Instant) -> bool;
     /// When what waits here is to be taken up.
     fn dues(&self) -> Dues;
+    /// Takes what is open under this number back into hand. False if it is gone.
+    fn take_back(&mut self, work: u64) -> bool;
+    /// What was taken back was handled.
+    fn finish(&mut self, late: bool);
+    /// What was taken back is settled after what had to follow it.
+    fn conclude(&mut self, reason: Option<Reason>) -> Option<Ruling>;
     /// Ends a pause. False if there is none, but an event that waits in place.
     fn resume(&mut self) -> bool;
     fn is_in_flight(&self) -> bool;
@@ -239,16 +245,9 @@ impl<E: Event> Source<E> {
         Admission::Taken
     }
 
-    /// What is left for an attempt that begins now at what is in flight: the timeout, or the time
-    /// to the deadline if that is shorter.
+    /// How long an attempt may take that begins now at an event accepted then.
     pub(crate) fn limit(&self, accepted: Option<Duration>, clock: &Clock) -> Option<Duration> {
-        let left = self.left(accepted, || clock.since_start());
-        left.into_iter().chain(self.rules.timeout).min()
-    }
-
-    fn left(&self, accepted: Option<Duration>, at: impl FnOnce() -> Duration) -> Option<Duration> {
-        let (limit, accepted) = self.rules.deadline.zip(accepted)?;
-        Some(limit.saturating_sub(at().saturating_sub(accepted)))
+        self.rules.limit(accepted, || clock.since_start())
     }
 
     /// Begins another attempt at the event that waits in place.
@@ -293,12 +292,31 @@ impl<E: Event> Source<E> {
     /// Gives up what was taken up, if its deadline has passed.
     pub(crate) fn give_up_overdue(&mut self, clock: &Clock) -> Option<Ruling> {
         let current = self.current.as_ref()?;
-        let left = self.left(current.accepted, || clock.since_start())?;
+        let left = self.rules.left(current.accepted, || clock.since_start())?;
         if !left.is_zero() || current.sentence.is_some() {
             return None;
         }
         let held = self.current.take()?;
         Some(self.rule_overdue(held))
+    }
+
+    /// What is in flight is handed out for its key, under this number: those behind it with the
+    /// same key wait. Returns the key, and what is known of the event.
+    pub(crate) fn open_for_key(&mut self, work: u64, now: Instant) -> Option<(Key, &Held<E>)> {
+        let mut held = self.in_custody(now)?;
+        let key = match held.line.take() {
+            Some(key) => key,
+            None => {
+                let key = held.event.slot().map(|slot| key_of(&slot.event));
+                let key = key.unwrap_or_default();
+                self.aside.begin_line(&key);
+                key
+            }
+        };
+        held.line = Some(key.clone());
+        held.is_aside = true;
+        self.open.insert(work, held);
+        self.open.get(&work).map(|held| (key, held))
     }
 
     /// What is in flight goes on in later work with this number.
@@ -533,6 +551,18 @@ impl<E: Event> AnySource for Source<E> {
         }
     }
 
+    fn take_back(&mut self, work: u64) -> bool {
+        self.close_up(work)
+    }
+
+    fn finish(&mut self, late: bool) {
+        self.settle_current(late);
+    }
+
+    fn conclude(&mut self, reason: Option<Reason>) -> Option<Ruling> {
+        self.settle_condemned(reason)
+    }
+
     fn resume(&mut self) -> bool {
         self.held.is_none() && self.paused.take().is_some()
     }
@@ -574,7 +604,7 @@ impl<E: Event> AnySource for Source<E> {
         let number = held.next_attempt();
         let age = now.saturating_duration_since(held.first.unwrap_or(now));
         let attempt = Attempt::new(trouble, &failure, number, age, jitter)
-            .left(self.left(held.accepted, || at))
+            .left(self.rules.left(held.accepted, || at))
             .later(held.is_later);
         let verdict = decide(&attempt, &self.rules);
         held.attempts.push(FailedAttempt {

@@ -316,6 +316,12 @@ impl<S: Service> Context<S> {
         self.wall.pulse.clock.now()
     }
 
+    /// A context for an instance of the same service: it shares all but what is being done.
+    pub(crate) fn for_instance(&self) -> Self {
+        let (wall, vitals) = (Arc::clone(&self.wall), Arc::clone(&self.vitals));
+        Context::new(wall, self.address.clone(), Rc::clone(&self.control), vitals)
+    }
+
     /// A delivery begins.
     pub(crate) fn begin(
         &mut self,

@@ -59,6 +59,9 @@ mod retry;
 /// Each part of a policy does what it says, wherever in the tree it is set.
 mod policies;
 
+/// One instance per key: in order for each, none waiting for another, and none kept for ever.
+mod per_key;
+
 /// A handler that takes too long is cancelled, or noted as late.
 mod timeout;
 
