@@ -91,6 +91,9 @@ pub const SHELF: usize = 1_024;
 /// blocked thread costs little but its stack; beyond this, work waits for one to come free.
 pub const BLOCKING_THREADS: usize = 512;
 
+/// Workers that a service may have at most: 1,024.
+pub const WORKERS_MAX: usize = 1_024;
+
 /// Deliveries a service handles in one turn before it lets others run: 128. Enough to pay for a
 /// wake-up, few enough to keep timers fair.
 pub const BATCH_DELIVERIES: usize = 128;

@@ -186,6 +186,7 @@ mod board;
 mod bridge;
 mod broker;
 mod clock;
+mod crew;
 mod dead_letter;
 pub mod defaults;
 mod dice;

@@ -14,7 +14,7 @@ use crate::event::Event;
 use crate::host::{Entry, Problem};
 use crate::policy::{Explanation, Policy};
 use crate::service::wish::against;
-use crate::supervisor::{LookupError, Node, NodeKind};
+use crate::supervisor::{LookupError, Node};
 use crate::sync::Arc;
 
 /// Why a policy was not changed: the old one stays.
@@ -126,7 +126,7 @@ impl Board {
     /// [`PolicyError`]; nothing has changed then.
     pub fn set_policy(&self, path: &str, policy: Policy) -> Result<(), PolicyError> {
         let registry = &self.inner.grounds.registry;
-        let node = registry.node(path);
+        let node = registry.node(path).filter(|node| !node.is_worker());
         let node = node.ok_or_else(|| registry.not_found("service or supervisor", path))?;
         let mut problems: Vec<_> = policy
             .problems()
@@ -190,10 +190,7 @@ impl Board {
 }
 
 fn service(node: &Arc<Node>) -> Option<(&Arc<Node>, &Arc<dyn Entry>)> {
-    match &node.kind {
-        NodeKind::Service(entry) => Some((node, entry)),
-        NodeKind::Supervisor(_) => None,
-    }
+    Some((node, node.service()?))
 }
 
 fn problem(path: &str, event: Option<&'static str>, text: String) -> Problem {

@@ -277,8 +277,8 @@ impl Handler<Order> for Host {
             Order::Leave => context.stop(),
             Order::Close => {
                 for unread in self.stage.close() {
-                    self.wall
-                        .note_undelivered(&self.vitals.path, unread.event, unread.numbers);
+                    let (service, event) = (&unread.service, unread.event);
+                    self.wall.note_undelivered(service, event, unread.numbers);
                 }
                 self.report(0, News::Closed);
             }

@@ -16,6 +16,7 @@ use tokio::time::{Instant, Sleep};
 use tracing::Instrument;
 
 use crate::clock::within;
+use crate::crew::Share;
 use crate::defaults::START_WAIT;
 use crate::exit::Exit;
 use crate::failure::{Failure, Outcome};
@@ -42,6 +43,8 @@ pub(crate) struct Life<S: Service, L> {
     pub(crate) pulse: Arc<Pulse>,
     pub(crate) pace: Pace,
     pub(crate) dice: fastrand::Rng,
+    /// What is its own, if it is one of several workers.
+    pub(crate) share: Option<Arc<Share>>,
 }
 
 impl<S: Service, L: Deliver<S>> Life<S, L> {
@@ -104,9 +107,15 @@ impl<S: Service, L: Deliver<S>> Life<S, L> {
                 if cx.is_interrupted() {
                     continue;
                 }
-                let next = self.next(cx);
+                let version = self.crew_version();
+                let below = self.below(cx);
+                let next = self.next(below, cx);
+                // What was seen may lie beyond a change of the crew that was not.
+                if self.crew_version() != version || self.has_finished(next) {
+                    continue;
+                }
                 let is_dry = next == Next::Nothing && !cx.laters.has_events();
-                if is_dry && cx.control.draining().is_some() {
+                if is_dry && cx.control.draining().is_some_and(|end| end <= below) {
                     return Exit::Shutdown;
                 }
                 match self.take_up(next, service, cx).await {
@@ -120,10 +129,10 @@ impl<S: Service, L: Deliver<S>> Life<S, L> {
         }
     }
 
-    fn next(&mut self, cx: &Context<S>) -> Next {
+    fn next(&mut self, below: u64, cx: &Context<S>) -> Next {
         let clock = &self.pulse.clock;
         self.mailbox.shut(cx.laters.is_full());
-        self.mailbox.next_below(below(cx), || clock.now())
+        self.mailbox.next_below(below, || clock.now())
     }
 
     /// How this life is to end now, if it is.
@@ -153,6 +162,34 @@ impl<S: Service, L: Deliver<S>> Life<S, L> {
         .await;
         self.mailbox.wake();
         self.begin_turn();
+    }
+
+    /// What has a number from this on is not read, or not yet.
+    fn below(&self, cx: &Context<S>) -> u64 {
+        self.crew_limit().min(below(cx))
+    }
+
+    fn crew_limit(&self) -> u64 {
+        self.share
+            .as_ref()
+            .map_or(u64::MAX, |share| share.crew.limit())
+    }
+
+    fn crew_version(&self) -> u64 {
+        self.share.as_ref().map_or(0, |share| share.crew.version())
+    }
+
+    /// Says that all below the limit of the crew is settled, if it is and somebody waits for that.
+    fn has_finished(&mut self, next: Next) -> bool {
+        let Some(share) = self.share.as_ref().filter(|_| next == Next::Nothing) else {
+            return false;
+        };
+        let limit = share.crew.limit();
+        if limit == u64::MAX || !share.crew.awaits(share.index) || !self.mailbox.is_past(limit) {
+            return false;
+        }
+        share.crew.finish(share.index, limit);
+        true
     }
 
     fn make_changes(&mut self) {
@@ -376,7 +413,8 @@ impl<S: Service, L: Deliver<S>> Life<S, L> {
         poll_fn(|task| {
             let ordered = cx.control.is_stopped() || cx.control.draining() != draining;
             let changed = ordered || self.inbox.has_changes() || cx.laters.has_finished();
-            if changed || !self.mailbox.sleep_below(below(cx), task.waker()) {
+            let below = self.below(cx);
+            if changed || !self.mailbox.sleep_below(below, task.waker()) {
                 return Poll::Ready(());
             }
             // Looked at after the bell was armed: a change rings it, and so does later work.

@@ -12,6 +12,8 @@ use std::collections::BTreeSet;
 use std::fmt;
 use std::rc::Rc;
 
+use crate::crew::Share;
+use crate::host::recipe::Recipe;
 use crate::host::{Engine, ServiceMailbox, Stage};
 use crate::mailbox::letters::Letters;
 use crate::policy::{Policy, Standing};
@@ -219,33 +221,75 @@ impl<S: Service, L: Subscriptions<S> + Send + 'static> Seed for ServiceSpec<S, L
         above: &Arc<Standing>,
     ) -> Opened {
         let ServiceSpec { parts, on } = *self;
-        let path = Arc::clone(&vitals.path);
-        let policy = Standing::new(&path, parts.policy, Some(above));
-        let home = Home {
-            wall: Arc::clone(wall),
-            path: Arc::clone(&path),
-            waiter: wall.waits.waiter(&path),
-            policy: Arc::clone(&policy),
-            vitals: Arc::clone(vitals),
+        let policy = Standing::new(&vitals.path, parts.policy, Some(above));
+        let opening = Opening {
+            inbox: parts.inbox,
+            home: home(wall, vitals, policy, None),
+            letters: parts.letters as u64,
+            laters: parts.laters,
         };
-        let inbox = parts.inbox;
+        let recipe = parts.recipe;
+        opening.open(&on, move || Recipe::own(recipe))
+    }
+}
+
+/// Where a service belongs from now on.
+pub(super) fn home(
+    wall: &Arc<Wall>,
+    vitals: &Arc<Vitals>,
+    policy: Arc<Standing>,
+    share: Option<Arc<Share>>,
+) -> Home {
+    let path = Arc::clone(&vitals.path);
+    Home {
+        wall: Arc::clone(wall),
+        waiter: wall.waits.waiter(&path),
+        path,
+        policy,
+        vitals: Arc::clone(vitals),
+        share,
+    }
+}
+
+/// What it takes to open a service.
+pub(super) struct Opening<S: Service> {
+    pub(super) inbox: Arc<Inbox<S>>,
+    pub(super) home: Home,
+    pub(super) letters: u64,
+    pub(super) laters: usize,
+}
+
+impl<S: Service> Opening<S> {
+    /// Takes its places on the board, and its letters. The recipe is made where it will stay.
+    pub(super) fn open<L: Subscriptions<S>>(
+        self,
+        on: &L,
+        recipe: impl FnOnce() -> Recipe<S> + Send + 'static,
+    ) -> Opened {
+        let Opening {
+            inbox,
+            home,
+            letters,
+            laters,
+        } = self;
+        let policy = Arc::clone(&home.policy);
+        let wall = &home.wall;
         inbox.move_in(home.clone());
-        let (letters, laters) = (parts.letters as u64, parts.laters);
         inbox.letters.open(letters);
+        inbox.join_crew();
         let letterbox = Arc::clone(&inbox.letters) as Arc<dyn AnyLetters>;
-        wall.add_letters(Arc::clone(&path), letterbox);
+        wall.add_letters(Arc::clone(&home.path), home.service(), letterbox);
         let sources = on.open(&inbox, &home);
         let mailbox: ServiceMailbox<S, _> = ServiceMailbox::new(
             sources,
             Letters::new(Arc::clone(&inbox.letters)),
             inbox.bell.clone(),
         );
-        let dice = wall.pulse.dice.fork(&path);
+        let dice = wall.pulse.dice.fork(&home.path);
         let entry = Arc::new(Arc::clone(&inbox)) as Arc<dyn Entry>;
-        let recipe = parts.recipe;
         let stage = Box::new(move || {
             Box::new(Engine {
-                recipe: Rc::new(Cell::new(Some(recipe))),
+                recipe: recipe(),
                 mailbox: Rc::new(Cell::new(Some(mailbox))),
                 inbox,
                 dice,

@@ -338,6 +338,14 @@ impl<L: Sources, D: AsSource + ?Sized, T> Mailbox<L, D, T> {
         found
     }
 
+    /// Whether everything with a number below this is settled, and nothing more will come: the
+    /// number was taken after all of it, and senders take theirs under one lock with it.
+    pub(crate) fn is_past(&mut self, limit: u64) -> bool {
+        let mut past = self.letters.look().is_none_or(|number| number >= limit);
+        self.each(|_, source| past = past && source.is_past(limit));
+        past
+    }
+
     /// The source of this event type.
     pub(crate) fn source_of(&mut self, event: TypeId) -> Option<usize> {
         let mut found = None;

@@ -112,6 +112,8 @@ pub(crate) trait AnySource {
     /// Ends a pause. False if there is none, but an event that waits in place.
     fn resume(&mut self) -> bool;
     fn is_in_flight(&self) -> bool;
+    /// Whether everything with a number below this is settled, and nothing more will come.
+    fn is_past(&self, limit: u64) -> bool;
     /// Lists itself as asleep; false if there is something to read.
     fn sleep(&self) -> bool;
     fn announce_room(&self);
@@ -537,6 +539,12 @@ impl<E: Event> AnySource for Source<E> {
 
     fn is_in_flight(&self) -> bool {
         self.cursor.place.tally.now(Count::InFlight) > self.open.len() as u64
+    }
+
+    fn is_past(&self, limit: u64) -> bool {
+        let Cursor { topic, place, .. } = &self.cursor;
+        let open = [Count::InFlight, Count::Deferred].map(|state| place.tally.now(state));
+        open == [0, 0] && topic.is_past(place, limit)
     }
 
     fn sleep(&self) -> bool {

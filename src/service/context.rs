@@ -298,7 +298,15 @@ impl<S: Service> Context<S> {
         self.address.path()
     }
 
-    /// The address of this service, to be handed around.
+    /// Which of the [workers](crate::ServiceSpec::workers) of its service this is, counted from
+    /// 0; `None` if the service has none.
+    pub fn worker(&self) -> Option<usize> {
+        let share = self.address.inbox.home()?.share.as_ref();
+        share.map(|share| share.index)
+    }
+
+    /// The address of this service, to be handed around. That of a worker leads to this very
+    /// worker, whatever the key of a message says.
     pub fn address(&self) -> Address<S> {
         self.address.clone()
     }

@@ -19,11 +19,13 @@ use tokio::time::{Instant, Sleep};
 
 use crate::bell::Bell;
 use crate::clock::deadline;
+use crate::crew::Share;
 use crate::defaults;
 use crate::ledger::LetterRow;
 use crate::mailbox::letters::{Letterbox, Unsent};
 use crate::policy::{Policy, Rules, Standing};
 use crate::pulse::Pulse;
+use crate::service::team::Team;
 use crate::service::wish::Wish;
 use crate::service::{AddedSource, AnyLetter, Service};
 use crate::sync::{Arc, AtomicBool, Mutex, OnceLock, Ordering, fence, lock};
@@ -56,12 +58,16 @@ pub(crate) struct Home {
     /// The service's policy, over those above it.
     pub(crate) policy: Arc<Standing>,
     pub(crate) vitals: Arc<Vitals>,
+    /// What of it all is its own, if it is one of several workers.
+    pub(crate) share: Option<Arc<Share>>,
 }
 
 pub(crate) struct Inbox<S: Service> {
     pub(crate) letters: Arc<Letterbox<Box<dyn AnyLetter<S>>>>,
     pub(crate) bell: Arc<Bell>,
     home: OnceLock<Home>,
+    /// The workers of the service, for itself and for each of them.
+    team: OnceLock<Arc<Team<S>>>,
     changes: Mutex<Vec<Change<S>>>,
     /// Whether there are changes, or the service was suspended: looked at before every delivery.
     changed: AtomicBool,
@@ -80,6 +86,12 @@ struct Subscribed {
 }
 
 impl Home {
+    /// The path that the ledger counts under: that of the service, also for one of its workers.
+    pub(crate) fn service(&self) -> &Arc<str> {
+        let share = self.share.as_ref();
+        share.map_or(&self.path, |share| &share.service)
+    }
+
     /// Notes that the service which runs on this thread waits for this one, if it is of the same
     /// board.
     pub(crate) fn wait(&self) -> Result<Option<Waiting>, Cycle> {
@@ -100,6 +112,7 @@ impl<S: Service> Inbox<S> {
             )),
             bell,
             home: OnceLock::new(),
+            team: OnceLock::new(),
             changes: Mutex::new(Vec::new()),
             changed: AtomicBool::new(false),
             subscribed: Mutex::new(BTreeMap::new()),
@@ -115,6 +128,28 @@ impl<S: Service> Inbox<S> {
     /// Moves in. A spec is started at most once, so this happens once.
     pub(crate) fn move_in(&self, home: Home) {
         let _ = self.home.set(home);
+    }
+
+    /// The workers of the service, if it has several.
+    pub(crate) fn team(&self) -> Option<&Arc<Team<S>>> {
+        self.team.get()
+    }
+
+    /// Joins the workers of the service. Happens once, as moving in does.
+    pub(crate) fn join(&self, team: Arc<Team<S>>) {
+        let _ = self.team.set(team);
+    }
+
+    /// Says where it is called when the number of workers changes, if it is one.
+    pub(crate) fn join_crew(self: &Arc<Self>) {
+        if let Some(share) = self.home().and_then(|home| home.share.as_ref()) {
+            let inbox = Arc::downgrade(self);
+            share.crew.join(share.index, move || {
+                if let Some(inbox) = inbox.upgrade() {
+                    inbox.call();
+                }
+            });
+        }
     }
 
     /// Notes a subscription; false if there is one to that type already.
@@ -171,6 +206,20 @@ impl<S: Service> Inbox<S> {
             None => return false,
         }
         true
+    }
+
+    /// Sets the own policies of the subscriptions to what another worker of the service has.
+    pub(crate) fn set_policies_of(&self, other: &Self) {
+        let others = lock(&other.subscribed);
+        let policies = others
+            .iter()
+            .map(|(event, one)| (*event, one.policy.clone()));
+        let policies: Vec<_> = policies.collect();
+        drop(others);
+        for (event, policy) in policies {
+            self.set_policy(event, policy);
+        }
+        self.note_new_policy();
     }
 
     /// Has the service make its rules anew.
@@ -242,6 +291,19 @@ impl<S: Service> Inbox<S> {
         wait: Duration,
         covered: Option<&Waiting>,
     ) -> Result<(), NoRoom> {
+        let reserve = || self.letters.reserve(&home.wall.pulse, origin);
+        self.reserve_by(home, origin, wait, covered, reserve).await
+    }
+
+    /// As `reserve`, with another way to try: it is full as long as this inbox is.
+    pub(crate) async fn reserve_by<T>(
+        &self,
+        home: &Home,
+        origin: &Origin,
+        wait: Duration,
+        covered: Option<&Waiting>,
+        mut reserve: impl FnMut() -> Result<T, Unsent>,
+    ) -> Result<T, NoRoom> {
         let pulse = &*home.wall.pulse;
         let mut ticket = Ticket {
             inbox: self,
@@ -251,7 +313,7 @@ impl<S: Service> Inbox<S> {
         let mut sleep = pin!(None::<Sleep>);
         poll_fn(|cx| {
             loop {
-                match self.letters.reserve(pulse, origin) {
+                match reserve() {
                     Err(Unsent::Full) if !wait.is_zero() => {}
                     other => return Poll::Ready(other.map_err(NoRoom::Unsent)),
                 }

@@ -23,6 +23,7 @@ mod publisher;
 mod recipient;
 mod spec;
 mod subscription;
+pub(crate) mod team;
 mod timers;
 pub(crate) mod wish;
 

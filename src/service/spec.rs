@@ -34,7 +34,7 @@ pub fn service<S: Service>(
     ServiceSpec {
         parts: ServiceParts {
             name: name.into(),
-            recipe: Box::new(recipe),
+            recipe: Some(Box::new(recipe)),
             policy: Policy::new(),
             restart: Restart::default(),
             shutdown: Shutdown::default(),
@@ -42,6 +42,7 @@ pub fn service<S: Service>(
             letters: defaults::LETTER_CAPACITY,
             laters: defaults::LATERS,
             placement: Placement::default(),
+            workers: None,
             inbox: Inbox::new(),
         },
         on: Nothing,
@@ -85,7 +86,8 @@ pub struct ServiceSpec<S: Service, L = Nothing> {
 /// All of a spec but its subscriptions.
 pub(crate) struct ServiceParts<S: Service> {
     pub(crate) name: String,
-    pub(crate) recipe: Box<dyn FnMut() -> S + Send>,
+    /// There until somebody takes it.
+    pub(crate) recipe: Option<Box<dyn FnMut() -> S + Send>>,
     pub(crate) policy: Policy,
     pub(crate) restart: Restart,
     pub(crate) shutdown: Shutdown,
@@ -93,6 +95,7 @@ pub(crate) struct ServiceParts<S: Service> {
     pub(crate) letters: usize,
     pub(crate) laters: usize,
     pub(crate) placement: Placement,
+    pub(crate) workers: Option<usize>,
     pub(crate) inbox: Arc<Inbox<S>>,
 }
 
@@ -152,6 +155,49 @@ impl<S: Service, L> ServiceSpec<S, L> {
     /// How many letters may be queued, at least 1; 1,024 by default.
     pub fn letters(mut self, capacity: usize) -> Self {
         self.parts.letters = capacity;
+        self
+    }
+
+    /// Runs so many instances of the service, at least 1 and at most
+    /// [`WORKERS_MAX`](defaults::WORKERS_MAX), which share what it hears.
+    ///
+    /// Events and letters with equal [keys](Event::key) go to one worker and keep their order;
+    /// those without a key are shared out in turn. The number may be changed by
+    /// [`Board::scale`](crate::Board::scale) while all runs, and the order is kept then, too.
+    ///
+    /// ```
+    /// use callboard::prelude::*;
+    ///
+    /// struct Paid { account: u64 }
+    /// impl Event for Paid {
+    ///     const NAME: &'static str = "paid";
+    ///     fn key(&self) -> Key { self.account.into() }
+    /// }
+    /// # use callboard::Key;
+    /// # #[derive(Default)] struct Bookkeeper;
+    /// # impl Service for Bookkeeper {}
+    /// # impl Handle<Paid> for Bookkeeper {
+    /// #     async fn handle(&mut self, _: &Paid, _: &mut Context<Self>) -> Outcome { Ok(()) }
+    /// # }
+    ///
+    /// let books = service("books", Bookkeeper::default).on::<Paid>().workers(4);
+    /// ```
+    ///
+    /// In the tree they stand below the service, as `books/0` to `books/3`, each on the arbiter
+    /// whose turn it is unless something else is said. They are restarted one by one, as often as
+    /// the supervisor of the service allows: while one is, what is its own waits, and the rest
+    /// flows. When they fail more often, the service fails as a whole. A worker that ends by its
+    /// own accord is started again.
+    ///
+    /// The ledger has one row for the service, and dead letters bear its path. What else is said
+    /// here holds for each worker alone, as its policy and capacities: how many events a worker
+    /// may lag behind, those of the others included, and how many letters it may have waiting.
+    /// The recipe is called for one worker at a time.
+    ///
+    /// An event type is subscribed to here and not while running; restart types other than
+    /// [`Restart::Permanent`] are refused, as what ends would leave its keys to nobody.
+    pub fn workers(mut self, number: usize) -> Self {
+        self.parts.workers = Some(number);
         self
     }
 

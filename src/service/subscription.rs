@@ -139,11 +139,12 @@ impl<E: Event> On<E> {
             Overflow::default()
         };
         let terms = Terms {
-            service: home.path.clone(),
+            service: Arc::clone(home.service()),
             capacity: self.capacity as u64,
             overflow: self.overflow.unwrap_or(usual),
+            share: home.share.clone(),
         };
-        let own = self.own(&home.path);
+        let own = self.own(home.service());
         let rules = Arc::new(own.over(&home.policy.in_force()).rules());
         inbox.note_subscribed(TypeId::of::<E>(), E::NAME, own);
         Source::open(home.wall.topic::<E>(), terms, inbox.bell.clone(), rules)
@@ -187,6 +188,9 @@ impl<S: Service> Address<S> {
         S: Handle<E>,
     {
         let home = self.inbox.home().ok_or(SubscribeError::NotRunning)?;
+        if self.inbox.team().is_some() {
+            return Err(fixed::<E>(home));
+        }
         self.inbox
             .letters
             .has_room()
@@ -225,12 +229,24 @@ impl<S: Service> Address<S> {
     /// Ends a subscription of a running service, before its next delivery.
     pub(crate) fn unsubscribe<E: Event>(&self) -> Result<(), SubscribeError> {
         let home = self.inbox.home().ok_or(SubscribeError::NotRunning)?;
+        if self.inbox.team().is_some() {
+            return Err(fixed::<E>(home));
+        }
         if !self.inbox.note_unsubscribed(TypeId::of::<E>()) {
             let (service, event) = (home.path.to_string(), E::NAME);
             return Err(SubscribeError::NotSubscribed { service, event });
         }
         self.inbox.change(Change::Unsubscribe(TypeId::of::<E>()));
         Ok(())
+    }
+}
+
+/// The workers of a service hear the same.
+fn fixed<E: Event>(home: &Home) -> SubscribeError {
+    SubscribeError::Impossible {
+        service: home.service().to_string(),
+        event: E::NAME,
+        problem: "the workers of a service subscribe in its spec".to_owned(),
     }
 }
 

@@ -31,6 +31,8 @@ pub(crate) struct Node {
 
 pub(crate) enum NodeKind {
     Service(Arc<dyn Entry>),
+    /// One of several workers of a service.
+    Worker(Arc<dyn Entry>),
     Supervisor(Branch),
 }
 
@@ -38,16 +40,19 @@ pub(crate) enum NodeKind {
 pub(crate) struct Branch {
     pub(crate) strategy: Strategy,
     pub(crate) dynamic: bool,
+    /// The service that it stands for, if its children are the workers of one.
+    pub(crate) service: Option<Arc<dyn Entry>>,
     children: Mutex<BTreeMap<ChildId, Arc<Node>>>,
     /// Where its actor takes requests, once it runs.
     pub(crate) desk: OnceLock<Recipient<Request>>,
 }
 
 impl Branch {
-    pub(crate) fn new(strategy: Strategy, dynamic: bool) -> Self {
+    pub(crate) fn new(strategy: Strategy, dynamic: bool, service: Option<Arc<dyn Entry>>) -> Self {
         Branch {
             strategy,
             dynamic,
+            service,
             children: Mutex::default(),
             desk: OnceLock::new(),
         }
@@ -78,9 +83,35 @@ impl Node {
         path.rsplit_once('/').map_or(path, |(_, name)| name)
     }
 
+    /// The service here, be it one life or several workers.
+    pub(crate) fn service(&self) -> Option<&Arc<dyn Entry>> {
+        match &self.kind {
+            NodeKind::Service(entry) => Some(entry),
+            NodeKind::Worker(_) => None,
+            NodeKind::Supervisor(branch) => branch.service.as_ref(),
+        }
+    }
+
+    /// The one that lives here, be it a service of its own or a worker.
+    pub(crate) fn entry(&self) -> Option<&Arc<dyn Entry>> {
+        match &self.kind {
+            NodeKind::Service(entry) | NodeKind::Worker(entry) => Some(entry),
+            NodeKind::Supervisor(_) => None,
+        }
+    }
+
+    pub(crate) fn is_worker(&self) -> bool {
+        matches!(self.kind, NodeKind::Worker(_))
+    }
+
+    /// Whether it supervises children that are not the workers of one service.
+    pub(crate) fn is_supervisor(&self) -> bool {
+        self.branch().is_some_and(|branch| branch.service.is_none())
+    }
+
     pub(crate) fn branch(&self) -> Option<&Branch> {
         match &self.kind {
-            NodeKind::Service(_) => None,
+            NodeKind::Service(_) | NodeKind::Worker(_) => None,
             NodeKind::Supervisor(branch) => Some(branch),
         }
     }

@@ -8,6 +8,7 @@
 //! It starts no actor.
 
 use std::io;
+use std::time::Duration;
 
 use super::check::{Checking, EventNames};
 use super::family::{ChildId, Member, Plan};
@@ -15,7 +16,7 @@ use super::node::{Branch, Node, NodeKind};
 use super::recipe::Recipe;
 use super::registry::Registry;
 use super::{Child, Kind, Supervisor};
-use crate::host::{Home, Problem, Stage};
+use crate::host::{Home, Problem, Stage, Troupe};
 use crate::policy::{Backoff, Standing};
 use crate::service::Placement;
 use crate::shutdown::Shutdown;
@@ -49,8 +50,17 @@ pub(crate) struct OpenedSupervisor {
     pub(crate) backoff: Option<Backoff>,
     pub(crate) shutdown: Option<Shutdown>,
     pub(crate) recipe: Option<Recipe>,
+    pub(crate) troupe: Option<Box<dyn Troupe>>,
     pub(crate) lot: Lot,
     pub(crate) children: Vec<OpenedChild>,
+}
+
+/// How often a supervisor restarts its children, and after which delays.
+#[derive(Clone, Copy)]
+struct Limits {
+    max_restarts: u32,
+    window: Duration,
+    backoff: Option<(Backoff, Duration)>,
 }
 
 /// What a supervisor's children have from above.
@@ -58,11 +68,13 @@ pub(crate) struct OpenedSupervisor {
 pub(crate) struct Lot {
     pub(crate) path: Arc<str>,
     pub(crate) policy: Arc<Standing>,
-    /// How many restarts their supervisor allows.
-    max_restarts: u32,
     pub(crate) home: Home,
     /// Where a child runs that does not say.
     usual: Placement,
+    /// Whether the children are the workers of one service.
+    is_troupe: bool,
+    /// The restarts that the workers of a service below are allowed.
+    limits: Limits,
 }
 
 pub(crate) struct OpenedChild {
@@ -110,9 +122,10 @@ impl Grounds {
         let lot = Lot {
             path: root.name.as_str().into(),
             policy: Standing::new(&root.name, root.policy.clone(), None),
-            max_restarts: root.max_restarts,
             home,
             usual: Placement::Spread,
+            is_troupe: false,
+            limits: Limits::of(&root),
         };
         let below = self.find_homes(&root.children, &lot)?;
         Ok(self.supervisor(root, lot, below))
@@ -205,7 +218,10 @@ impl Grounds {
         below: Vec<Housing>,
     ) -> OpenedSupervisor {
         let plan = supervisor.plan(Arc::clone(&lot.path));
-        let branch = Branch::new(plan.strategy, plan.dynamic);
+        let vitals = Vitals::new(Arc::clone(&lot.path));
+        let troupe = supervisor.troupe.as_ref();
+        let service = troupe.map(|troupe| troupe.open(&self.wall, &vitals, &lot.policy));
+        let branch = Branch::new(plan.strategy, supervisor.recipe.is_some(), service);
         let homes = supervisor.children.into_iter().zip(below);
         let open = |(id, (child, housing))| self.open(child, id, &lot, housing);
         let children: Vec<OpenedChild> = (0..).zip(homes).map(open).collect();
@@ -213,10 +229,10 @@ impl Grounds {
             branch.add(child.id, Arc::clone(&child.node));
         }
         let node = Arc::new(Node {
-            vitals: Vitals::new(Arc::clone(&lot.path)),
+            vitals,
             restart: supervisor.restart,
             policy: Arc::clone(&lot.policy),
-            max_restarts: lot.max_restarts,
+            max_restarts: lot.limits.max_restarts,
             kind: NodeKind::Supervisor(branch),
         });
         self.registry.add(&node);
@@ -226,6 +242,7 @@ impl Grounds {
             backoff: supervisor.backoff.map(|(backoff, _)| backoff),
             shutdown: supervisor.shutdown,
             recipe: supervisor.recipe,
+            troupe: supervisor.troupe,
             lot,
             children,
         }
@@ -242,7 +259,10 @@ impl Grounds {
         let path: Arc<str> = format!("{}/{}", lot.path, member.name).into();
         let turn = self.wall.waits.turn_of(&path);
         let (node, kind) = match child.0 {
-            Kind::Supervisor(supervisor) => {
+            Kind::Supervisor(mut supervisor) => {
+                if supervisor.troupe.is_some() {
+                    lot.limits.give_to(&mut supervisor);
+                }
                 let lot = lot.below(path, &supervisor, home.clone());
                 let opened = self.supervisor(*supervisor, lot, below);
                 let node = Arc::clone(&opened.node);
@@ -255,8 +275,12 @@ impl Grounds {
                     vitals,
                     restart: member.restart,
                     policy: opened.policy,
-                    max_restarts: lot.max_restarts,
-                    kind: NodeKind::Service(opened.entry),
+                    max_restarts: lot.limits.max_restarts,
+                    kind: if lot.is_troupe {
+                        NodeKind::Worker(opened.entry)
+                    } else {
+                        NodeKind::Service(opened.entry)
+                    },
                 });
                 self.registry.add(&node);
                 let stage = opened.stage;
@@ -275,6 +299,22 @@ impl Grounds {
     }
 }
 
+impl Limits {
+    fn of(supervisor: &Supervisor) -> Self {
+        Limits {
+            max_restarts: supervisor.max_restarts,
+            window: supervisor.window,
+            backoff: supervisor.backoff,
+        }
+    }
+
+    fn give_to(self, supervisor: &mut Supervisor) {
+        supervisor.max_restarts = self.max_restarts;
+        supervisor.window = self.window;
+        supervisor.backoff = self.backoff;
+    }
+}
+
 impl Lot {
     /// The lot of children below one that runs here, as far as their places go.
     fn in_home(&self, home: Home) -> Lot {
@@ -288,8 +328,9 @@ impl Lot {
     fn below(&self, path: Arc<str>, supervisor: &Supervisor, home: Home) -> Lot {
         Lot {
             policy: Standing::new(&path, supervisor.policy.clone(), Some(&self.policy)),
-            max_restarts: supervisor.max_restarts,
             path,
+            is_troupe: supervisor.troupe.is_some(),
+            limits: Limits::of(supervisor),
             home,
             usual: Placement::Together,
         }

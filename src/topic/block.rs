@@ -27,6 +27,8 @@ const BLOCK_BYTES: usize = 64 * 1024;
 #[derive(Debug)]
 pub(crate) struct Stamp {
     pub(crate) number: u64,
+    /// Which of several workers handles it; 0 where no service has any.
+    pub(crate) lane: u64,
     pub(crate) cause: Option<Cause>,
     pub(crate) span: Option<tracing::Id>,
     pub(crate) watch: Option<Arc<Settlement>>,

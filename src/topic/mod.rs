@@ -14,6 +14,7 @@ pub(crate) mod place;
 pub(crate) mod publish;
 pub(crate) mod room;
 pub(crate) mod settlement;
+mod squad;
 pub(crate) mod tally;
 mod writer;
 
@@ -24,11 +25,12 @@ use std::task::Waker;
 use crossbeam_utils::CachePadded;
 
 use crate::bell::Bell;
+use crate::crew;
 use crate::event::{Cause, Event, EventId};
 use crate::ledger::{DeliveryRow, TopicRow};
 use crate::panic::guard;
 use crate::pulse::Pulse;
-use crate::sync::{Arc, AtomicBool, AtomicU64, Mutex, Ordering, fence, lock};
+use crate::sync::{Arc, AtomicBool, AtomicU64, Mutex, MutexGuard, Ordering, fence, lock};
 use crate::waits::Waiting;
 use block::{Block, Moment, Pinned, Slot, Stamp};
 use place::{Place, Returned, Terms};
@@ -48,8 +50,13 @@ pub(crate) struct Origin {
 /// Why an event was not accepted.
 #[derive(Clone, Debug)]
 pub(crate) enum Refusal {
-    /// This subscriber has no room. True: a publisher has waited for it in vain already.
-    Full { service: Arc<str>, stalled: bool },
+    /// This subscriber has no room. Stalled: a publisher has waited for it in vain already.
+    Full {
+        service: Arc<str>,
+        /// Who is waited for: the worker, if the service has several.
+        path: Arc<str>,
+        stalled: bool,
+    },
     /// The board takes in nothing more.
     Closed,
 }
@@ -57,6 +64,8 @@ pub(crate) enum Refusal {
 pub(crate) struct Topic<E> {
     pub(crate) name: &'static str,
     tail: CachePadded<AtomicU64>,
+    /// Whether a service with several workers reads here, so that publishers ask for the key.
+    shared: AtomicBool,
     writer: Mutex<Writer<E>>,
     room: Queue,
     keeps_time: AtomicBool,
@@ -68,6 +77,7 @@ impl<E: Event> Topic<E> {
         Topic {
             name: E::NAME,
             tail: CachePadded::new(AtomicU64::new(0)),
+            shared: AtomicBool::new(false),
             writer: Mutex::new(Writer::new()),
             room: Queue::new(),
             keeps_time: AtomicBool::new(false),
@@ -78,13 +88,21 @@ impl<E: Event> Topic<E> {
     /// Lists a new reader first and places it after, at the tail: it hears what is published
     /// from now on.
     pub(crate) fn subscribe(&self, terms: Terms, bell: Arc<Bell>) -> Arc<Place<E>> {
-        lock(&self.writer).open(terms, bell, self.name)
+        let mut writer = lock(&self.writer);
+        let place = writer.open(terms, bell, self.name);
+        self.shared.store(writer.is_shared(), Ordering::Relaxed);
+        place
     }
 
     /// Ends a reader's subscription; what it had not read is undelivered. Returns the numbers
     /// of those events.
     pub(crate) fn unsubscribe(&self, place: &Arc<Place<E>>) -> Vec<u64> {
-        let (numbers, freed) = lock(&self.writer).close(place);
+        let (numbers, freed) = {
+            let mut writer = lock(&self.writer);
+            let closed = writer.close(place);
+            self.shared.store(writer.is_shared(), Ordering::Relaxed);
+            closed
+        };
         drop(freed);
         self.room.let_go();
         self.pulse.ran_dry();
@@ -98,7 +116,7 @@ impl<E: Event> Topic<E> {
         origin: &Origin,
         watch: Option<&Arc<Settlement>>,
     ) -> Result<EventId, (E, Refusal)> {
-        let mut writer = lock(&self.writer);
+        let (mut writer, lane) = self.lock_to_write(&event);
         if !self.pulse.accepts(origin.insider) {
             return Err((event, Refusal::Closed));
         }
@@ -115,11 +133,15 @@ impl<E: Event> Topic<E> {
             let _ = guard(move || drop(event));
             return Ok(EventId::new(number));
         }
+        // Without a key they take turns.
+        let lane = lane.unwrap_or(writer.tail);
         if let Some(watch) = watch {
-            writer.expect(watch);
+            writer.expect(watch, number, lane);
         }
+        writer.accept(number, lane);
         let stamp = Stamp {
             number,
+            lane,
             cause: origin.cause,
             span: origin.span.clone(),
             watch: watch.cloned(),
@@ -132,6 +154,20 @@ impl<E: Event> Topic<E> {
         drop(freed);
         self.ring(woken);
         Ok(EventId::new(number))
+    }
+
+    /// Locks the topic for an event, whose lane is found first if several workers share it: its
+    /// key is the user's code.
+    fn lock_to_write(&self, event: &E) -> (MutexGuard<'_, Writer<E>>, Option<u64>) {
+        if !self.shared.load(Ordering::Relaxed) {
+            let writer = lock(&self.writer);
+            // They may have come in the meantime.
+            if !writer.is_shared() {
+                return (writer, None);
+            }
+        }
+        let key = guard(|| event.key()).unwrap_or_default();
+        (lock(&self.writer), crew::lane(&key))
     }
 
     /// Notes from now on when each event is published: somebody wants to know how old it is.
@@ -237,6 +273,11 @@ impl<E: Event> Topic<E> {
         self.room.ticket()
     }
 
+    /// Whether a reader has nothing below this number to read any more, and never will have.
+    pub(crate) fn is_past(&self, place: &Place<E>, limit: u64) -> bool {
+        lock(&self.writer).is_past(place, limit)
+    }
+
     /// The holder of `ticket` no longer waits.
     pub(crate) fn leave_room(&self, ticket: u64) {
         self.room.leave(ticket);
@@ -248,18 +289,24 @@ impl<E: Event> Topic<E> {
         lock(&self.writer).mark_stalled();
     }
 
-    /// Gives a failed event back to the reader that failed it, as a new accepted delivery.
+    /// Gives a failed event back to the reader that failed it, or to the worker whose it is now, as
+    /// a new accepted delivery.
     pub(crate) fn redrive(&self, place: &Arc<Place<E>>, event: Pinned<E>) -> Option<EventId> {
-        let number = {
-            let _writer = lock(&self.writer);
-            if place.is_closed() || !self.pulse.accepts(false) {
+        let (number, owner) = {
+            let writer = lock(&self.writer);
+            if !self.pulse.accepts(false) {
                 return None;
             }
             let number = self.pulse.next_number();
-            place.give_back(Returned { number, event });
-            number
+            let lane = event.slot().map_or(0, |slot| slot.stamp.lane);
+            let owner = writer.owner(place, number, lane);
+            if owner.is_closed() {
+                return None;
+            }
+            owner.give_back(Returned { number, event });
+            (number, owner)
         };
-        place.bell.ring();
+        owner.bell.ring();
         Some(EventId::new(number))
     }
 }
@@ -275,6 +322,8 @@ pub(crate) trait AnyTopic: Any + Send + Sync {
     fn name(&self) -> &'static str;
     fn row(&self) -> TopicRow;
     fn delivery_rows(&self, rows: &mut Vec<DeliveryRow>);
+    /// One row for each worker of a service.
+    fn worker_rows(&self, rows: &mut Vec<DeliveryRow>);
     /// Adds the row of a service that has ended to the row of this name.
     fn fold(&self, service: &str, into: &Arc<str>);
     /// Wakes everybody who waits for room, because the board's phase has changed.
@@ -293,6 +342,10 @@ impl<E: Event> AnyTopic for Topic<E> {
 
     fn delivery_rows(&self, rows: &mut Vec<DeliveryRow>) {
         lock(&self.writer).delivery_rows(rows);
+    }
+
+    fn worker_rows(&self, rows: &mut Vec<DeliveryRow>) {
+        lock(&self.writer).worker_rows(rows);
     }
 
     fn fold(&self, service: &str, into: &Arc<str>) {

@@ -215,13 +215,13 @@ impl<E: Event> Publish<E> {
 
     /// Notes that the service which polls, if one does, is about to wait for the room of this
     /// one, unless that is noted already. Whoever was let go in between has waited for nobody.
-    fn wait_for_room_of(&mut self, service: &Arc<str>) -> Result<(), Cycle> {
+    fn wait_for_room_of(&mut self, path: &Arc<str>) -> Result<(), Cycle> {
         let in_line = self.in_line.as_ref();
         let is_noted = self.for_readers.is_some()
             || in_line.is_some_and(|in_line| self.topic.is_waiting(in_line.ticket));
         self.for_room = running(self.board)
             .filter(|_| !is_noted)
-            .map(|waiter| waiter.wait(vec![Arc::clone(service)]))
+            .map(|waiter| waiter.wait(vec![Arc::clone(path)]))
             .transpose()?;
         Ok(())
     }
@@ -254,8 +254,9 @@ impl<E: Event> Publish<E> {
             Err(refused) => refused,
         };
         let Refusal::Full {
-            service,
+            path,
             stalled: false,
+            ..
         } = &refusal
         else {
             return Err(PublishError::refused(event, &refusal));
@@ -263,7 +264,7 @@ impl<E: Event> Publish<E> {
         if self.wait.is_zero() {
             return Err(PublishError::refused(event, &refusal));
         }
-        if let Err(cycle) = self.wait_for_room_of(service) {
+        if let Err(cycle) = self.wait_for_room_of(path) {
             return Err(PublishError::Cycle {
                 path: cycle.to_string(),
                 event,

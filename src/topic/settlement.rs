@@ -61,8 +61,16 @@ pub struct Settled {
 
 pub(crate) struct Settlement(Mutex<State>);
 
+/// One who is to settle the event.
+pub(crate) struct Reader {
+    /// The path of its service.
+    pub(crate) service: Arc<str>,
+    /// Its own path, as one that is waited for: that of a worker, if the service has some.
+    pub(crate) path: Arc<str>,
+}
+
 struct State {
-    pending: BTreeMap<u64, Arc<str>>,
+    pending: BTreeMap<u64, Reader>,
     settled: Vec<Settled>,
     done: Option<oneshot::Sender<Vec<Settled>>>,
     /// The wait of the service that published, if one waits. Whoever has settled the event is
@@ -88,7 +96,7 @@ impl Settlement {
     }
 
     /// Names all who have accepted the event; called once, when it is published.
-    pub(crate) fn expect(&self, readers: impl Iterator<Item = (u64, Arc<str>)>) {
+    pub(crate) fn expect(&self, readers: impl Iterator<Item = (u64, Reader)>) {
         let mut state = lock(&self.0);
         state.pending = readers.collect();
         if state.pending.is_empty() {
@@ -99,14 +107,14 @@ impl Settlement {
     /// The reader `id` has settled the event.
     pub(crate) fn report(&self, id: u64, fate: Fate) {
         let mut state = lock(&self.0);
-        let Some(service) = state.pending.remove(&id) else {
+        let Some(reader) = state.pending.remove(&id) else {
             return;
         };
         if let Some(waiting) = state.waiting.upgrade() {
-            waiting.end_for(&service);
+            waiting.end_for(&reader.path);
         }
         state.settled.push(Settled {
-            service: service.to_string(),
+            service: reader.service.to_string(),
             fate,
         });
         if state.pending.is_empty() {
@@ -119,8 +127,8 @@ impl State {
     fn finish(&mut self) {
         let left = std::mem::take(&mut self.pending);
         self.settled
-            .extend(left.into_values().map(|service| Settled {
-                service: service.to_string(),
+            .extend(left.into_values().map(|reader| Settled {
+                service: reader.service.to_string(),
                 fate: Fate::Undelivered,
             }));
         self.settled.sort_by(|a, b| a.service.cmp(&b.service));

@@ -147,6 +147,9 @@ mod panics;
 /// Handlers that block or wait too long are noticed, with their neighbours.
 mod watchdog;
 
+/// Workers share what their service hears, by key and in order, also while their number changes.
+mod workers;
+
 /// Which thread services run on.
 mod placement;
 

@@ -7,7 +7,7 @@ use callboard::{Jitter, Reason};
 
 use super::Bill;
 use crate::support_events::{
-    HowMany, Log, Memo, Note, Seen, Step, clerk, failing, here, paused, row, shop,
+    HowMany, Log, Memo, Seen, Step, clerk, failing, here, paused, row, shop,
 };
 
 fn retry() -> Retry {
@@ -95,7 +95,7 @@ fn beyond_the_capacity_a_deferred_event_waits_in_place() {
         publish(&board, [(3, 0), (4, 0)]).await;
         log.until(3).await;
         board.publish(Memo(9)).await.unwrap();
-        let clerk: Address<crate::support_events::Clerk> = board.address("shop/clerk").unwrap();
+        let clerk: Address<crate::support_events::Clerk> = board.service("shop/clerk").unwrap();
         // The third waits in place: nothing younger is read, but letters are.
         assert_eq!(clerk.ask(HowMany).await.unwrap(), 3);
         board.settle().await.unwrap();

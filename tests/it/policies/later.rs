@@ -71,7 +71,7 @@ impl Handle<Note> for Desk {
                 }
                 Ok(())
             },
-            async |desk: &mut Self, result: Outcome, cx: &mut Context<Self>| {
+            async move |desk: &mut Self, result: Outcome, cx: &mut Context<Self>| {
                 result?;
                 assert!(!matches!(again, Work::PanicInDone), "{ON_PURPOSE}");
                 desk.done += 1;

@@ -41,7 +41,7 @@ fn what_is_in_backoff_is_waited_for_and_then_undelivered() {
                 (row.acknowledged, row.undelivered),
                 (acknowledged, undelivered)
             );
-            assert_eq!(report.undelivered[0].events.len() as u64, undelivered);
+            assert_eq!(report.undelivered[0].count, undelivered);
         }
     });
 }

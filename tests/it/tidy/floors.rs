@@ -23,6 +23,7 @@ pub(crate) const FLOORS: [&[&str]; 7] = [
         "lifecycle",
         "vitals",
         "pulse",
+        "crew",
         "topic",
         "dead_letter",
         "mailbox",
