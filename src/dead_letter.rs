@@ -14,7 +14,7 @@ use std::time::Duration;
 use crate::event::{Cause, Event, EventId, Key};
 use crate::failure::Failure;
 use crate::panic::guard;
-use crate::policy::Trouble;
+use crate::policy::{Reason, Trouble};
 use crate::sync::Arc;
 use crate::topic::Topic;
 use crate::topic::block::Pinned;
@@ -32,28 +32,6 @@ pub struct FailedAttempt {
     pub failure: Failure,
     /// When the attempt ended, counted from the board's start.
     pub at: Duration,
-}
-
-/// Why an event was given up.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum Reason {
-    /// The policy's attempts were used up.
-    AttemptsUsedUp,
-    /// The failure says of itself that trying again cannot help.
-    Permanent,
-    /// The policy does not try such a failure again.
-    NotRetried,
-}
-
-impl fmt::Display for Reason {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Reason::AttemptsUsedUp => "attempts used up",
-            Reason::Permanent => "permanent failure",
-            Reason::NotRetried => "not retried by its policy",
-        })
-    }
 }
 
 /// An event that was given up for one subscriber, with every attempt; itself an event.

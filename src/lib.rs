@@ -181,6 +181,7 @@ compile_error!(
      `panic = \"abort\"` the whole process would end instead"
 );
 
+mod agenda;
 mod bell;
 mod board;
 mod bridge;
@@ -221,7 +222,7 @@ pub use board::{
 };
 pub use bridge::{ActixRecipient, ToActix, to_actix};
 pub use broker::RedriveError;
-pub use dead_letter::{DeadLetter, FailedAttempt, Reason};
+pub use dead_letter::{DeadLetter, FailedAttempt};
 pub use event::{Cause, Event, EventId, Key};
 pub use exit::Exit;
 pub use failure::{Failure, Outcome};
@@ -230,7 +231,7 @@ pub use ledger::{DeliveryRow, Ledger, LetterRow, TopicRow};
 pub use lifecycle::{Change, Lifecycle};
 pub use message::Message;
 pub use panic::Panic;
-pub use policy::{Backoff, Jitter, Policy, Retry};
+pub use policy::{Backoff, Jitter, Policy, Reason, Retry};
 pub use restart::Restart;
 pub use service::{
     Address, And, Answer, AskError, Blocking, BlockingError, Context, Handle, Nothing, On,
@@ -242,8 +243,12 @@ pub use supervisor::{
     AutoShutdown, Child, ChildError, ChildInfo, Count, LookupError, Strategy, Supervisor,
     SupervisorHandle,
 };
+pub use topic::batch::{PublishAll, PublishAllError};
 pub use topic::place::Overflow;
-pub use topic::publish::{Publish, PublishError, PublishSettled};
+pub use topic::publish::{Publish, PublishError};
+pub use topic::schedule::Scheduled;
+pub use topic::series::{MissedTicks, Series};
+pub use topic::settled::PublishSettled;
 pub use topic::settlement::{Fate, Settled};
 pub use vitals::{LastFailure, State};
 pub use waits::Cycles;

@@ -14,16 +14,16 @@ use tokio::time::Instant;
 
 use crate::bell::Bell;
 use crate::clock::deadline;
-use crate::dead_letter::{DeadLetter, FailedAttempt, Obituary, Reason};
+use crate::dead_letter::{DeadLetter, FailedAttempt, Obituary};
 use crate::event::{Event, EventId};
 use crate::failure::Failure;
-use crate::policy::{Attempt, EventVerdict, Rules, Trouble, Verdict, decide};
+use crate::policy::{Attempt, EventVerdict, Reason, Rules, Trouble, Verdict, decide};
 use crate::sync::Arc;
 use crate::topic::Topic;
 use crate::topic::block::Pinned;
 use crate::topic::cursor::Cursor;
 use crate::topic::place::Terms;
-use crate::topic::settlement::Fate;
+use crate::topic::settlement::{Ending, Fate};
 use crate::topic::tally::Count;
 
 /// An attempt that did not succeed, as the host saw it.
@@ -62,9 +62,12 @@ pub(crate) struct Held<E> {
 impl<E> Held<E> {
     /// Which attempt the next one is; 1 for the first.
     pub(crate) fn next_attempt(&self) -> u32 {
-        u32::try_from(self.attempts.len())
-            .unwrap_or(u32::MAX)
-            .saturating_add(1)
+        self.counted().saturating_add(1)
+    }
+
+    /// How many attempts have failed.
+    fn counted(&self) -> u32 {
+        u32::try_from(self.attempts.len()).unwrap_or(u32::MAX)
     }
 }
 
@@ -134,8 +137,12 @@ impl<E: Event> Source<E> {
     pub(crate) fn settle_held(&mut self, late: bool) {
         let place = &self.cursor.place;
         place.settle_done(late);
-        if let Some(slot) = self.held.take().as_ref().and_then(|held| held.event.slot()) {
-            place.report(slot, Fate::Acknowledged);
+        let held = self.held.take();
+        if let Some((held, slot)) = held
+            .as_ref()
+            .and_then(|held| Some((held, held.event.slot()?)))
+        {
+            place.report(slot, Ending::after(held.next_attempt(), Fate::Acknowledged));
         }
     }
 
@@ -270,6 +277,9 @@ impl<E: Event> AnySource for Source<E> {
             }
         };
         held.due = deadline(now, delay);
+        if let Some(slot) = held.event.slot() {
+            self.cursor.place.note_failed(slot, number);
+        }
         self.held = Some(held);
         self.cursor
             .place
@@ -299,7 +309,7 @@ impl<E: Event> AnySource for Source<E> {
             place.tally.shift(Count::Deferred, Count::Undelivered);
             if let Some(slot) = held.event.slot() {
                 numbers.push(slot.stamp.number);
-                place.report(slot, Fate::Undelivered);
+                place.report(slot, Ending::after(held.counted(), Fate::Undelivered));
             }
         }
         numbers.extend(self.cursor.topic.unsubscribe(place));
@@ -343,7 +353,7 @@ impl<E: Event> Source<E> {
         let place = &self.cursor.place;
         place.tally.shift(Count::InFlight, count);
         if let Some(slot) = held.event.slot() {
-            place.report(slot, fate);
+            place.report(slot, Ending::after(held.counted(), fate).because(reason));
         }
         (fate == Fate::DeadLettered).then(|| self.bury(held, reason))
     }

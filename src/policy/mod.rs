@@ -15,7 +15,7 @@ mod verdict;
 
 pub use backoff::{Backoff, Jitter, LONGEST};
 pub use retry::Retry;
-pub use verdict::{Attempt, EventVerdict, Trouble, Verdict, WorkerVerdict, decide};
+pub use verdict::{Attempt, EventVerdict, Reason, Trouble, Verdict, WorkerVerdict, decide};
 
 /// What happens to events that fail; every part is optional, and what is not set here is taken
 /// from the next policy up the tree, and at last from the [defaults](crate::defaults).

@@ -9,6 +9,8 @@
 use std::fmt;
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use crate::failure::Failure;
 use crate::policy::Rules;
 
@@ -82,6 +84,28 @@ pub enum EventVerdict {
     DeadLetter,
     /// It is let go, and counted as discarded.
     Discard,
+}
+
+/// Why an event was given up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[non_exhaustive]
+pub enum Reason {
+    /// The policy's attempts were used up.
+    AttemptsUsedUp,
+    /// The failure says of itself that trying again cannot help.
+    Permanent,
+    /// The policy does not try such a failure again.
+    NotRetried,
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Reason::AttemptsUsedUp => "attempts used up",
+            Reason::Permanent => "permanent failure",
+            Reason::NotRetried => "not retried by its policy",
+        })
+    }
 }
 
 /// Decides what happens to the worker and to the event after a failed attempt.

@@ -22,7 +22,7 @@ use crate::policy::Trouble;
 use crate::service::pace::Pace;
 use crate::service::{Context, Handle, Service};
 use crate::topic::block::Slot;
-use crate::topic::settlement::Fate;
+use crate::topic::settlement::{Ending, Fate};
 
 /// An attempt that did not succeed.
 #[derive(Debug)]
@@ -135,7 +135,9 @@ async fn deliver_events<S: Handle<E>, E: Event>(
         done = !late && slot.stamp.watch.is_none();
         if !done {
             steps.place.settle_done(late);
-            steps.place.report(slot, Fate::Acknowledged);
+            steps
+                .place
+                .report(slot, Ending::after(1, Fate::Acknowledged));
         }
     }
     if done {

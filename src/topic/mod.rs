@@ -8,11 +8,16 @@
 //!
 //! It knows neither services nor handlers, and runs no user code under its lock.
 
+pub(crate) mod batch;
 pub(crate) mod block;
 pub(crate) mod cursor;
+mod line;
 pub(crate) mod place;
 pub(crate) mod publish;
 pub(crate) mod room;
+pub(crate) mod schedule;
+pub(crate) mod series;
+pub(crate) mod settled;
 pub(crate) mod settlement;
 pub(crate) mod tally;
 mod writer;
@@ -20,6 +25,7 @@ mod writer;
 use std::any::Any;
 use std::fmt;
 use std::task::Waker;
+use std::vec::IntoIter;
 
 use crossbeam_utils::CachePadded;
 
@@ -97,10 +103,7 @@ impl<E: Event> Topic<E> {
         watch: Option<&Arc<Settlement>>,
     ) -> Result<EventId, (E, Refusal)> {
         let mut writer = lock(&self.writer);
-        if !self.pulse.accepts(origin.insider) {
-            return Err((event, Refusal::Closed));
-        }
-        if let Err(refusal) = writer.admit() {
+        if let Err(refusal) = self.admit(&mut writer, origin) {
             return Err((event, refusal));
         }
         let number = self.pulse.next_number();
@@ -116,6 +119,69 @@ impl<E: Event> Topic<E> {
         if let Some(watch) = watch {
             writer.expect(watch);
         }
+        let freed = self.write(&mut writer, number, event, origin, watch);
+        let woken = writer.wake();
+        drop(writer);
+        drop(freed);
+        self.ring(woken);
+        Ok(EventId::new(number))
+    }
+
+    /// As [`Topic::offer`] for at most so many of these events, one after the other, under one
+    /// lock. Those that are accepted are taken out, and their numbers noted; a refusal is of the
+    /// first that is left. There must be room for the numbers.
+    pub(crate) fn offer_some(
+        &self,
+        events: &mut IntoIter<E>,
+        origin: &Origin,
+        accepted: &mut Vec<EventId>,
+        most: usize,
+    ) -> Option<Refusal> {
+        let (mut freed, mut unheard, mut refusal) = (Vec::new(), Vec::new(), None);
+        let mut writer = lock(&self.writer);
+        for _ in 0..most.min(events.len()) {
+            if let Err(refused) = self.admit(&mut writer, origin) {
+                refusal = Some(refused);
+                break;
+            }
+            let Some(event) = events.next() else { break };
+            let number = self.pulse.next_number();
+            accepted.push(EventId::new(number));
+            if writer.count_published() {
+                freed.extend(self.write(&mut writer, number, event, origin, None));
+            } else {
+                unheard.push(event);
+            }
+        }
+        // Nobody falls asleep while the lock is held, so waking them once is enough.
+        let woken = writer.wake();
+        drop(writer);
+        drop(freed);
+        for event in unheard {
+            let _ = guard(move || drop(event));
+        }
+        self.ring(woken);
+        refusal
+    }
+
+    /// Checks that an event of this origin is taken in now, and that all places have room.
+    fn admit(&self, writer: &mut Writer<E>, origin: &Origin) -> Result<(), Refusal> {
+        if !self.pulse.accepts(origin.insider) {
+            return Err(Refusal::Closed);
+        }
+        writer.admit()
+    }
+
+    /// Writes an event that has been admitted, and shows it to the readers; returns blocks that
+    /// everybody has passed.
+    fn write(
+        &self,
+        writer: &mut Writer<E>,
+        number: u64,
+        event: E,
+        origin: &Origin,
+        watch: Option<&Arc<Settlement>>,
+    ) -> Vec<Arc<Block<E>>> {
         let stamp = Stamp {
             number,
             cause: origin.cause,
@@ -124,11 +190,7 @@ impl<E: Event> Topic<E> {
         };
         let freed = writer.append(Slot { stamp, event });
         self.tail.store(writer.tail, Ordering::Release);
-        let woken = writer.wake();
-        drop(writer);
-        drop(freed);
-        self.ring(woken);
-        Ok(EventId::new(number))
+        freed
     }
 
     /// Rings outside the lock: waking another thread may take a system call.
