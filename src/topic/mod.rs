@@ -139,6 +139,7 @@ impl<E: Event> Topic<E> {
     ) -> Option<Refusal> {
         let (mut freed, mut unheard, mut refusal) = (Vec::new(), Vec::new(), None);
         let mut writer = lock(&self.writer);
+        let tail = writer.tail;
         for _ in 0..most.min(events.len()) {
             if let Err(refused) = self.admit(&mut writer, origin) {
                 refusal = Some(refused);
@@ -153,8 +154,13 @@ impl<E: Event> Topic<E> {
                 unheard.push(event);
             }
         }
-        // Nobody falls asleep while the lock is held, so waking them once is enough.
-        let woken = writer.wake();
+        // Nobody falls asleep while the lock is held, so waking them once is enough. For nothing
+        // they must not be woken: falling asleep again they would wake who waits for room, and so on.
+        let woken = if writer.tail > tail {
+            writer.wake()
+        } else {
+            Vec::new()
+        };
         drop(writer);
         drop(freed);
         for event in unheard {

@@ -5,8 +5,9 @@ use std::rc::Rc;
 use callboard::prelude::*;
 use callboard::{
     AskError, Blocking, BlockingError, BoardBuilder, BoardError, Cause, EventId, FailedAttempt,
-    Key, Ledger, LookupError, Panic, Publish, PublishError, PublishSettled, Publisher, Recipient,
-    RedriveError, Settled, ShutdownReport, StartError, Stop, SubscribeError, TellError, TimerId,
+    Key, Ledger, LookupError, Panic, Publish, PublishAll, PublishAllError, PublishError,
+    PublishSettled, Publisher, Recipient, RedriveError, Scheduled, Series, Settled, ShutdownReport,
+    StartError, Stop, SubscribeError, TellError, TimerId,
 };
 
 /// Neither `Send` nor `Sync`, as a service may be.
@@ -44,6 +45,8 @@ const _: () = {
     goes_anywhere::<FailedAttempt>();
     goes_anywhere::<Panic>();
     goes_anywhere::<Settled>();
+    goes_anywhere::<Scheduled<Fact>>();
+    goes_anywhere::<Series>();
     goes_anywhere::<Stop>();
     goes_anywhere::<(EventId, Cause, Key, TimerId)>();
 };
@@ -55,6 +58,7 @@ const _: () = {
     is_sent::<Publish<Fact>>();
     is_sent::<Blocking<std::cell::Cell<u8>>>();
     is_sent::<PublishSettled<Fact>>();
+    is_sent::<PublishAll<Fact>>();
     is_sent::<AskError<Question>>();
     is_sent::<TellError<Question>>();
 };
