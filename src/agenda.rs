@@ -242,3 +242,85 @@ impl fmt::Debug for Agenda {
             .finish_non_exhaustive()
     }
 }
+
+#[cfg(all(test, not(any(loom, shuttle))))]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::sync::{AtomicUsize, Ordering};
+
+    #[derive(Default)]
+    struct Seen {
+        due: AtomicUsize,
+        off: AtomicUsize,
+    }
+
+    impl Entry for Seen {
+        fn fall_due(self: Arc<Self>) {
+            self.due.fetch_add(1, Ordering::SeqCst);
+        }
+
+        fn call_off(self: Arc<Self>) -> bool {
+            self.off.fetch_add(1, Ordering::SeqCst);
+            true
+        }
+    }
+
+    impl Seen {
+        fn told(&self) -> (usize, usize) {
+            let read = |count: &AtomicUsize| count.load(Ordering::SeqCst);
+            (read(&self.due), read(&self.off))
+        }
+    }
+
+    fn agenda() -> (Arc<Agenda>, Arc<Seen>) {
+        let clock = Clock::new(tokio::runtime::Handle::current());
+        (Agenda::new(clock), Arc::default())
+    }
+
+    fn after(agenda: &Agenda, millis: u64) -> Instant {
+        agenda.clock.now() + Duration::from_millis(millis)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_crossed_out_is_forgotten_and_told_nothing() {
+        let (agenda, seen) = agenda();
+        let enter = |millis| {
+            let entry = Arc::clone(&seen) as Arc<dyn Entry>;
+            agenda.enter(after(&agenda, millis), entry).unwrap()
+        };
+        let (first, _second, third) = (enter(5), enter(10), enter(5));
+        agenda.cross_out(first);
+        agenda.cross_out(third);
+        assert_eq!(lock(&agenda.state).entries.len(), 1);
+        agenda.clock.sleep_until(after(&agenda, 9)).await;
+        assert_eq!(seen.told(), (0, 0));
+        agenda.clock.sleep_until(after(&agenda, 2)).await;
+        assert_eq!(seen.told(), (1, 0));
+        let alarm = Alarm::set(&agenda, after(&agenda, 60_000));
+        assert_eq!(lock(&agenda.state).entries.len(), 1);
+        drop(alarm);
+        assert_eq!(lock(&agenda.state).entries.len(), 0);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_entered_is_told_once_whatever_comes_first() {
+        let (agenda, seen) = agenda();
+        for millis in [1, 2, 50, 60] {
+            let entry = Arc::clone(&seen) as Arc<dyn Entry>;
+            agenda.enter(after(&agenda, millis), entry);
+        }
+        let alarm = Alarm::set(&agenda, after(&agenda, 70));
+        agenda.clock.sleep_until(after(&agenda, 20)).await;
+        agenda.close();
+        agenda.close();
+        assert_eq!((seen.told(), agenda.called_off()), ((2, 2), 2));
+        assert!(!alarm.await);
+        let late = Arc::clone(&seen) as Arc<dyn Entry>;
+        assert!(agenda.enter(after(&agenda, 1), late).is_none());
+        assert!(!Alarm::set(&agenda, after(&agenda, 1)).await);
+        agenda.clock.sleep_until(after(&agenda, 99)).await;
+        assert_eq!((seen.told(), agenda.called_off()), ((2, 3), 2));
+    }
+}

@@ -154,8 +154,8 @@ impl<E: Event> Topic<E> {
                 unheard.push(event);
             }
         }
-        // Nobody falls asleep while the lock is held, so waking them once is enough. For nothing
-        // they must not be woken: falling asleep again they would wake who waits for room, and so on.
+        // Nobody falls asleep while the lock is held, so waking them once is enough. They must not
+        // be woken for nothing: falling asleep again wakes whoever waits for room, and so on.
         let woken = if writer.tail > tail {
             writer.wake()
         } else {

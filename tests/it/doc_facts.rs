@@ -74,6 +74,7 @@ const _: () = {
     is_shown::<Context<Homebody>>();
     is_shown::<AskError<Question>>();
     is_an_error::<PublishError<Fact>>();
+    is_an_error::<PublishAllError<Fact>>();
     is_an_error::<AskError<Question>>();
     is_an_error::<TellError<Question>>();
     is_an_error::<BoardError>();
