@@ -258,3 +258,82 @@ impl<E: Event> fmt::Debug for Scheduled<E> {
             .finish()
     }
 }
+
+#[cfg(all(test, not(any(loom, shuttle))))]
+mod tests {
+    use std::time::Duration;
+
+    use super::super::place::{Overflow, Terms};
+    use super::super::{Origin, Topic};
+    use super::*;
+    use crate::bell::Bell;
+    use crate::clock::Clock;
+    use crate::defaults::PUBLISH_WAIT;
+    use crate::dice::Dice;
+    use crate::pulse::Pulse;
+
+    struct Tick;
+    impl Event for Tick {
+        const NAME: &'static str = "tick";
+    }
+
+    fn topic() -> Arc<Topic<Tick>> {
+        let clock = Clock::new(tokio::runtime::Handle::current());
+        Arc::new(Topic::new(Arc::new(Pulse::new(clock, Dice::new(1)))))
+    }
+
+    fn publish(topic: &Arc<Topic<Tick>>) -> Publish<Tick> {
+        let topic = Arc::clone(topic);
+        Publish::new(topic, Tick, Origin::default(), PUBLISH_WAIT, 0)
+    }
+
+    fn entries(topic: &Topic<Tick>) -> String {
+        format!("{:?}", topic.pulse.agenda)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn nothing_is_kept_of_what_was_cancelled() {
+        let topic = topic();
+        let scheduled = publish(&topic).after(Duration::from_secs(60));
+        let slot = Arc::downgrade(&scheduled.slot);
+        assert_eq!(entries(&topic), "Agenda { entries: 1, closed: false, .. }");
+        assert!(scheduled.cancel().is_some());
+        assert_eq!(entries(&topic), "Agenda { entries: 0, closed: false, .. }");
+        assert!(slot.upgrade().is_none());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn nothing_is_kept_of_what_was_cancelled_while_it_waited_for_room() {
+        let topic = topic();
+        let terms = Terms {
+            service: "full".into(),
+            capacity: 1,
+            overflow: Overflow::Wait,
+        };
+        let _place = topic.subscribe(terms, Arc::new(Bell::new()));
+        publish(&topic).await.unwrap();
+        let scheduled = publish(&topic).after(Duration::from_millis(1));
+        let slot = Arc::downgrade(&scheduled.slot);
+        topic
+            .pulse
+            .clock
+            .sleep_until(scheduled.due() + Duration::from_millis(1))
+            .await;
+        assert!(!scheduled.is_done());
+        assert_eq!(slot.strong_count(), 2);
+        assert!(scheduled.cancel().is_some());
+        tokio::task::yield_now().await;
+        assert!(slot.upgrade().is_none());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_has_been_published_already_is_not_scheduled() {
+        let topic = topic();
+        let mut published = publish(&topic);
+        (&mut published).await.unwrap();
+        let scheduled = published.after(Duration::ZERO);
+        assert!(scheduled.is_done());
+        assert_eq!(entries(&topic), "Agenda { entries: 0, closed: false, .. }");
+        assert!(scheduled.cancel().is_none());
+    }
+}

@@ -317,6 +317,30 @@ fn what_a_handler_schedules_keeps_its_cause_and_outlives_its_life() {
     });
 }
 
+#[test]
+fn what_a_handler_schedules_waits_for_room_as_long_as_any_publisher() {
+    paused(async {
+        let hold = gate();
+        let kept = Arc::clone(&hold);
+        let (slow, log) = clerk("slow", move |_| Step::Wait(Arc::clone(&kept)));
+        // Its handler has 2 ms, and has been over for a second when the event is due.
+        let hasty = Policy::new().retry(Retry::never()).timeout(millis(2));
+        let clock = service("clock", || Clock).on::<Memo>().policy(hasty);
+        let root = shop()
+            .child(clock)
+            .child(slow.on_with::<Note>(|on| on.capacity(1)));
+        let board = here(root).await;
+        board.publish(Memo(3)).await.unwrap();
+        board.publish(Note(1)).await.unwrap();
+        log.until(1).await;
+        board.publish(Note(2)).await.unwrap();
+        tokio::time::sleep(secs(4)).await;
+        hold.add_permits(9);
+        log.until(3).await;
+        assert_eq!(log.ids(), [1, 2, 3]);
+    });
+}
+
 /// Drops are counted, and one of them panics.
 struct Fuse {
     burnt: Arc<std::sync::atomic::AtomicUsize>,
