@@ -30,7 +30,7 @@ use crate::topic::Topic;
 use crate::topic::block::{Pinned, Slot};
 use crate::topic::cursor::Cursor;
 use crate::topic::place::Terms;
-use crate::topic::settlement::Fate;
+use crate::topic::settlement::{Ending, Fate};
 use crate::topic::tally::Count;
 
 /// An attempt that did not succeed, as the host saw it.
@@ -236,7 +236,7 @@ impl<E: Event> Source<E> {
         let is_over =
             |limit: Option<Duration>| age.zip(limit).is_some_and(|(age, limit)| age >= limit);
         if is_over(self.rules.time_to_live) {
-            self.settle(&held.event, Count::Expired, Fate::Expired);
+            self.settle(&held.event, Count::Expired, Ending::after(0, Fate::Expired));
             return Admission::Passed;
         }
         if is_over(self.rules.deadline) {
@@ -284,7 +284,7 @@ impl<E: Event> Source<E> {
         let place = &self.cursor.place;
         place.settle_done(late);
         if let Some(slot) = held.event.slot() {
-            place.report(slot, Fate::Acknowledged);
+            place.report(slot, Ending::after(held.next_attempt(), Fate::Acknowledged));
         }
         self.move_up(held.line, held.due);
     }
@@ -351,10 +351,10 @@ impl<E: Event> Source<E> {
     }
 
     /// Settles what is in flight.
-    fn settle(&self, event: &Pinned<E>, count: Count, fate: Fate) {
+    fn settle(&self, event: &Pinned<E>, count: Count, ending: Ending) {
         self.shift(Count::InFlight, count);
         if let Some(slot) = event.slot() {
-            self.cursor.place.report(slot, fate);
+            self.cursor.place.report(slot, ending);
         }
     }
 
@@ -381,7 +381,7 @@ impl<E: Event> Source<E> {
         let failure = Failure::from(Overdue { limit });
         let keep = WorkerVerdict::Keep;
         let verdict = give_up(&failure, &self.rules, keep, Reason::DeadlinePassed);
-        let attempt = held.next_attempt() - 1;
+        let attempt = held.counted();
         let ruling = self.ruling(&held, verdict, Trouble::TimedOut, failure, attempt);
         self.carry_out(held, ruling)
     }
@@ -483,7 +483,7 @@ impl<E: Event> Source<E> {
         }
         let last = held.attempts.last();
         let trouble = last.map_or(Trouble::TimedOut, |attempt| attempt.trouble);
-        let attempt = held.next_attempt() - 1;
+        let attempt = held.counted();
         let mut ruling = self.ruling(&held, verdict, trouble, failure, attempt);
         ruling.dead = self.settle_given_up(held, &verdict);
         Some(ruling)
@@ -500,10 +500,11 @@ impl<E: Event> Source<E> {
             }
             _ => (Count::DeadLettered, Fate::DeadLettered),
         };
-        self.settle(&held.event, count, fate);
+        let reason = verdict.reason.unwrap_or(Reason::NotRetried);
+        let ending = Ending::after(held.counted(), fate).because(reason);
+        self.settle(&held.event, count, ending);
         let (line, due) = (held.line.take(), held.due);
         self.move_up(line, due);
-        let reason = verdict.reason.unwrap_or(Reason::NotRetried);
         (fate == Fate::DeadLettered).then(|| self.bury(held, reason))
     }
 }
@@ -614,6 +615,9 @@ impl<E: Event> AnySource for Source<E> {
             at,
         });
         let ruling = self.ruling(&held, verdict, trouble, failure, number);
+        if let Some(slot) = held.event.slot() {
+            self.cursor.place.note_failed(slot, number);
+        }
         Some(self.carry_out(held, ruling))
     }
 
@@ -644,7 +648,7 @@ impl<E: Event> AnySource for Source<E> {
             place.tally.shift(from, Count::Undelivered);
             if let Some(slot) = held.event.slot() {
                 numbers.push(slot.stamp.number);
-                place.report(slot, Fate::Undelivered);
+                place.report(slot, Ending::after(held.counted(), Fate::Undelivered));
             }
         }
         self.paused = None;

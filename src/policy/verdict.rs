@@ -9,6 +9,8 @@
 use std::fmt;
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use crate::failure::Failure;
 use crate::policy::retry::Manner;
 use crate::policy::{LONGEST, Rules};
@@ -49,7 +51,7 @@ pub struct Attempt<'a> {
 }
 
 /// Why an event was given up.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[non_exhaustive]
 pub enum Reason {
     /// The policy's attempts were used up.

@@ -28,7 +28,7 @@ use crate::service::pace::Pace;
 use crate::service::{Context, Handle, Service};
 use crate::sync::Arc;
 use crate::topic::block::{Pinned, Slot};
-use crate::topic::settlement::Fate;
+use crate::topic::settlement::{Ending, Fate};
 
 /// An attempt that did not succeed.
 #[derive(Debug)]
@@ -204,7 +204,8 @@ async fn deliver_events<S: Handle<E>, E: Event>(
         done = end == End::InTime && slot.stamp.watch.is_none();
         if !done {
             steps.place.settle_done(end == End::Late);
-            steps.place.report(slot, Fate::Acknowledged);
+            let ending = Ending::after(1, Fate::Acknowledged);
+            steps.place.report(slot, ending);
         }
     }
     if done {
@@ -245,7 +246,8 @@ async fn deliver_carefully<S: Handle<E>, E: Event>(
         }
         follow(&source.rules, slot, service, cx).await?;
         source.cursor.place.settle_done(end == End::Late);
-        source.cursor.place.report(slot, Fate::Acknowledged);
+        let ending = Ending::after(1, Fate::Acknowledged);
+        source.cursor.place.report(slot, ending);
     }
     Ok(())
 }
