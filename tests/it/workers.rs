@@ -4,6 +4,7 @@
 //! shared out in turn. The ledger has one row for all, and its gap is 0.
 
 mod hands;
+mod house;
 mod letters;
 mod scale;
 
@@ -492,4 +493,20 @@ fn shutdown_in_the_middle_leaves_every_event_in_one_state() {
             assert_eq!(report.ledger.gap(), 0);
         });
     }
+}
+
+#[test]
+fn a_worker_with_nothing_to_do_holds_nobody_up() {
+    paused(async {
+        let (spec, book) = hands(|_| Step::Done);
+        let spec = spec.on_with::<Order>(|on| on.capacity(4)).workers(3);
+        let board = here(shop().child(spec)).await;
+        for number in 0..1_000 {
+            board.try_publish(Order::new(5, number)).unwrap();
+            book.until(usize::try_from(number).unwrap() + 1).await;
+            // Nobody but the owner is woken, and nobody lags.
+            assert_eq!(row(&board, "shop/hands", "order").gap(), 0);
+        }
+        assert_eq!(book.workers().len(), 1);
+    });
 }

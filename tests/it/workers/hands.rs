@@ -39,6 +39,17 @@ impl Event for Order {
     }
 }
 
+/// Something else about one key.
+pub(crate) struct Change(pub(crate) u64, pub(crate) u64);
+
+impl Event for Change {
+    const NAME: &'static str = "change";
+
+    fn key(&self) -> Key {
+        self.0.into()
+    }
+}
+
 /// A letter about one key; the answer is the worker's index.
 #[derive(Clone)]
 pub(crate) struct Slip {
@@ -190,6 +201,12 @@ impl Service for Hand {}
 impl Handle<Order> for Hand {
     async fn handle(&mut self, order: &Order, cx: &mut Context<Self>) -> Outcome {
         self.see(order.key.into(), order.number, cx).await
+    }
+}
+
+impl Handle<Change> for Hand {
+    async fn handle(&mut self, change: &Change, cx: &mut Context<Self>) -> Outcome {
+        self.see(change.0.into(), change.1, cx).await
     }
 }
 

@@ -4,9 +4,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use callboard::prelude::*;
-use callboard::{ChildError, Key};
+use callboard::{ChildError, Key, Shutdown};
 
-use super::hands::{Order, Slip, hands};
+use super::hands::{Change, Hand, Order, Slip, hands};
 use crate::support_events::{Note, Step, failing, gate, here, paused, row, shop};
 
 fn slip(key: u64, number: u64) -> Slip {
@@ -302,4 +302,163 @@ fn keys_keep_their_order_across_arbiters_while_the_number_changes() {
     assert_eq!(book.handled().len(), 10_000);
     let report = board.shutdown_blocking(secs(5));
     assert_eq!(report.ledger.gap(), 0, "{report}");
+}
+
+/// Events of two types and letters, one after the other, by one sender: all about few keys.
+async fn send(board: &Board, address: &Address<Hand>, numbers: std::ops::Range<u64>) {
+    for number in numbers {
+        let key = number % 5;
+        match number % 3 {
+            0 => drop(board.publish(Order::new(key, number)).await.unwrap()),
+            1 => drop(board.publish(Change(key, number)).await.unwrap()),
+            _ => address.tell(slip(key, number)).await.unwrap(),
+        }
+    }
+}
+
+#[test]
+fn events_of_all_types_and_letters_keep_one_order_by_key() {
+    for seed in 0..30_u64 {
+        paused(async move {
+            let (spec, book) = hands(move |seen| {
+                if (seen.number * 7 + seed) % 5 == 0 {
+                    Step::Sleep(millis(seed % 3 + 1))
+                } else {
+                    Step::Done
+                }
+            });
+            let spec = spec.on::<Order>().on::<Change>().workers(2);
+            let address = spec.address();
+            let board = here(shop().child(spec)).await;
+            let scaling = async {
+                for step in 0..8 {
+                    tokio::time::sleep(millis(seed % 4 + 1)).await;
+                    let workers = usize::try_from((seed * 3 + step * 5) % 4 + 1).unwrap();
+                    board.scale("shop/hands", workers).await.unwrap();
+                }
+            };
+            tokio::join!(send(&board, &address, 0..600), scaling);
+            board.settle().await.unwrap();
+            book.check_order();
+            assert_eq!(book.handled().len(), 600);
+            assert_eq!(board.ledger().gap(), 0);
+        });
+    }
+}
+
+#[test]
+fn all_keep_one_order_by_key_across_arbiters() {
+    for _ in 0..5 {
+        let (spec, book) = hands(|_| Step::Done);
+        let spec = spec.on::<Order>().on::<Change>().workers(2);
+        let address = spec.address();
+        let board = Board::builder()
+            .arbiters(3)
+            .start(shop().child(spec))
+            .unwrap();
+        std::thread::scope(|scope| {
+            let sent = scope.spawn(|| {
+                let time = tokio::runtime::Builder::new_current_thread()
+                    .build()
+                    .unwrap();
+                time.block_on(send(&board, &address, 0..6_000));
+            });
+            let mut workers = 0;
+            while !sent.is_finished() {
+                workers = (workers + 3) % 7;
+                board.scale_blocking("shop/hands", workers + 1).unwrap();
+                assert_eq!(board.ledger().gap(), 0);
+            }
+        });
+        board.settle_blocking().unwrap();
+        book.check_order();
+        assert_eq!(book.handled().len(), 6_000);
+        let report = board.shutdown_blocking(secs(5));
+        assert_eq!(report.ledger.gap(), 0, "{report}");
+    }
+}
+
+#[test]
+fn a_board_that_ends_during_a_change_drains_what_it_can() {
+    for seed in 0..20 {
+        paused(async move {
+            let (spec, book) = hands(|_| Step::Sleep(millis(5)));
+            let spec = spec
+                .on::<Order>()
+                .shutdown(Shutdown::Drain(secs(60)))
+                .workers(4);
+            let board = here(shop().child(spec)).await;
+            for number in 0..100 {
+                board
+                    .publish(Order::new(number % 13, number))
+                    .await
+                    .unwrap();
+            }
+            let change = async {
+                tokio::time::sleep(millis(seed)).await;
+                // Begun, and overtaken by the end.
+                let _ = board.scale("shop/hands", 2).await;
+            };
+            let end = async {
+                tokio::time::sleep(millis(seed * 2)).await;
+                for number in 100..130 {
+                    let _ = board.publish(Order::new(number % 13, number)).await;
+                }
+                board.shutdown(secs(100)).await
+            };
+            let ((), report) = tokio::join!(change, end);
+            book.check_order();
+            let row = report.ledger.delivery("shop/hands", "order").unwrap();
+            assert_eq!((row.acknowledged, row.undelivered), (130, 0), "{report}");
+            assert_eq!(report.ledger.gap(), 0);
+        });
+    }
+}
+
+#[test]
+fn a_service_that_is_stopped_during_a_change_counts_all_it_leaves() {
+    for seed in 0..20 {
+        paused(async move {
+            let (spec, book) = hands(|_| Step::Sleep(millis(5)));
+            let spec = spec.on::<Order>().workers(3);
+            let board = here(shop().child(spec)).await;
+            for number in 0..60 {
+                board
+                    .publish(Order::new(number % 13, number))
+                    .await
+                    .unwrap();
+            }
+            let change = async {
+                tokio::time::sleep(millis(seed)).await;
+                let _ = board.scale("shop/hands", 5).await;
+            };
+            let end = async {
+                tokio::time::sleep(millis(seed * 2)).await;
+                for number in 60..90 {
+                    board
+                        .publish(Order::new(number % 13, number))
+                        .await
+                        .unwrap();
+                }
+                board.stop("shop/hands").await.unwrap();
+            };
+            tokio::join!(change, end);
+            let row = row(&board, "shop/hands", "order");
+            assert_eq!(row.acknowledged + row.undelivered, 90);
+            assert_eq!(row.acknowledged, book.handled().len() as u64);
+            board.restart("shop/hands").await.unwrap();
+            let workers = board.inspect("shop/hands").unwrap().workers;
+            board.scale("shop/hands", 2).await.unwrap();
+            for number in 90..120 {
+                board
+                    .publish(Order::new(number % 13, number))
+                    .await
+                    .unwrap();
+            }
+            board.settle().await.unwrap();
+            book.check_order();
+            let row = crate::support_events::row(&board, "shop/hands", "order");
+            assert_eq!(row.acknowledged + row.undelivered, 120, "{workers:?}");
+        });
+    }
 }
