@@ -245,7 +245,7 @@ mod tests {
             let [a, b] = [(); 2].map(|()| limit.clone().state());
             assert_eq!(a.with(|rate| rate.admit(millis(0))), Opening::Now);
             assert_eq!(b.with(|rate| rate.admit(millis(0))), second);
-            let mut changed = limit.burst(1).state();
+            let changed = limit.burst(1).state();
             assert_eq!(changed.with(|rate| rate.admit(millis(0))), Opening::Now);
         }
     }
