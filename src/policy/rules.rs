@@ -48,7 +48,6 @@ pub struct Rules {
 
 impl Rules {
     /// What happens to an event that is given up because of this failure.
-    #[must_use]
     pub fn on_failure(&self, failure: &Failure) -> &OnFailure {
         let of = self.failure_of.iter().find(|of| (of.applies)(failure));
         of.map_or(&self.failure, |of| &of.then)
