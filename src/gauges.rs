@@ -48,12 +48,20 @@ impl Gauges {
 
     /// How the guards of the service at this path stand, by event.
     pub(crate) fn read(&self, path: &Arc<str>, now: Duration) -> Vec<Guarded> {
+        let theirs = self.at(path);
+        theirs.iter().map(|gauge| gauge.read(now)).collect()
+    }
+
+    /// The guards of the service at this path will be asked anew.
+    pub(crate) fn let_go(&self, path: &Arc<str>) {
+        self.at(path).iter().for_each(|gauge| gauge.note(None));
+    }
+
+    fn at(&self, path: &Arc<str>) -> Vec<Arc<Gauge>> {
         let all = lock(&self.0);
         let from = (Arc::clone(path), "");
         let theirs = all.range(from..).take_while(|((one, _), _)| one == path);
-        let theirs: Vec<_> = theirs.filter_map(|(_, one)| one.gauge.upgrade()).collect();
-        drop(all);
-        theirs.iter().map(|gauge| gauge.read(now)).collect()
+        theirs.filter_map(|(_, one)| one.gauge.upgrade()).collect()
     }
 
     /// What open breakers hold, if any does.

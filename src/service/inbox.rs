@@ -257,6 +257,10 @@ impl<S: Service> Inbox<S> {
     /// Has the service make its rules anew.
     pub(crate) fn note_new_policy(&self) {
         self.has_new_policy.store(true, Ordering::SeqCst);
+        // What waits because of the old one is no reason any more not to settle.
+        if let Some(home) = self.home() {
+            home.wall.gauges.let_go(&home.path);
+        }
         self.call();
     }
 
