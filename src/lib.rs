@@ -71,23 +71,7 @@
 //! | too many restarts | its supervisor gives up, the next one up decides | stays in the mailbox |
 //! | shutdown | stops in order | *undelivered*, named in the report: never a failure |
 //!
-//! # Both ways
-//!
-//! Each concern of a service is handled synchronously (wait before going on) or asynchronously (go
-//! on, hear of it later). `cargo run --example policies` prints what each line does.
-//!
-//! | concern | synchronous | asynchronous |
-//! |---|---|---|
-//! | communication | [`ask`](Address::ask) | [`tell`](Address::tell), [`publish`](Board::publish) |
-//! | processing | one service, one event at a time, in order | [`workers`](ServiceSpec::workers) by key, or an instance [`per_key`](ServiceSpec::per_key) |
-//! | result of an event | the handler is awaited before the next event | [`later`](Context::later): the event stays open while the service goes on |
-//! | telling others the result | [`settled`](Publish::settled) waits for every subscriber's outcome | `publish(e).await` waits for room |
-//! | error | judged before the next event | judged when the later work ends |
-//! | retry | [`in_place`](Retry::in_place): younger events wait | [`deferred`](Retry::deferred): it steps aside; [`parked`](Retry::parked): its key waits |
-//! | timeout | the handler is cancelled, then the next event | later work is cancelled while the service goes on |
-//! | failure policy | [`waited`](OnFailure::waited): what follows is settled before the next event | what follows is published |
-//! | success policy | [`waited`](OnSuccess::waited): what follows is settled before the next event | what follows is published |
-//!
+#![doc = include_str!("both_ways.md")]
 //! All of it is set by one [`Policy`], inherited down the tree; [`Board::policies`] tells what is
 //! in force where, and [`Board::set_policy`] changes it while the board runs.
 //!
