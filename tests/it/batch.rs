@@ -145,6 +145,27 @@ fn a_batch_that_nobody_hears_is_counted_and_dropped() {
 }
 
 #[test]
+fn a_long_batch_lets_others_have_a_turn() {
+    paused(async {
+        let (spec, _) = clerk("clerk", |_| Step::Done);
+        let board = here(shop().child(spec)).await;
+        let mut turns = 0;
+        let ids = tokio::select! {
+            biased;
+            ids = board.publish_all(notes(0..10_000)) => ids.unwrap(),
+            () = async {
+                loop {
+                    turns += 1;
+                    tokio::task::yield_now().await;
+                }
+            } => panic!("it has no end"),
+        };
+        assert_eq!(ids.len(), 10_000);
+        assert!(turns >= 9, "{turns}");
+    });
+}
+
+#[test]
 fn a_batch_passes_over_the_oldest_where_that_is_wanted() {
     paused(async {
         let hold = gate();
