@@ -20,6 +20,30 @@ pub const BACKOFF_FIRST: Duration = Duration::from_millis(50);
 /// The longest delay before an event is tried again: 5 s.
 pub const BACKOFF_MAX: Duration = Duration::from_secs(5);
 
+/// Events that a subscription which discards copies remembers: 65,536.
+pub const DEDUPE_REMEMBERED: usize = 65_536;
+
+/// The share of calls that fail, from which on a breaker opens: half.
+pub const BREAKER_FAILURE_RATE: f64 = 0.5;
+
+/// The time over which a breaker counts calls: 10 s.
+pub const BREAKER_WINDOW: Duration = Duration::from_secs(10);
+
+/// Calls that a breaker must have seen before it may open: 20.
+pub const BREAKER_CALLS: u32 = 20;
+
+/// How long a breaker stays open before it lets a probe through: 5 s.
+pub const BREAKER_OPEN: Duration = Duration::from_secs(5);
+
+/// Probes that must succeed before a breaker closes: 1.
+pub const BREAKER_PROBES: u32 = 1;
+
+/// Retries a second that a retry budget allows however few deliveries there are: 10.
+pub const RETRY_BUDGET_AT_LEAST: u32 = 10;
+
+/// The time over which a retry budget counts: 10 s.
+pub const RETRY_BUDGET_WINDOW: Duration = Duration::from_secs(10);
+
 /// Restarts a supervisor makes within [`RESTART_WINDOW`] before it gives up: 5.
 pub const MAX_RESTARTS: u32 = 5;
 
@@ -31,6 +55,18 @@ pub const CAPACITY: usize = 1_024;
 
 /// Letters a service may have waiting: 1,024.
 pub const LETTER_CAPACITY: usize = 1_024;
+
+/// Events of a service that may be open in later work: 256.
+pub const LATERS: usize = 256;
+
+/// Keys of a per-key service that may be at work at once: 64.
+pub const KEYS_AT_ONCE: usize = 64;
+
+/// How long the instance of a key is kept that has nothing to do: 60 s.
+pub const KEY_IDLE: Duration = Duration::from_secs(60);
+
+/// Instances that are kept though they have nothing to do: 1,024.
+pub const KEYS_KEPT: usize = 1_024;
 
 /// How long `publish` waits for room at most: 5 s, or what is left of the handler's own timeout.
 pub const PUBLISH_WAIT: Duration = Duration::from_secs(5);
@@ -63,6 +99,9 @@ pub const SHELF: usize = 1_024;
 /// Threads that do blocking work for handlers at the same time: 512, as tokio's runtimes have. A
 /// blocked thread costs little but its stack; beyond this, work waits for one to come free.
 pub const BLOCKING_THREADS: usize = 512;
+
+/// Workers that a service may have at most: 1,024.
+pub const WORKERS_MAX: usize = 1_024;
 
 /// Deliveries a service handles in one turn before it lets others run: 128. Enough to pay for a
 /// wake-up, few enough to keep timers fair.

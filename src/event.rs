@@ -41,7 +41,7 @@ pub trait Event: Send + Sync + 'static {
 }
 
 /// What an event or message is about, compared by equality.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
 #[non_exhaustive]
 pub enum Key {
     /// About nothing in particular.

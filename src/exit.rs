@@ -33,6 +33,10 @@ pub enum Exit {
     Timeout(Duration),
     /// It did not stop in its time and was taken down.
     Killed,
+    /// Its failure policy ended it for good: it is not restarted, whatever its restart type.
+    Retired(Failure),
+    /// Its failure policy said that its supervisor has to give up, whatever is left of the budget.
+    Fatal(Failure),
     /// It is a supervisor that gave up, because a child ended once too often.
     Escalated {
         /// The path of the child whose end was one too many.
@@ -59,6 +63,8 @@ impl fmt::Display for Exit {
             Self::Panic(panic) => f.write_str(&one_line(&panic.to_string())),
             Self::Timeout(limit) => write!(f, "timed out after {limit:?}"),
             Self::Killed => f.write_str("was killed"),
+            Self::Retired(failure) => write!(f, "was retired: {}", one_line(&failure.describe())),
+            Self::Fatal(failure) => write!(f, "failed fatally: {}", one_line(&failure.describe())),
             Self::Escalated { path, cause } => write!(f, "gave up: {path} {cause}"),
         }
     }
@@ -103,6 +109,16 @@ mod tests {
                 true,
             ),
             (Exit::Killed, "was killed", true),
+            (
+                Exit::Retired(Failure::new("no\n  disk")),
+                "was retired: no disk",
+                true,
+            ),
+            (
+                Exit::Fatal(Failure::new("no\n  disk")),
+                "failed fatally: no disk",
+                true,
+            ),
             (
                 escalated("a", panicked("boom")),
                 "gave up: a panicked: boom",

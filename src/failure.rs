@@ -11,6 +11,7 @@
 use std::error::Error;
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::panic::guard;
 
@@ -56,7 +57,7 @@ impl Failure {
     pub fn boxed(error: Box<dyn Error + Send + Sync>) -> Self {
         match error.downcast::<Carried>() {
             Ok(carried) => carried.0,
-            Err(error) => Self::made(Arc::from(error), false),
+            Err(error) => Self::made(Arc::from(error), false, None),
         }
     }
 
@@ -64,9 +65,35 @@ impl Failure {
     #[must_use]
     pub fn into_permanent(self) -> Self {
         match &self.inner.error {
-            Some(error) if !self.inner.permanent => Self::made(Arc::clone(error), true),
+            Some(error) if !self.inner.permanent => Self::made(Arc::clone(error), true, None),
             _ => self,
         }
+    }
+
+    /// Says how long to wait before the next attempt, in place of what the policy's backoff says
+    /// (365 days at most): an answer such as "try again in 30 s" that came with the error. Clones
+    /// made before say nothing.
+    ///
+    /// It is the policy all the same that says whether there is a next attempt. After a crash, and
+    /// where a timeout restarts the service, there is no delay.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use callboard::Failure;
+    ///
+    /// let busy = Failure::new("too many requests").retry_after(Duration::from_secs(30));
+    /// ```
+    #[must_use]
+    pub fn retry_after(self, delay: Duration) -> Self {
+        match &self.inner.error {
+            Some(error) => Self::made(Arc::clone(error), self.inner.permanent, Some(delay)),
+            None => self,
+        }
+    }
+
+    /// How long it says to wait before the next attempt.
+    pub(crate) fn delay_wanted(&self) -> Option<Duration> {
+        self.inner.delay
     }
 
     /// Tells whether retrying cannot help, so that the event meets the failure policy at once.
@@ -102,11 +129,12 @@ impl Failure {
         format!("{self:#}")
     }
 
-    fn made(error: Arc<dyn Error + Send + Sync>, permanent: bool) -> Self {
+    fn made(error: Arc<dyn Error + Send + Sync>, permanent: bool, delay: Option<Duration>) -> Self {
         Self {
             inner: Arc::new(Inner {
                 error: Some(error),
                 permanent,
+                delay,
             }),
         }
     }
@@ -114,7 +142,7 @@ impl Failure {
 
 impl<E: Error + Send + Sync + 'static> From<E> for Failure {
     fn from(error: E) -> Self {
-        Self::made(Arc::new(error), false)
+        Self::made(Arc::new(error), false, None)
     }
 }
 
@@ -168,6 +196,7 @@ struct Inner {
     /// Always there until `drop` takes it out, to drop it guarded.
     error: Option<Arc<dyn Error + Send + Sync>>,
     permanent: bool,
+    delay: Option<Duration>,
 }
 
 impl Drop for Inner {
@@ -207,6 +236,17 @@ impl fmt::Debug for Text {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Debug::fmt(&self.0, f)
     }
+}
+
+/// The failure of an event that is given up because its deadline has passed.
+///
+/// A policy finds it by `failure.is::<Overdue>()`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("not handled within {limit:?} of its publication")]
+#[non_exhaustive]
+pub struct Overdue {
+    /// How long after its publication it might have been tried.
+    pub limit: Duration,
 }
 
 #[derive(Debug, thiserror::Error)]

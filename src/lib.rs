@@ -187,6 +187,7 @@ mod board;
 mod bridge;
 mod broker;
 mod clock;
+mod crew;
 mod dead_letter;
 pub mod defaults;
 mod dice;
@@ -218,23 +219,27 @@ mod works;
 
 pub use board::{
     Board, BoardBuilder, BoardError, Current, Inspection, LeftBehind, LocalBoardBuilder,
-    MailboxLoad, Monitor, ShutdownReport, StartError, Stuck, Tree, Undelivered, Watchdog,
+    MailboxLoad, Monitor, Policies, PolicyError, PolicyRow, ShutdownReport, StartError, Stuck,
+    Tree, Undelivered, Watchdog,
 };
 pub use bridge::{ActixRecipient, ToActix, to_actix};
 pub use broker::RedriveError;
 pub use dead_letter::{DeadLetter, FailedAttempt};
 pub use event::{Cause, Event, EventId, Key};
 pub use exit::Exit;
-pub use failure::{Failure, Outcome};
+pub use failure::{Failure, Outcome, Overdue};
 pub use host::seed::Problem;
 pub use ledger::{DeliveryRow, Ledger, LetterRow, TopicRow};
 pub use lifecycle::{Change, Lifecycle};
 pub use message::Message;
 pub use panic::Panic;
-pub use policy::{Backoff, Jitter, Policy, Reason, Retry};
+pub use policy::{
+    Backoff, Breaker, BreakerState, Dedupe, Jitter, OnFailure, OnSuccess, Policy, RateLimit,
+    Reason, Retry, RetryBudget,
+};
 pub use restart::Restart;
 pub use service::{
-    Address, And, Answer, AskError, Blocking, BlockingError, Context, Handle, Nothing, On,
+    Address, And, Answer, AskError, Blocking, BlockingError, Context, Handle, Nothing, On, PerKey,
     Placement, Publisher, Recipient, Service, ServiceSpec, SubscribeError, TellError, TimedOut,
     TimerId, service,
 };
@@ -263,7 +268,8 @@ pub mod prelude {
 
     pub use crate::{
         Address, Answer, Board, Context, DeadLetter, Event, Exit, Failure, Handle, Message,
-        Outcome, Overflow, Policy, Retry, Service, Supervisor, millis, secs, service,
+        OnFailure, OnSuccess, Outcome, Overflow, Policy, Retry, Service, Supervisor, millis, secs,
+        service,
     };
 }
 

@@ -13,8 +13,8 @@ use crate::exit::Exit;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Restart {
-    /// Always, also after a normal end or a shutdown that its supervisor did not ask for. The
-    /// default.
+    /// Always, also after a normal end or a shutdown that its supervisor did not ask for; but not
+    /// when its failure policy has [retired](Exit::Retired) it. The default.
     #[default]
     Permanent,
     /// Only after an abnormal end, so neither after a normal one nor after a shutdown.
@@ -26,10 +26,10 @@ pub enum Restart {
 impl Restart {
     /// Tells whether a child that ended so, of its own accord, comes back.
     pub(crate) fn wants(self, exit: &Exit) -> bool {
-        match self {
-            Restart::Permanent => true,
-            Restart::Transient => exit.is_abnormal(),
-            Restart::Temporary => false,
+        match (self, exit) {
+            (_, Exit::Retired(_) | Exit::Fatal(_)) | (Restart::Temporary, _) => false,
+            (Restart::Permanent, _) => true,
+            (Restart::Transient, _) => exit.is_abnormal(),
         }
     }
 }
@@ -58,6 +58,8 @@ mod tests {
             (Exit::Panic(panic),                     [true,    true,     false]),
             (Exit::Timeout(Duration::from_secs(1)),  [true,    true,     false]),
             (Exit::Killed,                           [true,    true,     false]),
+            (Exit::Retired(Failure::new("no disk")), [false,   false,    false]),
+            (Exit::Fatal(Failure::new("no disk")),   [false,   false,    false]),
             (escalated,                              [true,    true,     false]),
         ];
         for (exit, wanted) in table {

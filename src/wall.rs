@@ -34,13 +34,17 @@ pub(crate) trait AnyLetters: Send + Sync {
 /// The numbers of events left unread, by path and event.
 pub(crate) type Unread = BTreeMap<(Arc<str>, &'static str), Vec<u64>>;
 
+/// A letterbox, and the path that the ledger counts it under.
+type Counted = (Arc<str>, Arc<dyn AnyLetters>);
+
 pub(crate) struct Wall {
     pub(crate) pulse: Arc<Pulse>,
     pub(crate) shelf: Shelf,
     pub(crate) waits: Arc<Waits>,
     pub(crate) works: Arc<Works>,
     topics: DashMap<TypeId, Arc<dyn AnyTopic>>,
-    letters: Mutex<BTreeMap<Arc<str>, Arc<dyn AnyLetters>>>,
+    /// By path.
+    letters: Mutex<BTreeMap<Arc<str>, Counted>>,
     /// The letters of services that will not come back, summed up by what they had in common.
     folded: Mutex<BTreeMap<Arc<str>, LetterRow>>,
     /// What services left behind when they ended for good: (path, event) and the numbers.
@@ -125,9 +129,16 @@ impl Wall {
     }
 
     /// The counts of a service that was at this path before, and is forgotten, are kept.
-    pub(crate) fn add_letters(&self, service: Arc<str>, letters: Arc<dyn AnyLetters>) {
-        let before = lock(&self.letters).insert(Arc::clone(&service), letters);
-        if let Some(before) = before {
+    /// They are counted under the path of their `service`, which is their own but for a worker's.
+    pub(crate) fn add_letters(
+        &self,
+        path: Arc<str>,
+        service: &Arc<str>,
+        letters: Arc<dyn AnyLetters>,
+    ) {
+        let entry = (Arc::clone(service), letters);
+        let before = lock(&self.letters).insert(path, entry);
+        if let Some((service, before)) = before {
             self.keep_letters(before.row(&service), &service);
         }
     }
@@ -152,13 +163,28 @@ impl Wall {
             .sort_by(|a, b| (&a.service, &a.event).cmp(&(&b.service, &b.event)));
         let letters = lock(&self.letters).clone();
         let mut rows = lock(&self.folded).clone();
-        for (path, letters) in &letters {
-            let row = letters.row(path);
+        for (service, letters) in letters.values() {
+            let row = letters.row(service);
             if row.accepted > 0 {
-                add_row(&mut rows, row, path);
+                add_row(&mut rows, row, service);
             }
         }
         ledger.letters = rows.into_values().collect();
+        ledger
+    }
+
+    /// The ledger, with rows for each worker of a service beside those of the service.
+    pub(crate) fn detailed_ledger(&self) -> Ledger {
+        let mut ledger = self.ledger();
+        for topic in self.sorted_topics() {
+            topic.worker_rows(&mut ledger.deliveries);
+        }
+        let letters = lock(&self.letters).clone();
+        let workers = letters
+            .iter()
+            .filter(|(path, (service, _))| *path != service);
+        let rows = workers.map(|(path, (_, letters))| letters.row(path));
+        ledger.letters.extend(rows);
         ledger
     }
 
@@ -179,7 +205,7 @@ impl Wall {
             topic.phase_changed();
         }
         let letters: Vec<_> = lock(&self.letters).values().cloned().collect();
-        for letters in letters {
+        for (_, letters) in letters {
             letters.phase_changed();
         }
     }
@@ -271,7 +297,7 @@ impl Wall {
         }
         let letters = take_tree(&mut lock(&self.letters), path);
         let folded = take_tree(&mut lock(&self.folded), path);
-        let rows = letters.iter().map(|letters| letters.row(into));
+        let rows = letters.iter().map(|(_, letters)| letters.row(into));
         for row in rows.chain(folded) {
             self.keep_letters(row, into);
         }
@@ -328,9 +354,14 @@ impl Wall {
         lock(&self.undelivered).clone()
     }
 
+    /// Puts a dead letter on the shelf.
+    pub(crate) fn keep(&self, letter: DeadLetter) {
+        self.shelf.put(letter);
+    }
+
     /// Puts a dead letter on the shelf and tells those who listen. Never waits.
     pub(crate) fn mourn(&self, letter: DeadLetter) {
-        self.shelf.put(letter.clone());
+        self.keep(letter.clone());
         let origin = Origin {
             cause: letter.cause(),
             span: None,

@@ -11,7 +11,9 @@ use super::monitor::Monitor;
 use crate::host::Entry;
 use crate::lifecycle::Change;
 use crate::service::{Address, Service, SubscribeError};
-use crate::supervisor::{Ask, ChildError, LookupError, Node, SupervisorHandle, ask, blocking};
+use crate::supervisor::{
+    Ask, Branch, ChildError, LookupError, Node, SupervisorHandle, ask, blocking,
+};
 use crate::sync::Arc;
 
 impl Board {
@@ -57,9 +59,47 @@ impl Board {
         } else {
             Change::Resumed
         };
+        for worker in node.branch().map(Branch::children).unwrap_or_default() {
+            self.inner.wall.suspend(&worker.vitals, suspended);
+        }
         self.inner.wall.announce(&node.vitals, change);
         entry.call();
         Ok(())
+    }
+
+    /// Changes how many [workers](crate::ServiceSpec::workers) the service at `path` has, at least
+    /// 1 and at most [`WORKERS_MAX`](crate::defaults::WORKERS_MAX), and waits until the new number
+    /// is in force: until what was published and sent before has been settled by whose it was,
+    /// what waits to be tried again included.
+    ///
+    /// Nothing is lost, and what has equal keys keeps its order: what comes after the change waits
+    /// until all before it is settled. Workers are added and taken away at the end of their row;
+    /// one that is added has started before anything is its own.
+    ///
+    /// # Errors
+    /// [`ChildError`]: there is no such service, or it has no workers; the number is impossible;
+    /// another change is under way; an added worker did not start. Nothing has changed then. On
+    /// [`ChildError::TimedOut`], after [`CONTROL_WAIT`](crate::defaults::CONTROL_WAIT), the change
+    /// goes on. [`ChildError::Cycle`] at once in a handler of one of the workers.
+    ///
+    /// # Cancel safety
+    /// Dropping the future does not stop the change.
+    pub async fn scale(&self, path: &str, workers: usize) -> Result<(), ChildError> {
+        let (node, _) = self.inner.grounds.registry.service(path)?;
+        if node.branch().is_none() {
+            let path = path.to_owned();
+            return Err(ChildError::NoWorkers { path });
+        }
+        ask(&self.inner.wall, &node, Ask::Scale(workers)).await?;
+        Ok(())
+    }
+
+    /// As [`Board::scale`], for callers outside any runtime: blocks the thread.
+    ///
+    /// # Errors
+    /// As there; [`ChildError::Blocking`] on a thread of a board.
+    pub fn scale_blocking(&self, path: &str, workers: usize) -> Result<(), ChildError> {
+        blocking(self.scale(path, workers))
     }
 
     /// Stops what is at `path` in order and starts it again: a service with a new life on the
@@ -148,7 +188,7 @@ impl Board {
             let path = path.to_owned();
             return Err(ChildError::Root { path });
         };
-        let above = registry.supervisor(above)?;
+        let above = registry.branch(above)?;
         ask(&self.inner.wall, &above, what(name.to_owned())).await?;
         Ok(())
     }

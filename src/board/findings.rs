@@ -82,7 +82,8 @@ impl Inner {
     }
 
     /// The services that did not let go, with what they hold and whom they hold up.
-    pub(super) fn stuck(&self, ledger: &Ledger) -> Vec<Stuck> {
+    pub(super) fn stuck(&self) -> Vec<Stuck> {
+        let ledger = self.wall.detailed_ledger();
         let now = self.wall.pulse.clock.since_start();
         let services = self.node.subtree().into_iter();
         let stuck = services.filter_map(|node| {
@@ -95,7 +96,7 @@ impl Inner {
             };
             Some(Stuck {
                 service: node.path().to_string(),
-                event: in_flight(ledger, node.path()),
+                event: in_flight(&ledger, node.path()),
                 age,
                 blocks,
                 neighbours,

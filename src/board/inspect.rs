@@ -13,7 +13,7 @@ use super::{Board, Inner};
 use crate::exit::Exit;
 use crate::ledger::Ledger;
 use crate::restart::Restart;
-use crate::supervisor::{LookupError, Node, NodeKind, Strategy};
+use crate::supervisor::{Branch, LookupError, Node, Strategy};
 use crate::sync::Arc;
 use crate::vitals::{LastFailure, State, Vitals};
 
@@ -27,6 +27,8 @@ pub struct Inspection {
     pub type_name: Option<&'static str>,
     /// Whom it restarts with whom, for a supervisor.
     pub strategy: Option<Strategy>,
+    /// How many workers it has, for a service with workers: its children.
+    pub workers: Option<usize>,
     /// Whether it makes its children from one recipe.
     pub dynamic: bool,
     /// When it is started again after it has ended.
@@ -128,7 +130,7 @@ struct Open {
 impl Inner {
     /// Inspects a node and all below it, by one reading of the ledger.
     pub(super) fn inspect(&self, node: &Arc<Node>) -> Inspection {
-        let ledger = self.wall.ledger();
+        let ledger = self.wall.detailed_ledger();
         let open = open_work(&ledger);
         let now = self.wall.pulse.clock.since_start();
         self.inspect_node(node, &open, now)
@@ -136,7 +138,7 @@ impl Inner {
 
     /// The event that a service has in flight.
     pub(super) fn event_of(&self, service: &str) -> Option<String> {
-        let ledger = self.wall.ledger();
+        let ledger = self.wall.detailed_ledger();
         open_work(&ledger).remove(service)?.event
     }
 
@@ -166,18 +168,19 @@ impl Inner {
         let vitals = &node.vitals;
         let Open { load, event } = open.get(&**node.path()).cloned().unwrap_or_default();
         let current = self.current(node, event, now);
-        let (type_name, children) = match &node.kind {
-            NodeKind::Service(entry) => (Some(entry.type_name()), Vec::new()),
-            NodeKind::Supervisor(branch) => (None, branch.children()),
-        };
+        let children = node.branch().map(Branch::children).unwrap_or_default();
+        let service = node.service().or(node.entry());
+        let branch = node.branch();
+        let is_supervisor = node.is_supervisor();
         let below = children
             .iter()
             .map(|child| self.inspect_node(child, open, now));
         Inspection {
             path: node.path().to_string(),
-            type_name,
-            strategy: node.branch().map(|branch| branch.strategy),
-            dynamic: node.branch().is_some_and(|branch| branch.dynamic),
+            type_name: service.map(|entry| entry.type_name()),
+            strategy: branch.filter(|_| is_supervisor).map(|one| one.strategy),
+            workers: branch.filter(|_| !is_supervisor).map(|_| children.len()),
+            dynamic: branch.is_some_and(|branch| branch.dynamic),
             restart: node.restart,
             state: vitals.state(),
             suspended: vitals.is_suspended(),

@@ -246,7 +246,7 @@ impl Inner {
         self.take_down().await;
         let mut report = self.report(began, drained);
         if !(ended && closed) {
-            report.stuck = self.stuck(&report.ledger);
+            report.stuck = self.stuck();
             // What is stuck is left behind; whoever waits for the end has waited for it.
             self.close();
         }

@@ -119,7 +119,12 @@ fn kind(of: &Inspection) -> String {
         Strategy::OneForAll => "one_for_all",
         Strategy::RestForOne => "rest_for_one",
     });
-    strategy.unwrap_or("service").to_owned()
+    let service = if of.workers.is_some() {
+        "workers"
+    } else {
+        "service"
+    };
+    strategy.unwrap_or(service).to_owned()
 }
 
 fn state(of: &Inspection) -> String {

@@ -241,7 +241,8 @@ impl Host {
         if let Some(killer) = running.killer {
             context.cancel_future(killer);
         }
-        self.stage.after(&exit, running.control.killed());
+        let exit = self.stage.after(exit, running.control.killed());
+        let exit = running.control.sealed().unwrap_or(exit);
         self.note_exit(&exit);
         let news = if running.started {
             News::Exited(exit)
@@ -276,8 +277,8 @@ impl Handler<Order> for Host {
             Order::Leave => context.stop(),
             Order::Close => {
                 for unread in self.stage.close() {
-                    self.wall
-                        .note_undelivered(&self.vitals.path, unread.event, unread.numbers);
+                    let (service, event) = (&unread.service, unread.event);
+                    self.wall.note_undelivered(service, event, unread.numbers);
                 }
                 self.report(0, News::Closed);
             }

@@ -10,11 +10,13 @@
 use std::future::poll_fn;
 use std::pin::pin;
 use std::task::Poll;
+use std::time::Duration;
 
 use tokio::time::{Instant, Sleep};
 use tracing::Instrument;
 
 use crate::clock::within;
+use crate::crew::Share;
 use crate::defaults::START_WAIT;
 use crate::exit::Exit;
 use crate::failure::{Failure, Outcome};
@@ -26,8 +28,8 @@ use crate::mailbox::source::Setback;
 use crate::policy::Trouble;
 use crate::pulse::Pulse;
 use crate::service::{
-    Change, Context, Deliver, Fault, Inbox, Job, LetterEnd, Pace, Service, TimedOut, TimerId, Turn,
-    Work,
+    Change, Context, Deliver, Fault, Halt, Inbox, Job, LetterEnd, Pace, Service, TimedOut, TimerId,
+    Turn, Work, finish,
 };
 use crate::sync::Arc;
 use crate::topic::tally::Count;
@@ -41,6 +43,8 @@ pub(crate) struct Life<S: Service, L> {
     pub(crate) pulse: Arc<Pulse>,
     pub(crate) pace: Pace,
     pub(crate) dice: fastrand::Rng,
+    /// What is its own, if it is one of several workers.
+    pub(crate) share: Option<Arc<Share>>,
 }
 
 impl<S: Service, L: Deliver<S>> Life<S, L> {
@@ -53,7 +57,8 @@ impl<S: Service, L: Deliver<S>> Life<S, L> {
         }
         up();
         let exit = self.work(&mut service, &mut cx).await;
-        if !matches!(exit, Exit::Timeout(_)) {
+        cx.control.seal(&exit);
+        if ends_in_order(&exit) {
             self.begin_turn();
             cx.begin_hook();
             let _job = self.pulse.begin_job();
@@ -71,7 +76,10 @@ impl<S: Service, L: Deliver<S>> Life<S, L> {
             cx.publish_follow_ups().await
         };
         match within(&self.pulse.clock, Some(START_WAIT), starting).await {
-            Some(Ok(())) => Ok(()),
+            Some(Ok(())) => {
+                begin_laters(cx);
+                Ok(())
+            }
             Some(Err(failure)) => Err(Exit::Failure(failure)),
             None => Err(Exit::Timeout(START_WAIT)),
         }
@@ -93,19 +101,26 @@ impl<S: Service, L: Deliver<S>> Life<S, L> {
                 if let Some(exit) = self.run_timers(service, cx).await {
                     return exit;
                 }
+                if let Err(exit) = self.finish_laters(service, cx).await {
+                    return exit;
+                }
                 if cx.is_interrupted() {
                     continue;
                 }
-                let next = {
-                    let clock = &self.pulse.clock;
-                    self.mailbox.next_below(below(cx), || clock.now())
-                };
-                if next == Next::Nothing && cx.control.draining().is_some() {
+                let version = self.crew_version();
+                let below = self.below(cx);
+                let next = self.next(below, cx);
+                // What was seen may lie beyond a change of the crew that was not.
+                if self.crew_version() != version || self.has_finished(next) {
+                    continue;
+                }
+                let is_dry = next == Next::Nothing && !cx.laters.has_events();
+                if is_dry && cx.control.draining().is_some_and(|end| end <= below) {
                     return Exit::Shutdown;
                 }
                 match self.take_up(next, service, cx).await {
                     Ok(true) => {}
-                    Ok(false) => self.rest(next, cx).await,
+                    Ok(false) => self.rest(next, cx, || false).await,
                     Err(exit) => return exit,
                 }
             }
@@ -114,8 +129,14 @@ impl<S: Service, L: Deliver<S>> Life<S, L> {
         }
     }
 
+    fn next(&mut self, below: u64, cx: &Context<S>) -> Next {
+        let clock = &self.pulse.clock;
+        self.mailbox.shut(cx.laters.is_full());
+        self.mailbox.next_below(below, || clock.now())
+    }
+
     /// How this life is to end now, if it is.
-    fn ending(&self, cx: &Context<S>) -> Option<Exit> {
+    pub(super) fn ending(&self, cx: &Context<S>) -> Option<Exit> {
         let control = &cx.control;
         // One that is suspended handles nothing, so it cannot drain.
         let undrained = control.draining().is_some() && self.vitals.is_suspended();
@@ -126,7 +147,7 @@ impl<S: Service, L: Deliver<S>> Life<S, L> {
     }
 
     /// Waits while the service is suspended.
-    async fn pause(&mut self, cx: &Context<S>) {
+    pub(super) async fn pause(&mut self, cx: &Context<S>) {
         self.vitals.note_rest();
         poll_fn(|task| {
             self.inbox.bell.arm(task.waker());
@@ -143,10 +164,39 @@ impl<S: Service, L: Deliver<S>> Life<S, L> {
         self.begin_turn();
     }
 
-    fn make_changes(&mut self) {
+    /// What has a number from this on is not read, or not yet.
+    pub(super) fn below(&self, cx: &Context<S>) -> u64 {
+        self.crew_limit().min(below(cx))
+    }
+
+    fn crew_limit(&self) -> u64 {
+        self.share
+            .as_ref()
+            .map_or(u64::MAX, |share| share.crew.limit())
+    }
+
+    fn crew_version(&self) -> u64 {
+        self.share.as_ref().map_or(0, |share| share.crew.version())
+    }
+
+    /// Says that all below the limit of the crew is settled, if it is and somebody waits for that.
+    fn has_finished(&mut self, next: Next) -> bool {
+        let Some(share) = self.share.as_ref().filter(|_| next == Next::Nothing) else {
+            return false;
+        };
+        let limit = share.crew.limit();
+        if limit == u64::MAX || !share.crew.awaits(share.index) || !self.mailbox.is_past(limit) {
+            return false;
+        }
+        share.crew.finish(share.index, limit);
+        true
+    }
+
+    pub(super) fn make_changes(&mut self) {
         if !self.inbox.has_changes() {
             return;
         }
+        self.mailbox.follow(self.inbox.take_new_rules());
         for change in self.inbox.take_changes() {
             match change {
                 Change::Subscribe(source) => self.mailbox.add(source),
@@ -171,7 +221,9 @@ impl<S: Service, L: Deliver<S>> Life<S, L> {
             }
             Next::Held { source } => {
                 self.deliver(source, Work::Held, service, cx).await?;
-                self.mailbox.note_held();
+            }
+            Next::Aside { source } => {
+                self.deliver(source, Work::Aside, service, cx).await?;
             }
             Next::Letter => self.answer(service, cx).await,
             Next::Later(_) | Next::Nothing => return Ok(false),
@@ -189,6 +241,7 @@ impl<S: Service, L: Deliver<S>> Life<S, L> {
         let mut turn = Turn {
             pace: &mut self.pace,
             clock: &self.pulse.clock,
+            has_waited: !matches!(work, Work::Events { .. }),
         };
         let delivered = match source.checked_sub(L::LEN) {
             None => {
@@ -202,18 +255,26 @@ impl<S: Service, L: Deliver<S>> Life<S, L> {
                 None => Ok(()),
             },
         };
+        let has_waited = turn.has_waited;
         self.mailbox.with(source, |source| source.announce_room());
+        if has_waited || delivered.is_err() {
+            self.mailbox.note_waiting();
+        }
         match delivered {
             Ok(()) => Ok(()),
-            Err(fault) => self.judge(fault, cx),
+            Err(Halt::Fault(fault)) => self.judge(fault, cx),
+            Err(Halt::Ruled(ruling)) => {
+                let at = self.pulse.clock.since_start();
+                let (trouble, failure) = (ruling.trouble, ruling.failure.clone());
+                let consequence = ruling::carry_out(*ruling, at, &cx.wall, &self.vitals);
+                suffer(consequence, trouble, failure)
+            }
         }
     }
 
     /// What becomes of the event in flight, and of this life, after a fault.
-    fn judge(&mut self, fault: Fault, cx: &Context<S>) -> Result<(), Exit> {
+    pub(super) fn judge(&mut self, fault: Fault, cx: &Context<S>) -> Result<(), Exit> {
         let now = self.pulse.clock.now();
-        let limit = fault.failure.downcast_ref::<TimedOut>();
-        let limit = limit.map(|timed_out| timed_out.limit);
         let (trouble, failure) = (fault.trouble, fault.failure.clone());
         let setback = Setback {
             trouble: fault.trouble,
@@ -223,15 +284,10 @@ impl<S: Service, L: Deliver<S>> Life<S, L> {
             at: self.pulse.clock.since_start(),
             jitter: self.dice.f64(),
         };
-        let consequence = ruling::carry_out(&mut self.mailbox, setback, &cx.wall, &self.vitals);
-        match consequence {
-            Consequence::Live => Ok(()),
-            Consequence::End if trouble == Trouble::TimedOut => {
-                Err(Exit::Timeout(limit.unwrap_or_default()))
-            }
-            Consequence::End => Err(Exit::Failure(failure)),
-            Consequence::Retire => Err(Exit::Normal),
-        }
+        // A policy applies from the first failure after it was changed.
+        self.mailbox.follow(self.inbox.take_new_rules());
+        let consequence = ruling::judge(&mut self.mailbox, setback, &cx.wall, &self.vitals);
+        suffer(consequence, trouble, failure)
     }
 
     async fn answer(&mut self, service: &mut S, cx: &mut Context<S>) {
@@ -247,7 +303,8 @@ impl<S: Service, L: Deliver<S>> Life<S, L> {
             tally.shift(Count::InFlight, Count::Expired);
             return;
         }
-        cx.begin_letter(envelope.number, envelope.origin.cause);
+        let until = envelope.letter.until();
+        cx.begin_letter(envelope.number, envelope.origin.cause, until);
         let message = envelope.letter.name();
         let span = cx.letter_span(message, envelope.number, envelope.origin.span.as_ref());
         let answering = async {
@@ -268,6 +325,7 @@ impl<S: Service, L: Deliver<S>> Life<S, L> {
             }
         }
         self.mailbox.letters.announce_room();
+        begin_laters(cx);
     }
 
     /// Runs the timers that are due. An exit if one of them failed.
@@ -292,6 +350,7 @@ impl<S: Service, L: Deliver<S>> Life<S, L> {
             if let Err(failure) = done {
                 return Some(Exit::Failure(failure));
             }
+            begin_laters(cx);
             if cx.is_interrupted() {
                 return None;
             }
@@ -299,12 +358,48 @@ impl<S: Service, L: Deliver<S>> Life<S, L> {
         None
     }
 
+    /// Delivers what has come of later work.
+    async fn finish_laters(&mut self, service: &mut S, cx: &mut Context<S>) -> Result<(), Exit> {
+        while let Some(event) = cx.laters.first_finished() {
+            let source = event.and_then(|event| self.mailbox.source_of(event));
+            match source {
+                Some(source) => self.deliver(source, Work::Finished, service, cx).await?,
+                None => self.finish_hook(service, cx).await?,
+            }
+            if cx.is_interrupted() || !self.pace.step(&self.pulse.clock) {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// Delivers what has come of later work that is about no event.
+    async fn finish_hook(&mut self, service: &mut S, cx: &mut Context<S>) -> Result<(), Exit> {
+        let Some((work, end)) = cx.laters.take_finished() else {
+            return Ok(());
+        };
+        if cx.laters.opening(work).is_none() {
+            return Ok(());
+        }
+        cx.begin_again(work);
+        let _job = self.pulse.begin_job();
+        let done = finish(end, None, service, cx).await;
+        done.map_err(|fault| Exit::Failure(fault.failure))?;
+        let published = cx.publish_follow_ups().await;
+        published.map_err(Exit::Failure)?;
+        cx.begin_more(work);
+        if cx.laters.is_over(work) {
+            cx.laters.forget(work);
+        }
+        Ok(())
+    }
+
     fn repeat(&self, timer: TimerId, at: Instant, job: Job<S>, cx: &mut Context<S>) {
         cx.timers.put_back(timer, at, self.pulse.clock.now(), job);
     }
 
     /// Sleeps until there is something to do: an order, a timer, a retry, or work.
-    async fn rest(&mut self, next: Next, cx: &Context<S>) {
+    pub(super) async fn rest(&mut self, next: Next, cx: &Context<S>, has_news: impl Fn() -> bool) {
         cx.rest();
         let held = if let Next::Later(due) = next {
             Some(due)
@@ -317,12 +412,14 @@ impl<S: Service, L: Deliver<S>> Life<S, L> {
         self.vitals.note_rest();
         poll_fn(|task| {
             let ordered = cx.control.is_stopped() || cx.control.draining() != draining;
-            let changed = ordered || self.inbox.has_changes();
-            if changed || !self.mailbox.sleep_below(below(cx), task.waker()) {
+            let has_news = || has_news() || cx.laters.has_finished();
+            let changed = ordered || self.inbox.has_changes() || has_news();
+            let below = self.below(cx);
+            if changed || !self.mailbox.sleep_below(below, task.waker()) {
                 return Poll::Ready(());
             }
-            // Looked at after the bell was armed: a change rings it.
-            if self.inbox.has_changes() {
+            // Looked at after the bell was armed: a change rings it, and so does later work.
+            if self.inbox.has_changes() || has_news() {
                 return Poll::Ready(());
             }
             self.pulse.ran_dry();
@@ -340,10 +437,58 @@ impl<S: Service, L: Deliver<S>> Life<S, L> {
         self.begin_turn();
     }
 
-    fn begin_turn(&mut self) {
+    /// Waits until this is so; whoever makes it so rings the bell.
+    pub(super) async fn hear_of(&mut self, is_so: impl Fn() -> bool) {
+        poll_fn(|task| {
+            self.inbox.bell.arm(task.waker());
+            if is_so() {
+                Poll::Ready(())
+            } else {
+                Poll::Pending
+            }
+        })
+        .await;
+        self.mailbox.wake();
+    }
+
+    pub(super) fn begin_turn(&mut self) {
         let now = self.pulse.clock.now();
         self.pace.begin(now);
         self.vitals.note_busy(self.pulse.clock.since_start_at(now));
+    }
+}
+
+/// Begins the later work that a hook, a timer or an answer has asked for.
+fn begin_laters<S: Service>(cx: &mut Context<S>) {
+    if cx.laters.is_asked() {
+        cx.begin_laters(None, None);
+    }
+}
+
+/// What a verdict means for the life.
+pub(super) fn suffer(
+    consequence: Consequence,
+    trouble: Trouble,
+    failure: Failure,
+) -> Result<(), Exit> {
+    if matches!(consequence, Consequence::Live) {
+        return Ok(());
+    }
+    Err(consequence.exit(failure, |failure| match trouble {
+        Trouble::TimedOut => {
+            let timed_out = failure.downcast_ref::<TimedOut>();
+            Exit::Timeout(timed_out.map_or(Duration::ZERO, |timed_out| timed_out.limit))
+        }
+        _ => Exit::Failure(failure),
+    }))
+}
+
+/// Whether the service is told that its life ends: not when it was cut short over an event.
+pub(super) fn ends_in_order(exit: &Exit) -> bool {
+    match exit {
+        Exit::Timeout(_) => false,
+        Exit::Retired(failure) | Exit::Fatal(failure) => !failure.is::<TimedOut>(),
+        _ => true,
     }
 }
 
@@ -352,7 +497,7 @@ fn below<S: Service>(cx: &Context<S>) -> u64 {
     cx.control.draining().unwrap_or(u64::MAX)
 }
 
-fn note_failed_letter(service: &str, message: &'static str, failure: &Failure) {
+pub(super) fn note_failed_letter(service: &str, message: &'static str, failure: &Failure) {
     tracing::warn!(
         target: "callboard::host",
         service,

@@ -11,9 +11,13 @@
 mod actor;
 mod guard;
 mod home;
+mod instance;
+mod keyed;
 mod life;
+mod recipe;
 mod ruling;
 pub(crate) mod seed;
+mod worker;
 
 use std::cell::Cell;
 use std::fmt;
@@ -26,18 +30,20 @@ use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::mailbox::Mailbox;
 use crate::mailbox::source::Setback;
-use crate::panic::guard as guarded;
 use crate::policy::Trouble;
-use crate::pulse::Pulse;
 use crate::service::control::{Control, Kill};
+use crate::service::per_key::Keyed;
 use crate::service::{AddedSource, AnyLetter, Change, Context, Deliver, Inbox, Pace, Service};
 use crate::sync::Arc;
 use crate::topic::tally::Count;
+use keyed::KeyedLife;
 use life::Life;
+use recipe::Recipe;
 
 pub(crate) use actor::{After, ChildReport, Host, News, Order};
 pub(crate) use home::Home;
 pub(crate) use seed::{Entry, Problem, Seed};
+pub(crate) use worker::{Troupe, number_problem, troupe};
 
 /// The mailbox of a service.
 pub(crate) type ServiceMailbox<S, L> = Mailbox<L, dyn AddedSource<S> + Send, Box<dyn AnyLetter<S>>>;
@@ -45,6 +51,8 @@ pub(crate) type ServiceMailbox<S, L> = Mailbox<L, dyn AddedSource<S> + Send, Box
 /// What was not delivered of one event when a service ended for good.
 #[derive(Clone, Debug)]
 pub(crate) struct Unread {
+    /// The path that the ledger counts under.
+    pub(crate) service: Arc<str>,
     pub(crate) event: &'static str,
     pub(crate) numbers: Vec<u64>,
 }
@@ -112,29 +120,26 @@ pub(crate) trait Stage {
         up: Box<dyn FnOnce()>,
     ) -> Pin<Box<dyn Future<Output = Exit>>>;
     /// Takes the mailbox back after a life, and settles what was in flight; a life that was
-    /// killed because of what it did leaves a failed attempt.
-    fn after(&mut self, exit: &Exit, killed: Option<Kill>);
+    /// killed because of what it did leaves a failed attempt. Returns how the life has ended,
+    /// which is another way if the verdict on that attempt says more about the worker.
+    fn after(&mut self, exit: Exit, killed: Option<Kill>) -> Exit;
     /// Ends all subscriptions and refuses letters from now on.
     fn close(&mut self) -> Vec<Unread>;
 }
 
 /// One service: its recipe, and the mailbox that outlives its lives.
 pub(crate) struct Engine<S: Service, L> {
-    recipe: Rc<Cell<Option<Recipe<S>>>>,
+    recipe: Recipe<S>,
+    keyed: Rc<Cell<Option<Keyed<S>>>>,
     mailbox: Rc<Cell<Option<ServiceMailbox<S, L>>>>,
     inbox: Arc<Inbox<S>>,
     dice: fastrand::Rng,
     letters: u64,
+    laters: usize,
     closed: bool,
 }
 
-type Recipe<S> = Box<dyn FnMut() -> S + Send>;
-
 impl<S: Service, L: Deliver<S> + 'static> Engine<S, L> {
-    fn pulse(&self) -> Option<Arc<Pulse>> {
-        self.inbox.home().map(|home| Arc::clone(&home.wall.pulse))
-    }
-
     /// Lets the mailbox be changed between two lives.
     fn with_mailbox<R>(&self, act: impl FnOnce(&mut ServiceMailbox<S, L>) -> R) -> Option<R> {
         let mut mailbox = self.mailbox.take()?;
@@ -146,10 +151,12 @@ impl<S: Service, L: Deliver<S> + 'static> Engine<S, L> {
     fn reopen(&mut self) {
         if std::mem::take(&mut self.closed) {
             self.inbox.letters.open(self.letters);
+            self.inbox.join_crew();
             self.with_mailbox(|mailbox| {
                 mailbox.reopen();
                 mailbox.each(|_, source| {
-                    self.inbox.note_subscribed(source.event_type());
+                    let (event, name) = (source.event_type(), source.event_name());
+                    self.inbox.resubscribe(event, name);
                 });
             });
         }
@@ -164,12 +171,11 @@ impl<S: Service, L: Deliver<S> + 'static> Stage for Engine<S, L> {
     ) -> Pin<Box<dyn Future<Output = Exit>>> {
         self.reopen();
         let home = self.inbox.home().cloned();
-        let loans = self.recipe.take().zip(self.mailbox.take()).zip(home);
+        let loans = self.recipe.lend().zip(self.mailbox.take()).zip(home);
         let Some(((recipe, mailbox), home)) = loans else {
             // A life is begun only when the one before is over, so this is never seen.
             return Box::pin(async { Exit::Killed });
         };
-        let mut recipe = Borrowed::lend(recipe, &self.recipe);
         let life = Life {
             mailbox: Borrowed::lend(mailbox, &self.mailbox),
             inbox: Arc::clone(&self.inbox),
@@ -177,43 +183,55 @@ impl<S: Service, L: Deliver<S> + 'static> Stage for Engine<S, L> {
             pulse: Arc::clone(&home.wall.pulse),
             pace: Pace::new(home.wall.pulse.clock.now()),
             dice: self.dice.fork(),
+            share: home.share.clone(),
         };
         let address = crate::service::Address::new(Arc::clone(&self.inbox));
+        if let Some(keyed) = self.keyed.take() {
+            let life = KeyedLife::new(life, Borrowed::lend(keyed, &self.keyed));
+            let cx = Context::new(home.wall, address, control, home.vitals);
+            return Box::pin(life.run(cx, up));
+        }
+        let laters = self.laters;
         Box::pin(async move {
             let since = home.wall.pulse.clock.since_start();
             home.vitals.note_busy(since);
-            let service = (*recipe)();
-            drop(recipe);
-            let cx = Context::new(home.wall, address, control, home.vitals);
+            let Some(service) = recipe.make().await else {
+                return Exit::Killed;
+            };
+            let mut cx = Context::new(home.wall, address, control, home.vitals);
+            cx.laters.allow(laters);
             life.run(service, cx, up).await
         })
     }
 
-    fn after(&mut self, exit: &Exit, killed: Option<Kill>) {
+    fn after(&mut self, mut exit: Exit, killed: Option<Kill>) -> Exit {
         let Some(home) = self.inbox.home() else {
-            return;
+            return exit;
         };
         let pulse = &home.wall.pulse;
         let jitter = self.dice.f64();
         home.vitals.note_rest();
         self.with_mailbox(|mailbox| {
             let now = pulse.clock.now();
-            if let Some((trouble, failure)) = trouble(exit, killed) {
+            mailbox.follow(self.inbox.take_new_rules());
+            if let Some((trouble, failure)) = trouble(&exit, killed) {
                 let at = pulse.clock.since_start();
                 let setback = Setback {
                     trouble,
-                    failure,
+                    failure: failure.clone(),
                     began: now,
                     now,
                     at,
                     jitter,
                 };
-                ruling::carry_out(mailbox, setback, &home.wall, &home.vitals);
+                let consequence = ruling::judge(mailbox, setback, &home.wall, &home.vitals);
+                exit = consequence.exit(failure, |_| exit.clone());
             } else if let Some(source) = mailbox.in_flight() {
                 mailbox.with(source, |source| source.hand_back(now));
-                mailbox.note_held();
             }
-            if mailbox.letters.is_in_flight() {
+            mailbox.each(|_, source| source.hand_back_open(now));
+            mailbox.note_waiting();
+            while mailbox.letters.is_in_flight() {
                 mailbox
                     .letters
                     .shared
@@ -223,6 +241,7 @@ impl<S: Service, L: Deliver<S> + 'static> Stage for Engine<S, L> {
             mailbox.wake();
         });
         pulse.ran_dry();
+        exit
     }
 
     fn close(&mut self) -> Vec<Unread> {
@@ -246,21 +265,22 @@ impl<S: Service, L: Deliver<S> + 'static> Stage for Engine<S, L> {
         for envelope in letters {
             envelope.letter.abandon();
         }
-        if let Some(pulse) = self.pulse() {
-            pulse.ran_dry();
+        let Some(home) = self.inbox.home() else {
+            return Vec::new();
+        };
+        if let Some(share) = &home.share {
+            share.crew.leave(share.index);
         }
+        home.wall.pulse.ran_dry();
+        let service = Arc::clone(home.service());
         unread
             .into_iter()
-            .map(|(event, numbers)| Unread { event, numbers })
+            .map(|(event, numbers)| Unread {
+                service: Arc::clone(&service),
+                event,
+                numbers,
+            })
             .collect()
-    }
-}
-
-impl<S: Service, L> Drop for Engine<S, L> {
-    /// The recipe is the user's, and so is what it has captured.
-    fn drop(&mut self) {
-        let recipe = self.recipe.take();
-        let _ = guarded(move || drop(recipe));
     }
 }
 

@@ -6,18 +6,22 @@
 //!
 //! It starts nothing.
 
-use std::any::{Any, type_name};
+use std::any::{Any, TypeId, type_name};
 use std::cell::Cell;
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::fmt;
 use std::rc::Rc;
 
+use crate::crew::Share;
+use crate::host::recipe::Recipe;
 use crate::host::{Engine, ServiceMailbox, Stage};
 use crate::mailbox::letters::Letters;
-use crate::policy::Policy;
+use crate::policy::{Policy, Standing};
 use crate::restart::Restart;
 use crate::service::inbox::Home;
-use crate::service::{Inbox, Placement, Service, ServiceSpec, Subscriptions};
+use crate::service::per_key::Keyed;
+use crate::service::wish::{Wish, against};
+use crate::service::{Inbox, Placement, Service, ServiceSpec, Subscriptions, misplaced};
 use crate::shutdown::Shutdown;
 use crate::sync::Arc;
 use crate::vitals::Vitals;
@@ -55,6 +59,17 @@ pub(crate) trait Entry: Send + Sync {
     fn address(&self) -> Box<dyn Any>;
     /// Makes the service look up before its next delivery.
     fn call(&self);
+    /// The subscriptions, with what would be in force if the policy at `path`, here or above, were
+    /// this.
+    fn wishes_supposing(&self, path: &str, policy: &Policy) -> Vec<Wish>;
+    /// The subscriptions, with what is in force.
+    fn wishes(&self) -> Vec<Wish>;
+    /// What a subscription's own policy would say in vain.
+    fn misplaced(&self, policy: &Policy, event: TypeId) -> Vec<String>;
+    /// Sets the own policy of one subscription. False if there is none to that type.
+    fn set_policy_on(&self, event: TypeId, policy: Policy) -> bool;
+    /// Has the service make its rules anew.
+    fn note_new_policy(&self);
 }
 
 impl<S: Service> Entry for Arc<Inbox<S>> {
@@ -69,11 +84,38 @@ impl<S: Service> Entry for Arc<Inbox<S>> {
     fn call(&self) {
         Inbox::call(self);
     }
+
+    fn wishes_supposing(&self, path: &str, policy: &Policy) -> Vec<Wish> {
+        let home = self.home();
+        home.map_or_else(Vec::new, |home| {
+            Inbox::wishes(self, &home.policy.supposing(path, policy))
+        })
+    }
+
+    fn wishes(&self) -> Vec<Wish> {
+        let home = self.home();
+        home.map_or_else(Vec::new, |home| {
+            Inbox::wishes(self, &home.policy.in_force())
+        })
+    }
+
+    fn misplaced(&self, policy: &Policy, event: TypeId) -> Vec<String> {
+        misplaced(policy, event, TypeId::of::<S>())
+    }
+
+    fn set_policy_on(&self, event: TypeId, policy: Policy) -> bool {
+        Inbox::set_policy(self, event, policy)
+    }
+
+    fn note_new_policy(&self) {
+        Inbox::note_new_policy(self);
+    }
 }
 
 /// What the supervisor needs to know of a child that has been opened.
 pub(crate) struct Opened {
     pub(crate) entry: Arc<dyn Entry>,
+    pub(crate) policy: Arc<Standing>,
     /// Builds the stage, on the thread where it will stay.
     pub(crate) stage: Box<dyn FnOnce() -> Box<dyn Stage> + Send>,
 }
@@ -88,26 +130,14 @@ pub(crate) trait Seed: Send {
     /// What is impossible about it. `max_restarts` is its supervisor's.
     fn check(&self, path: &str, outer: &Policy, max_restarts: u32, problems: &mut Vec<Problem>);
     /// The events it subscribes to: type names are compared across the tree.
-    fn events(&self, names: &mut dyn FnMut(&'static str, std::any::TypeId));
+    fn events(&self, names: &mut dyn FnMut(&'static str, TypeId));
     /// Takes its places on the board, and its letters.
-    fn open(self: Box<Self>, wall: &Arc<Wall>, vitals: &Arc<Vitals>, outer: &Policy) -> Opened;
-}
-
-#[expect(
-    private_bounds,
-    reason = "a list of subscriptions is built by `on`, never by hand"
-)]
-impl<S: Service, L> ServiceSpec<S, L>
-where
-    L: Subscriptions<S>,
-{
-    fn attempts(&self, outer: &Policy) -> BTreeMap<&'static str, u32> {
-        let mut attempts = BTreeMap::new();
-        self.on.each(&self.parts.policy.over(outer), &mut |wish| {
-            attempts.insert(wish.event, wish.policy.rules().retry.attempts_max());
-        });
-        attempts
-    }
+    fn open(
+        self: Box<Self>,
+        wall: &Arc<Wall>,
+        vitals: &Arc<Vitals>,
+        above: &Arc<Standing>,
+    ) -> Opened;
 }
 
 impl<S: Service, L: Subscriptions<S> + Send + 'static> Seed for ServiceSpec<S, L> {
@@ -149,71 +179,143 @@ impl<S: Service, L: Subscriptions<S> + Send + 'static> Seed for ServiceSpec<S, L
                 "the capacity of letters is 0, so nothing could be asked".to_owned(),
             );
         }
-        let mut seen = std::collections::BTreeSet::new();
-        self.on.each(&self.parts.policy.over(outer), &mut |wish| {
-            for text in wish.problems {
+        if let Some(keyed) = &self.parts.per_key {
+            for text in keyed.terms.problems() {
+                note(None, text);
+            }
+            if self.parts.workers.is_some() {
+                let text = "it has an instance per key, so it takes no workers";
+                note(None, text.to_owned());
+            }
+        }
+        if self.parts.laters == 0 {
+            note(
+                None,
+                "no event may be open in later work, so none could ever be read".to_owned(),
+            );
+        }
+        let mut wishes = Vec::new();
+        let policy = self.parts.policy.clone().made_at(path).over(outer);
+        self.on.each(path, &policy, &mut |wish| wishes.push(wish));
+        let mut seen = BTreeSet::new();
+        for wish in &mut wishes {
+            for text in wish.problems.drain(..) {
                 note(Some(wish.event), text);
             }
             if !seen.insert(wish.event_type) {
                 note(Some(wish.event), "it subscribes twice".to_owned());
             }
-        });
-        if self.parts.restart == Restart::Temporary {
-            return;
         }
-        for (event, attempts) in self.attempts(outer) {
-            if attempts > max_restarts {
-                let text = format!(
-                    "{attempts} attempts, but its supervisor allows {max_restarts} restarts: one \
-                     event that always panics would end the supervisor"
-                );
-                note(Some(event), text);
+        for (step, _) in self.parts.policy.steps() {
+            if !wishes.iter().any(|wish| step.is_for::<S>(wish.event_type)) {
+                let text =
+                    format!("its policy says to {step}, but none of its subscriptions is that");
+                note(None, text);
             }
+        }
+        for (event, text) in against(&wishes, self.parts.restart, max_restarts) {
+            note(Some(event), text);
         }
     }
 
-    fn events(&self, names: &mut dyn FnMut(&'static str, std::any::TypeId)) {
-        self.on.each(&Policy::new(), &mut |wish| {
+    fn events(&self, names: &mut dyn FnMut(&'static str, TypeId)) {
+        self.on.each("", &Policy::new(), &mut |wish| {
             names(wish.event, wish.event_type)
         });
     }
 
-    fn open(self: Box<Self>, wall: &Arc<Wall>, vitals: &Arc<Vitals>, outer: &Policy) -> Opened {
+    fn open(
+        self: Box<Self>,
+        wall: &Arc<Wall>,
+        vitals: &Arc<Vitals>,
+        above: &Arc<Standing>,
+    ) -> Opened {
         let ServiceSpec { parts, on } = *self;
-        let policy = parts.policy.over(outer);
-        let path = Arc::clone(&vitals.path);
-        let home = Home {
-            wall: Arc::clone(wall),
-            path: Arc::clone(&path),
-            waiter: wall.waits.waiter(&path),
-            policy,
-            vitals: Arc::clone(vitals),
+        let policy = Standing::new(&vitals.path, parts.policy, Some(above));
+        let opening = Opening {
+            inbox: parts.inbox,
+            home: home(wall, vitals, policy, None),
+            letters: parts.letters as u64,
+            laters: parts.laters,
+            keyed: parts.per_key,
         };
-        let inbox = parts.inbox;
+        let recipe = parts.recipe;
+        opening.open(&on, move || Recipe::own(recipe))
+    }
+}
+
+/// Where a service belongs from now on.
+pub(super) fn home(
+    wall: &Arc<Wall>,
+    vitals: &Arc<Vitals>,
+    policy: Arc<Standing>,
+    share: Option<Arc<Share>>,
+) -> Home {
+    let path = Arc::clone(&vitals.path);
+    Home {
+        wall: Arc::clone(wall),
+        waiter: wall.waits.waiter(&path),
+        path,
+        policy,
+        vitals: Arc::clone(vitals),
+        share,
+    }
+}
+
+/// What it takes to open a service.
+pub(super) struct Opening<S: Service> {
+    pub(super) inbox: Arc<Inbox<S>>,
+    pub(super) home: Home,
+    pub(super) letters: u64,
+    pub(super) laters: usize,
+    pub(super) keyed: Option<Keyed<S>>,
+}
+
+impl<S: Service> Opening<S> {
+    /// Takes its places on the board, and its letters. The recipe is made where it will stay.
+    pub(super) fn open<L: Subscriptions<S>>(
+        self,
+        on: &L,
+        recipe: impl FnOnce() -> Recipe<S> + Send + 'static,
+    ) -> Opened {
+        let Opening {
+            inbox,
+            home,
+            letters,
+            laters,
+            keyed,
+        } = self;
+        let policy = Arc::clone(&home.policy);
+        let wall = &home.wall;
         inbox.move_in(home.clone());
-        let letters = parts.letters as u64;
         inbox.letters.open(letters);
+        inbox.join_crew();
         let letterbox = Arc::clone(&inbox.letters) as Arc<dyn AnyLetters>;
-        wall.add_letters(Arc::clone(&path), letterbox);
+        wall.add_letters(Arc::clone(&home.path), home.service(), letterbox);
         let sources = on.open(&inbox, &home);
         let mailbox: ServiceMailbox<S, _> = ServiceMailbox::new(
             sources,
             Letters::new(Arc::clone(&inbox.letters)),
             inbox.bell.clone(),
         );
-        let dice = wall.pulse.dice.fork(&path);
+        let dice = wall.pulse.dice.fork(&home.path);
         let entry = Arc::new(Arc::clone(&inbox)) as Arc<dyn Entry>;
-        let recipe = parts.recipe;
         let stage = Box::new(move || {
             Box::new(Engine {
-                recipe: Rc::new(Cell::new(Some(recipe))),
+                recipe: recipe(),
+                keyed: Rc::new(Cell::new(keyed)),
                 mailbox: Rc::new(Cell::new(Some(mailbox))),
                 inbox,
                 dice,
                 letters,
+                laters,
                 closed: false,
             }) as Box<dyn Stage>
         });
-        Opened { entry, stage }
+        Opened {
+            entry,
+            policy,
+            stage,
+        }
     }
 }

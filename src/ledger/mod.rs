@@ -211,6 +211,9 @@ impl DeliveryRow {
 
     /// Returns `taken - (acknowledged + dead_lettered + discarded + expired + shed + undelivered +
     /// in_flight + deferred)`: 0 unless something was lost (above) or counted twice (below).
+    ///
+    /// If that is 0, `accepted - queued - taken`: what the workers of a service took is not what
+    /// was theirs.
     pub fn gap(&self) -> i64 {
         let finals = [
             self.acknowledged,
@@ -219,7 +222,10 @@ impl DeliveryRow {
             self.expired,
         ];
         let others = [self.shed, self.undelivered, self.in_flight, self.deferred];
-        difference(self.taken, finals.into_iter().chain(others))
+        match difference(self.taken, finals.into_iter().chain(others)) {
+            0 => difference(self.accepted, [self.queued, self.taken]),
+            gap => gap,
+        }
     }
 }
 

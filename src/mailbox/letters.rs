@@ -73,14 +73,24 @@ impl<T> Letterbox<T> {
         }
     }
 
-    /// Queues a letter for which room was reserved.
+    /// Queues a letter for which room was reserved, and wakes the reader.
     pub(crate) fn push(&self, pulse: &Pulse, origin: &Origin, letter: T) {
+        self.queue(pulse, origin, letter);
+        self.ring();
+    }
+
+    /// Queues a letter for which room was reserved; [`Letterbox::ring`] follows.
+    pub(crate) fn queue(&self, pulse: &Pulse, origin: &Origin, letter: T) {
         let envelope = Envelope {
             number: pulse.next_number(),
             origin: origin.clone(),
             letter,
         };
         self.list.get_or_init(List::new).push(envelope);
+    }
+
+    /// Wakes the reader after a push. Outside every lock: waking runs the executor's code.
+    pub(crate) fn ring(&self) {
         // Orders the push before the look at the bell; the mailbox arms before it looks.
         fence(Ordering::SeqCst);
         self.bell.ring();

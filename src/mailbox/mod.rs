@@ -7,6 +7,8 @@
 //!
 //! It runs no handler; it says what is next and keeps what was taken.
 
+mod aside;
+pub(crate) mod held;
 pub(crate) mod letters;
 pub(crate) mod source;
 
@@ -16,6 +18,7 @@ use std::task::Waker;
 use tokio::time::Instant;
 
 use crate::bell::Bell;
+use crate::policy::Rules;
 use crate::sync::Arc;
 use letters::Letters;
 use source::AnySource;
@@ -65,11 +68,13 @@ pub(crate) trait AsSource {
 pub(crate) enum Next {
     /// Events of this source, as far as it has looked, with numbers below `until`.
     Events { source: usize, until: u64 },
-    /// The event that this source holds is to be tried now.
+    /// The event that waits in place in this source is to be tried now.
     Held { source: usize },
+    /// An event that waits aside in this source is to be tried now.
+    Aside { source: usize },
     /// A letter.
     Letter,
-    /// Nothing to read; an event is held until then.
+    /// Nothing to read; something waits until then.
     Later(Instant),
     /// Nothing.
     Nothing,
@@ -82,8 +87,13 @@ pub(crate) struct Mailbox<L, D: ?Sized, T> {
     pub(crate) added: Vec<Box<D>>,
     pub(crate) letters: Letters<T>,
     bell: Arc<Bell>,
-    /// The source that holds an event to be tried again: younger events wait behind it.
-    holding: Option<usize>,
+    /// The source in which an event waits in place, or that pauses, and until when: younger
+    /// events wait behind it.
+    holding: Option<(usize, Instant)>,
+    /// The source in which an event waits aside that is due first.
+    aside: Option<(usize, Instant)>,
+    /// No event is read, whatever there is.
+    is_shut: bool,
 }
 
 /// The head of the line, while several sources are compared.
@@ -124,6 +134,8 @@ impl<L: Sources, D: AsSource + ?Sized, T> Mailbox<L, D, T> {
             letters,
             bell,
             holding: None,
+            aside: None,
+            is_shut: false,
         }
     }
 
@@ -158,14 +170,19 @@ impl<L: Sources, D: AsSource + ?Sized, T> Mailbox<L, D, T> {
         self.next_below(u64::MAX, now)
     }
 
-    /// What is to be handled next of what has a number below this, or is held already.
+    /// What is to be handled next of what has a number below this, or waits already.
     pub(crate) fn next_below(&mut self, below: u64, now: impl Fn() -> Instant) -> Next {
-        if let Some(next) = self.next_held(below, &now) {
+        if self.is_shut {
+            return self.letter_below(below).unwrap_or(Next::Nothing);
+        }
+        if let Some(next) = self.next_waiting(below, &now) {
             return next;
         }
         let head = self.first_in_line();
         let Some(head) = head.filter(|head| head.number < below) else {
-            return Next::Nothing;
+            return self
+                .aside
+                .map_or(Next::Nothing, |(_, due)| Next::Later(due));
         };
         match head.lane {
             Lane::Letters => Next::Letter,
@@ -174,7 +191,7 @@ impl<L: Sources, D: AsSource + ?Sized, T> Mailbox<L, D, T> {
                     .with(source, |one| one.hold_returned(head.number, now()))
                     .unwrap_or_default();
                 if returned {
-                    self.holding = Some(source);
+                    self.note_waiting();
                     return Next::Held { source };
                 }
                 Next::Events {
@@ -185,19 +202,36 @@ impl<L: Sources, D: AsSource + ?Sized, T> Mailbox<L, D, T> {
         }
     }
 
-    fn next_held(&mut self, below: u64, now: impl Fn() -> Instant) -> Option<Next> {
-        let source = self.holding?;
-        let Some(due) = self.with(source, |one| one.due()).flatten() else {
-            self.holding = None;
+    fn letter_below(&mut self, below: u64) -> Option<Next> {
+        let letter = self.letters.look().filter(|number| *number < below);
+        letter.map(|_| Next::Letter)
+    }
+
+    /// What is next because of what waits; `None` if the events at the heads are.
+    fn next_waiting(&mut self, below: u64, now: &dyn Fn() -> Instant) -> Option<Next> {
+        if self.holding.is_none() && self.aside.is_none() {
             return None;
-        };
-        Some(if due <= now() {
-            Next::Held { source }
-        } else if self.letters.look().is_some_and(|number| number < below) {
-            Next::Letter
-        } else {
-            Next::Later(due)
-        })
+        }
+        let now = now();
+        let is_due = |waiting: &(usize, Instant)| waiting.1 <= now;
+        if let Some((source, _)) = self.holding.filter(is_due) {
+            if self.with(source, |one| one.resume()) != Some(true) {
+                return Some(Next::Held { source });
+            }
+            self.note_waiting();
+            return self.next_waiting(below, &|| now);
+        }
+        if let Some((source, _)) = self.aside.filter(is_due) {
+            return Some(Next::Aside { source });
+        }
+        let (_, held) = self.holding?;
+        let due = self.aside.map_or(held, |(_, aside)| aside.min(held));
+        Some(self.letter_below(below).unwrap_or(Next::Later(due)))
+    }
+
+    /// Reads no event from now on, or does again; letters are read all the same.
+    pub(crate) fn shut(&mut self, is_shut: bool) {
+        self.is_shut = is_shut;
     }
 
     /// Compares the heads of all sources. Those that were empty are looked at once more after
@@ -248,7 +282,7 @@ impl<L: Sources, D: AsSource + ?Sized, T> Mailbox<L, D, T> {
     pub(crate) fn sleep_below(&mut self, below: u64, waker: &Waker) -> bool {
         self.bell.arm(waker);
         let mut asleep = true;
-        if self.holding.is_none() {
+        if self.holding.is_none() && !self.is_shut {
             self.each(|_, source| asleep = asleep && source.sleep());
         }
         // The fence inside orders arming before this look; a sender pushes, fences, and rings.
@@ -271,15 +305,26 @@ impl<L: Sources, D: AsSource + ?Sized, T> Mailbox<L, D, T> {
         self.bell.disarm();
     }
 
-    /// Notes which source holds an event now, if one does.
-    pub(crate) fn note_held(&mut self) {
-        let mut holding = None;
+    /// Notes what waits, and until when.
+    pub(crate) fn note_waiting(&mut self) {
+        let (mut holding, mut aside) = (None, None);
         self.each(|index, source| {
-            if source.due().is_some() {
-                holding = Some(index);
-            }
+            let dues = source.dues();
+            earlier(&mut holding, index, dues.in_place);
+            earlier(&mut aside, index, dues.aside);
         });
-        self.holding = holding;
+        (self.holding, self.aside) = (holding, aside);
+    }
+
+    /// Follows other rules from now on.
+    pub(crate) fn follow(&mut self, all: Vec<(TypeId, Arc<Rules>)>) {
+        for (event, rules) in all {
+            self.each(|_, source| {
+                if source.event_type() == event {
+                    source.follow(&rules);
+                }
+            });
+        }
     }
 
     /// The source whose event is in flight.
@@ -287,6 +332,25 @@ impl<L: Sources, D: AsSource + ?Sized, T> Mailbox<L, D, T> {
         let mut found = None;
         self.each(|index, source| {
             if source.is_in_flight() {
+                found = Some(index);
+            }
+        });
+        found
+    }
+
+    /// Whether everything with a number below this is settled, and nothing more will come: the
+    /// number was taken after all of it, and senders take theirs under one lock with it.
+    pub(crate) fn is_past(&mut self, limit: u64) -> bool {
+        let mut past = self.letters.look().is_none_or(|number| number >= limit);
+        self.each(|_, source| past = past && source.is_past(limit));
+        past
+    }
+
+    /// The source of this event type.
+    pub(crate) fn source_of(&mut self, event: TypeId) -> Option<usize> {
+        let mut found = None;
+        self.each(|index, source| {
+            if source.event_type() == event {
                 found = Some(index);
             }
         });
@@ -308,7 +372,7 @@ impl<L: Sources, D: AsSource + ?Sized, T> Mailbox<L, D, T> {
         });
         self.added
             .retain_mut(|source| source.as_source().event_type() != event);
-        self.note_held();
+        self.note_waiting();
         numbers
     }
 
@@ -322,7 +386,7 @@ impl<L: Sources, D: AsSource + ?Sized, T> Mailbox<L, D, T> {
             }
         });
         self.added.clear();
-        self.holding = None;
+        (self.holding, self.aside) = (None, None);
         unread
     }
 
@@ -330,5 +394,13 @@ impl<L: Sources, D: AsSource + ?Sized, T> Mailbox<L, D, T> {
     pub(crate) fn reopen(&mut self) {
         let bell = Arc::clone(&self.bell);
         self.fixed.each(0, &mut |_, source| source.reopen(&bell));
+    }
+}
+
+fn earlier(first: &mut Option<(usize, Instant)>, source: usize, due: Option<Instant>) {
+    if let Some(due) = due
+        && first.is_none_or(|(_, first)| due < first)
+    {
+        *first = Some((source, due));
     }
 }

@@ -2,25 +2,32 @@
 //!
 //! The mailbox merges sources; the host runs handlers on what they hold.
 //!
-//! Invariant: an event that was taken is in flight or held until a verdict settles it, whatever
-//! becomes of the life that took it.
+//! Invariant: an event that was taken is in flight or deferred until a verdict settles it,
+//! whatever becomes of the life that took it.
 //!
 //! It never runs a handler and does not decide: the verdict is a pure function.
 
 use std::any::TypeId;
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use tokio::time::Instant;
 
 use crate::bell::Bell;
-use crate::clock::deadline;
+use crate::clock::{Clock, deadline};
 use crate::dead_letter::{DeadLetter, FailedAttempt, Obituary};
-use crate::event::{Event, EventId};
-use crate::failure::Failure;
-use crate::policy::{Attempt, EventVerdict, Reason, Rules, Trouble, Verdict, decide};
+use crate::event::{Event, EventId, Key};
+use crate::failure::{Failure, Overdue};
+use crate::mailbox::aside::Aside;
+use crate::mailbox::held::{Held, Sentence};
+use crate::panic::guard;
+use crate::policy::{
+    Attempt, EventVerdict, Manner, OnFailure, Reason, Rules, Trouble, Verdict, WorkerVerdict,
+    decide, give_up,
+};
 use crate::sync::Arc;
 use crate::topic::Topic;
-use crate::topic::block::Pinned;
+use crate::topic::block::{Pinned, Slot};
 use crate::topic::cursor::Cursor;
 use crate::topic::place::Terms;
 use crate::topic::settlement::{Ending, Fate};
@@ -43,39 +50,50 @@ pub(crate) struct Setback {
 #[derive(Debug)]
 pub(crate) struct Ruling {
     pub(crate) verdict: Verdict,
+    pub(crate) trouble: Trouble,
+    pub(crate) failure: Failure,
     pub(crate) event: &'static str,
     pub(crate) event_id: EventId,
     pub(crate) attempt: u32,
     pub(crate) dead: Option<DeadLetter>,
+    /// It is given up, but what is to follow comes first: the event is still held.
+    pub(crate) is_pending: bool,
 }
 
-/// An event that waits to be tried again, or is being tried again.
+/// What becomes of the event at the head of a subscription.
 #[derive(Debug)]
-pub(crate) struct Held<E> {
-    pub(crate) event: Pinned<E>,
-    pub(crate) attempts: Vec<FailedAttempt>,
-    pub(crate) due: Instant,
-    pub(crate) redriven: bool,
-    first: Option<Instant>,
+pub(crate) enum Admission {
+    /// It is in flight.
+    Taken,
+    /// It was passed over, and counted.
+    Passed,
+    /// It is given up without an attempt.
+    Ruled(Box<Ruling>),
+    /// Nothing is to be read now.
+    Nothing,
 }
 
-impl<E> Held<E> {
-    /// Which attempt the next one is; 1 for the first.
-    pub(crate) fn next_attempt(&self) -> u32 {
-        self.counted().saturating_add(1)
-    }
-
-    /// How many attempts have failed.
-    fn counted(&self) -> u32 {
-        u32::try_from(self.attempts.len()).unwrap_or(u32::MAX)
-    }
+/// When what waits in a source is to be taken up.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Dues {
+    /// Other events of the mailbox wait as well until then.
+    pub(crate) in_place: Option<Instant>,
+    pub(crate) aside: Option<Instant>,
 }
 
 #[derive(Debug)]
 pub(crate) struct Source<E> {
     pub(crate) cursor: Cursor<E>,
-    pub(crate) held: Option<Held<E>>,
-    pub(crate) rules: Rules,
+    pub(crate) rules: Arc<Rules>,
+    /// What is being tried again, or followed up.
+    pub(crate) current: Option<Held<E>>,
+    /// What waits in place.
+    held: Option<Held<E>>,
+    aside: Aside<E>,
+    /// What is in flight in later work, by the number of that.
+    open: BTreeMap<u64, Held<E>>,
+    /// Nothing is read before.
+    paused: Option<Instant>,
     terms: Terms,
     /// Found nothing when it last looked.
     dry: bool,
@@ -89,9 +107,19 @@ pub(crate) trait AnySource {
     fn is_dry(&self) -> bool;
     /// Whether an event given back is next. It becomes the held one if `number` is its.
     fn hold_returned(&mut self, number: u64, now: Instant) -> bool;
-    /// When the held event is to be tried again, if one is held.
-    fn due(&self) -> Option<Instant>;
+    /// When what waits here is to be taken up.
+    fn dues(&self) -> Dues;
+    /// Takes what is open under this number back into hand. False if it is gone.
+    fn take_back(&mut self, work: u64) -> bool;
+    /// What was taken back was handled.
+    fn finish(&mut self, late: bool);
+    /// What was taken back is settled after what had to follow it.
+    fn conclude(&mut self, reason: Option<Reason>) -> Option<Ruling>;
+    /// Ends a pause. False if there is none, but an event that waits in place.
+    fn resume(&mut self) -> bool;
     fn is_in_flight(&self) -> bool;
+    /// Whether everything with a number below this is settled, and nothing more will come.
+    fn is_past(&self, limit: u64) -> bool;
     /// Lists itself as asleep; false if there is something to read.
     fn sleep(&self) -> bool;
     fn announce_room(&self);
@@ -99,74 +127,244 @@ pub(crate) trait AnySource {
     fn rule(&mut self, setback: Setback) -> Option<Ruling>;
     /// Holds what is in flight, to be taken up first, without counting an attempt.
     fn hand_back(&mut self, now: Instant);
+    /// Holds what was in flight in later work, which has ended with its life, without counting an
+    /// attempt.
+    fn hand_back_open(&mut self, now: Instant);
     /// Ends the subscription; returns the numbers of what nobody will handle.
     fn close(&mut self) -> Vec<u64>;
     /// Subscribes anew after an end, from the topic's tail on.
     fn reopen(&mut self, bell: &Arc<Bell>);
+    /// Follows other rules from now on; delays that have begun stay.
+    fn follow(&mut self, rules: &Arc<Rules>);
     fn event_type(&self) -> TypeId;
     fn event_name(&self) -> &'static str;
 }
 
 impl<E: Event> Source<E> {
-    pub(crate) fn open(topic: Arc<Topic<E>>, terms: Terms, bell: Arc<Bell>, rules: Rules) -> Self {
+    pub(crate) fn open(
+        topic: Arc<Topic<E>>,
+        terms: Terms,
+        bell: Arc<Bell>,
+        rules: Arc<Rules>,
+    ) -> Self {
+        if rules.needs_time() {
+            topic.keep_time();
+        }
         let place = topic.subscribe(terms.clone(), bell);
         Source {
             cursor: Cursor::new(topic, place),
-            held: None,
             rules,
+            current: None,
+            held: None,
+            aside: Aside::new(),
+            open: BTreeMap::new(),
+            paused: None,
             terms,
             dry: false,
         }
     }
 
-    /// Begins another attempt at the held event.
-    pub(crate) fn take_up_held(&mut self) {
-        if let Some(held) = &self.held {
-            let again = !held.attempts.is_empty();
-            self.cursor.place.tally.change(|tally| {
-                tally.take(Count::Deferred);
-                tally.add(Count::InFlight, 1);
-                if again {
-                    tally.add(Count::Retried, 1);
-                }
-            });
+    /// Whether each event is to be looked at before it is taken, and after it was handled.
+    pub(crate) fn is_careful(&self) -> bool {
+        self.rules.needs_care() || self.aside.has_lines()
+    }
+
+    /// Takes the event at the head, if its number is below `until` and nothing stands against it.
+    pub(crate) fn admit(&mut self, until: u64, clock: &Clock) -> Admission {
+        let Some(key) = self.head(until, |slot, lines| lines.then(|| key_of(&slot.event))) else {
+            return Admission::Nothing;
+        };
+        let line = key.filter(|key| self.aside.has_line(key));
+        if line.is_some() && self.is_full() {
+            // Whatever it waits behind is due then, and may make room.
+            self.paused = self.aside.due();
+            return Admission::Nothing;
+        }
+        if !self.take_head() {
+            return Admission::Nothing;
+        }
+        if let Some(key) = line {
+            self.line_up(&key, clock.now());
+            return Admission::Passed;
+        }
+        if self.rules.needs_time() {
+            self.admit_in_time(clock)
+        } else {
+            Admission::Taken
         }
     }
 
-    /// The held event was handled.
-    pub(crate) fn settle_held(&mut self, late: bool) {
+    /// Looks at the event at the head, if its number is below `until`.
+    fn head<R>(&mut self, until: u64, look: impl FnOnce(&Slot<E>, bool) -> R) -> Option<R> {
+        let lines = self.aside.has_lines();
+        let (block, steps) = self.cursor.split()?;
+        let slot = block.slot(steps.position()?)?;
+        (slot.stamp.number < until).then(|| look(slot, lines))
+    }
+
+    fn take_head(&mut self) -> bool {
+        let Some((_, mut steps)) = self.cursor.split() else {
+            return false;
+        };
+        let position = steps.position();
+        position.is_some_and(|position| steps.take(position, false))
+    }
+
+    /// Whether as many wait aside as may.
+    fn is_full(&self) -> bool {
+        self.aside.len() as u64 >= self.terms.capacity
+    }
+
+    /// What has just been taken waits behind another with its key.
+    fn line_up(&mut self, key: &Key, now: Instant) {
+        if let Some(mut held) = self.in_custody(now) {
+            held.first = None;
+            held.is_aside = true;
+            self.aside.line_up(key, held);
+            self.shift(Count::InFlight, Count::Deferred);
+        }
+    }
+
+    /// Passes over what has just been taken, if it is too old.
+    fn admit_in_time(&mut self, clock: &Clock) -> Admission {
+        let now = clock.now();
+        let at = clock.since_start_at(now);
+        let Some(held) = self.in_custody(now) else {
+            return Admission::Nothing;
+        };
+        let age = held.accepted.map(|accepted| at.saturating_sub(accepted));
+        let is_over =
+            |limit: Option<Duration>| age.zip(limit).is_some_and(|(age, limit)| age >= limit);
+        if is_over(self.rules.time_to_live) {
+            self.settle(&held.event, Count::Expired, Ending::after(0, Fate::Expired));
+            return Admission::Passed;
+        }
+        if is_over(self.rules.deadline) {
+            return Admission::Ruled(Box::new(self.rule_overdue(held)));
+        }
+        Admission::Taken
+    }
+
+    /// How long an attempt may take that begins now at an event accepted then.
+    pub(crate) fn limit(&self, accepted: Option<Duration>, clock: &Clock) -> Option<Duration> {
+        self.rules.limit(accepted, || clock.since_start())
+    }
+
+    /// Begins another attempt at the event that waits in place.
+    pub(crate) fn take_up_held(&mut self) {
+        self.current = self.held.take();
+        self.count_taken_up();
+    }
+
+    /// Begins another attempt at the event that is due first of those that wait aside.
+    pub(crate) fn take_up_aside(&mut self) {
+        self.current = self.aside.take_first();
+        self.count_taken_up();
+    }
+
+    fn count_taken_up(&self) {
+        let Some(held) = &self.current else {
+            return;
+        };
+        let again = !held.attempts.is_empty() && held.sentence.is_none();
+        self.cursor.place.tally.change(|tally| {
+            tally.take(Count::Deferred);
+            tally.add(Count::InFlight, 1);
+            if again {
+                tally.add(Count::Retried, 1);
+            }
+        });
+    }
+
+    /// The event that was taken up was handled.
+    pub(crate) fn settle_current(&mut self, late: bool) {
+        let Some(held) = self.current.take() else {
+            return;
+        };
         let place = &self.cursor.place;
         place.settle_done(late);
-        let held = self.held.take();
-        if let Some((held, slot)) = held
-            .as_ref()
-            .and_then(|held| Some((held, held.event.slot()?)))
-        {
+        if let Some(slot) = held.event.slot() {
             place.report(slot, Ending::after(held.next_attempt(), Fate::Acknowledged));
+        }
+        self.move_up(held.line, held.due);
+    }
+
+    /// Gives up what was taken up, if its deadline has passed.
+    pub(crate) fn give_up_overdue(&mut self, clock: &Clock) -> Option<Ruling> {
+        let current = self.current.as_ref()?;
+        let left = self.rules.left(current.accepted, || clock.since_start())?;
+        if !left.is_zero() || current.sentence.is_some() {
+            return None;
+        }
+        let held = self.current.take()?;
+        Some(self.rule_overdue(held))
+    }
+
+    /// What is in flight is handed out for its key, under this number: those behind it with the
+    /// same key wait. Returns the key, and what is known of the event.
+    pub(crate) fn open_for_key(&mut self, work: u64, now: Instant) -> Option<(Key, &Held<E>)> {
+        let mut held = self.in_custody(now)?;
+        let key = match held.line.take() {
+            Some(key) => key,
+            None => {
+                let key = held.event.slot().map(|slot| key_of(&slot.event));
+                let key = key.unwrap_or_default();
+                self.aside.begin_line(&key);
+                key
+            }
+        };
+        held.line = Some(key.clone());
+        held.is_aside = true;
+        self.open.insert(work, held);
+        self.open.get(&work).map(|held| (key, held))
+    }
+
+    /// What is in flight goes on in later work with this number.
+    pub(crate) fn open_up(&mut self, work: u64, now: Instant) {
+        if let Some(mut held) = self.in_custody(now) {
+            held.is_later = true;
+            self.open.insert(work, held);
         }
     }
 
-    /// What is in flight, ready to be held.
-    fn in_custody(&mut self, began: Instant, now: Instant) -> Option<Held<E>> {
-        self.held
-            .take()
-            .or_else(|| {
-                let event = self.cursor.pin_taken()?;
-                Some(Held {
-                    event,
-                    attempts: Vec::new(),
-                    due: now,
-                    redriven: false,
-                    first: None,
-                })
-            })
-            .map(|mut held| {
-                held.first.get_or_insert(began);
-                held
-            })
+    /// Takes what later work with this number was about back into hand. False if it is gone.
+    pub(crate) fn close_up(&mut self, work: u64) -> bool {
+        self.current = self.open.remove(&work);
+        self.current.is_some()
     }
 
-    fn bury(&mut self, held: Held<E>, reason: Reason) -> DeadLetter {
+    /// What is in flight, out of the hands of whoever handles it.
+    fn in_custody(&mut self, began: Instant) -> Option<Held<E>> {
+        let taken = self.current.take().or_else(|| {
+            let event = self.cursor.pin_taken()?;
+            let accepted = event.slot().and_then(|slot| slot.stamp.accepted());
+            Some(Held::new(event, accepted, began))
+        });
+        taken.map(|mut held| {
+            held.first.get_or_insert(began);
+            held
+        })
+    }
+
+    fn shift(&self, from: Count, to: Count) {
+        self.cursor.place.tally.shift(from, to);
+    }
+
+    /// Settles what is in flight.
+    fn settle(&self, event: &Pinned<E>, count: Count, ending: Ending) {
+        self.shift(Count::InFlight, count);
+        if let Some(slot) = event.slot() {
+            self.cursor.place.report(slot, ending);
+        }
+    }
+
+    fn move_up(&mut self, line: Option<Key>, now: Instant) {
+        if let Some(key) = line {
+            self.aside.move_up(key, now);
+        }
+    }
+
+    fn bury(&self, held: Held<E>, reason: Reason) -> DeadLetter {
         DeadLetter::new(Obituary {
             topic: Arc::clone(&self.cursor.topic),
             place: Arc::clone(&self.cursor.place),
@@ -177,15 +375,143 @@ impl<E: Event> Source<E> {
         })
     }
 
-    fn reason(&self, attempt: u32, failure: &Failure) -> Reason {
-        if failure.is_permanent() {
-            Reason::Permanent
-        } else if attempt >= self.rules.retry.attempts_max() {
-            Reason::AttemptsUsedUp
-        } else {
-            Reason::NotRetried
+    /// Gives up an event that may not be tried (again), because its deadline has passed.
+    fn rule_overdue(&mut self, held: Held<E>) -> Ruling {
+        let limit = self.rules.deadline.unwrap_or_default();
+        let failure = Failure::from(Overdue { limit });
+        let keep = WorkerVerdict::Keep;
+        let verdict = give_up(&failure, &self.rules, keep, Reason::DeadlinePassed);
+        let attempt = held.counted();
+        let ruling = self.ruling(&held, verdict, Trouble::TimedOut, failure, attempt);
+        self.carry_out(held, ruling)
+    }
+
+    fn ruling(
+        &self,
+        held: &Held<E>,
+        verdict: Verdict,
+        trouble: Trouble,
+        failure: Failure,
+        attempt: u32,
+    ) -> Ruling {
+        Ruling {
+            verdict,
+            trouble,
+            failure,
+            event: self.cursor.topic.name,
+            event_id: EventId::new(held.number()),
+            attempt,
+            dead: None,
+            is_pending: false,
         }
     }
+
+    /// Lets an event in flight wait, or settles it, as the verdict says.
+    fn carry_out(&mut self, held: Held<E>, mut ruling: Ruling) -> Ruling {
+        let now = held.due;
+        match ruling.verdict.event {
+            EventVerdict::RetryNow => self.wait(held, now),
+            EventVerdict::RetryAfter(delay) => self.wait(held, deadline(now, delay)),
+            EventVerdict::StepAside(delay) => self.step_aside(held, deadline(now, delay)),
+            _ if self.is_followed(self.rules.on_failure(&ruling.failure)) => {
+                ruling.is_pending = true;
+                self.condemn(held, &ruling);
+            }
+            _ => ruling.dead = self.settle_given_up(held, &ruling.verdict),
+        }
+        ruling
+    }
+
+    /// Whether something is to follow when an event of this type is given up.
+    fn is_followed(&self, then: &OnFailure) -> bool {
+        let event = TypeId::of::<E>();
+        let letter = then.waited && !then.discards && event != TypeId::of::<DeadLetter>();
+        letter || then.steps.iter().any(|step| step.event == event)
+    }
+
+    /// Lets an event in flight wait in place, or where it has waited before.
+    fn wait(&mut self, mut held: Held<E>, due: Instant) {
+        held.due = due;
+        held.is_later = false;
+        if held.is_aside {
+            self.aside.put(held);
+        } else {
+            self.held = Some(held);
+        }
+        self.shift(Count::InFlight, Count::Deferred);
+    }
+
+    /// Lets an event in flight wait aside, if there is room.
+    fn step_aside(&mut self, mut held: Held<E>, due: Instant) {
+        let is_parked = self.rules.retry.manner() == Manner::Parked;
+        if !held.is_aside && !self.is_full() {
+            held.is_aside = true;
+            if is_parked && let Some(slot) = held.event.slot() {
+                let key = key_of(&slot.event);
+                held.line = (key != Key::None && self.aside.begin_line(&key)).then_some(key);
+            }
+        }
+        self.wait(held, due);
+    }
+
+    /// Holds an event that is given up until what is to follow has been done.
+    fn condemn(&mut self, mut held: Held<E>, ruling: &Ruling) {
+        let mut verdict = ruling.verdict;
+        let has_crashed = matches!(ruling.trouble, Trouble::Crashed | Trouble::Killed);
+        if has_crashed && verdict.worker == WorkerVerdict::Restart {
+            // That is about to happen: the life that follows the event up is another one.
+            verdict.worker = WorkerVerdict::Keep;
+        }
+        held.sentence = Some(Box::new(Sentence {
+            verdict,
+            failure: ruling.failure.clone(),
+        }));
+        let now = held.due;
+        self.wait(held, now);
+    }
+
+    /// Settles what was taken up after what had to follow, followed or not.
+    pub(crate) fn settle_condemned(&mut self, reason: Option<Reason>) -> Option<Ruling> {
+        let mut held = self.current.take()?;
+        let Sentence {
+            mut verdict,
+            failure,
+        } = *held.sentence.take()?;
+        if reason.is_some() {
+            verdict.reason = reason;
+            verdict.event = EventVerdict::DeadLetter;
+        }
+        let last = held.attempts.last();
+        let trouble = last.map_or(Trouble::TimedOut, |attempt| attempt.trouble);
+        let attempt = held.counted();
+        let mut ruling = self.ruling(&held, verdict, trouble, failure, attempt);
+        ruling.dead = self.settle_given_up(held, &verdict);
+        Some(ruling)
+    }
+
+    /// Settles an event that will not be tried again; a dead letter unless it is let go. The
+    /// dead letters of dead letters are let go, or one broken mourner would mourn itself.
+    fn settle_given_up(&mut self, mut held: Held<E>, verdict: &Verdict) -> Option<DeadLetter> {
+        let (count, fate) = match verdict.event {
+            EventVerdict::Acknowledge => (Count::Done, Fate::Acknowledged),
+            EventVerdict::Discard => (Count::Discarded, Fate::Discarded),
+            _ if TypeId::of::<E>() == TypeId::of::<DeadLetter>() => {
+                (Count::Discarded, Fate::Discarded)
+            }
+            _ => (Count::DeadLettered, Fate::DeadLettered),
+        };
+        let reason = verdict.reason.unwrap_or(Reason::NotRetried);
+        let ending = Ending::after(held.counted(), fate).because(reason);
+        self.settle(&held.event, count, ending);
+        let (line, due) = (held.line.take(), held.due);
+        self.move_up(line, due);
+        (fate == Fate::DeadLettered).then(|| self.bury(held, reason))
+    }
+}
+
+/// What an event is about: `Key::None` if it cannot say.
+fn key_of<E: Event>(event: &E) -> Key {
+    guard(|| event.key()).unwrap_or_default()
 }
 
 impl<E: Event> AnySource for Source<E> {
@@ -211,22 +537,45 @@ impl<E: Event> AnySource for Source<E> {
         let Some(returned) = self.cursor.place.take_return(Count::Deferred) else {
             return false;
         };
-        self.held = Some(Held {
-            event: returned.event,
-            attempts: Vec::new(),
-            due: now,
-            redriven: true,
-            first: None,
-        });
+        let at = self.cursor.topic.pulse.clock.since_start_at(now);
+        let mut held = Held::new(returned.event, Some(at), now);
+        held.redriven = true;
+        self.held = Some(held);
         true
     }
 
-    fn due(&self) -> Option<Instant> {
-        self.held.as_ref().map(|held| held.due)
+    fn dues(&self) -> Dues {
+        let held = self.held.as_ref().map(|held| held.due);
+        Dues {
+            in_place: held.or(self.paused),
+            aside: self.aside.due(),
+        }
+    }
+
+    fn take_back(&mut self, work: u64) -> bool {
+        self.close_up(work)
+    }
+
+    fn finish(&mut self, late: bool) {
+        self.settle_current(late);
+    }
+
+    fn conclude(&mut self, reason: Option<Reason>) -> Option<Ruling> {
+        self.settle_condemned(reason)
+    }
+
+    fn resume(&mut self) -> bool {
+        self.held.is_none() && self.paused.take().is_some()
     }
 
     fn is_in_flight(&self) -> bool {
-        self.cursor.place.tally.now(Count::InFlight) > 0
+        self.cursor.place.tally.now(Count::InFlight) > self.open.len() as u64
+    }
+
+    fn is_past(&self, limit: u64) -> bool {
+        let Cursor { topic, place, .. } = &self.cursor;
+        let open = [Count::InFlight, Count::Deferred].map(|state| place.tally.now(state));
+        open == [0, 0] && topic.is_past(place, limit)
     }
 
     fn sleep(&self) -> bool {
@@ -246,72 +595,63 @@ impl<E: Event> AnySource for Source<E> {
             at,
             jitter,
         } = setback;
-        let mut held = self.in_custody(began, now)?;
-        let event_id = EventId::new(held.event.slot().map_or(0, |slot| slot.stamp.number));
+        let mut held = self.in_custody(began)?;
+        held.due = now;
+        if held.sentence.is_some() {
+            // Its life ended while it was being followed up: that is done again.
+            self.wait(held, now);
+            return None;
+        }
         let number = held.next_attempt();
         let age = now.saturating_duration_since(held.first.unwrap_or(now));
-        let verdict = decide(
-            &Attempt::new(trouble, &failure, number, age, jitter),
-            &self.rules,
-        );
-        let reason = self.reason(number, &failure);
+        let attempt = Attempt::new(trouble, &failure, number, age, jitter)
+            .left(self.rules.left(held.accepted, || at))
+            .later(held.is_later);
+        let verdict = decide(&attempt, &self.rules);
         held.attempts.push(FailedAttempt {
             number,
             trouble,
-            failure,
+            failure: failure.clone(),
             at,
         });
-        let mut ruling = Ruling {
-            verdict,
-            event: self.cursor.topic.name,
-            event_id,
-            attempt: number,
-            dead: None,
-        };
-        let delay = match verdict.event {
-            EventVerdict::RetryNow => Duration::ZERO,
-            EventVerdict::RetryAfter(delay) | EventVerdict::StepAside(delay) => delay,
-            verdict => {
-                ruling.dead = self.give_up(verdict, held, reason);
-                return Some(ruling);
-            }
-        };
-        held.due = deadline(now, delay);
+        let ruling = self.ruling(&held, verdict, trouble, failure, number);
         if let Some(slot) = held.event.slot() {
             self.cursor.place.note_failed(slot, number);
         }
-        self.held = Some(held);
-        self.cursor
-            .place
-            .tally
-            .shift(Count::InFlight, Count::Deferred);
-        Some(ruling)
+        Some(self.carry_out(held, ruling))
     }
 
     fn hand_back(&mut self, now: Instant) {
         if !self.is_in_flight() {
             return;
         }
-        if let Some(mut held) = self.in_custody(now, now) {
-            held.due = now;
-            self.held = Some(held);
-            self.cursor
-                .place
-                .tally
-                .shift(Count::InFlight, Count::Deferred);
+        if let Some(held) = self.in_custody(now) {
+            self.wait(held, now);
+        }
+    }
+
+    fn hand_back_open(&mut self, now: Instant) {
+        for (_, mut held) in std::mem::take(&mut self.open) {
+            held.is_aside = true;
+            self.wait(held, now);
         }
     }
 
     fn close(&mut self) -> Vec<u64> {
+        let deferred = self.held.take().into_iter().chain(self.aside.drain());
+        let deferred = deferred.map(|held| (Count::Deferred, held));
+        let open = std::mem::take(&mut self.open).into_values();
+        let open = open.map(|held| (Count::InFlight, held));
         let mut numbers = Vec::new();
         let place = &self.cursor.place;
-        if let Some(held) = self.held.take_if(|_| place.tally.now(Count::Deferred) > 0) {
-            place.tally.shift(Count::Deferred, Count::Undelivered);
+        for (from, held) in deferred.chain(open) {
+            place.tally.shift(from, Count::Undelivered);
             if let Some(slot) = held.event.slot() {
                 numbers.push(slot.stamp.number);
                 place.report(slot, Ending::after(held.counted(), Fate::Undelivered));
             }
         }
+        self.paused = None;
         numbers.extend(self.cursor.topic.unsubscribe(place));
         numbers
     }
@@ -324,37 +664,18 @@ impl<E: Event> AnySource for Source<E> {
         }
     }
 
+    fn follow(&mut self, rules: &Arc<Rules>) {
+        if rules.needs_time() {
+            self.cursor.topic.keep_time();
+        }
+        self.rules = Arc::clone(rules);
+    }
+
     fn event_type(&self) -> TypeId {
         TypeId::of::<E>()
     }
 
     fn event_name(&self) -> &'static str {
         self.cursor.topic.name
-    }
-}
-
-impl<E: Event> Source<E> {
-    /// Settles an event that will not be tried again; a dead letter unless it is let go. The
-    /// dead letters of dead letters are let go, or one broken mourner would mourn itself.
-    fn give_up(
-        &mut self,
-        verdict: EventVerdict,
-        held: Held<E>,
-        reason: Reason,
-    ) -> Option<DeadLetter> {
-        let (count, fate) = match verdict {
-            EventVerdict::Acknowledge => (Count::Done, Fate::Acknowledged),
-            EventVerdict::Discard => (Count::Discarded, Fate::Discarded),
-            _ if TypeId::of::<E>() == TypeId::of::<DeadLetter>() => {
-                (Count::Discarded, Fate::Discarded)
-            }
-            _ => (Count::DeadLettered, Fate::DeadLettered),
-        };
-        let place = &self.cursor.place;
-        place.tally.shift(Count::InFlight, count);
-        if let Some(slot) = held.event.slot() {
-            place.report(slot, Ending::after(held.counted(), fate).because(reason));
-        }
-        (fate == Fate::DeadLettered).then(|| self.bury(held, reason))
     }
 }

@@ -40,6 +40,7 @@ pub(super) fn terms(service: &str, capacity: u64, overflow: Overflow) -> Terms {
         service: service.into(),
         capacity,
         overflow,
+        share: None,
     }
 }
 

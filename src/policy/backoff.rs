@@ -7,6 +7,7 @@
 //!
 //! It draws no random number and counts no attempt: both are passed in.
 
+use std::fmt;
 use std::time::Duration;
 
 /// The longest delay there is: 365 days. What is set or computed beyond it is cut off.
@@ -142,6 +143,24 @@ impl Backoff {
             ));
         }
         problems
+    }
+}
+
+/// In words: `50ms, times 2, at most 5s, full jitter`.
+impl fmt::Display for Backoff {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?}", self.first)?;
+        if self.factor > 1.0 {
+            write!(f, ", times {}", self.factor)?;
+        }
+        if let Some(most) = self.at_most {
+            write!(f, ", at most {most:?}")?;
+        }
+        f.write_str(match self.jitter {
+            Jitter::None => "",
+            Jitter::Equal => ", equal jitter",
+            Jitter::Full => ", full jitter",
+        })
     }
 }
 

@@ -14,14 +14,25 @@ use std::time::Duration;
 use crate::defaults;
 use crate::failure::Failure;
 use crate::panic::guard;
-use crate::policy::backoff::{Backoff, Jitter};
+use crate::policy::backoff::{Backoff, Jitter, LONGEST};
 
 type Delays = Arc<dyn Fn(u32) -> Option<Duration> + Send + Sync>;
 type Condition = Arc<dyn Fn(&Failure) -> bool + Send + Sync>;
 
-/// How often, and after which delays, an event is tried again.
+/// How often, after which delays, and in which order an event is tried again.
 ///
-/// The default is 3 attempts, after 50 ms doubled each time to at most 5 s, with full jitter.
+/// The default is 3 attempts in place, after 50 ms doubled each time to at most 5 s, with full
+/// jitter. A failure may say itself how long to wait: [`Failure::retry_after`].
+///
+/// While an event waits to be tried again:
+///
+/// | | what goes on meanwhile | order |
+/// |---|---|---|
+/// | [`in_place`](Self::in_place), the default | letters and timers; no other event | kept |
+/// | [`deferred`](Self::deferred) | all other events | it leaves the order |
+/// | [`parked`](Self::parked) | events with other keys | kept for each key |
+///
+/// After a crash an event comes back first in the new life, whichever of these is set.
 ///
 /// ```
 /// use std::time::Duration;
@@ -38,7 +49,18 @@ pub struct Retry {
     backoff: Backoff,
     delays: Option<Delays>,
     attempts: u32,
+    within: Option<Duration>,
     condition: Option<Condition>,
+    manner: Manner,
+}
+
+/// What an event does while it waits to be tried again.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Manner {
+    #[default]
+    InPlace,
+    Deferred,
+    Parked,
 }
 
 impl Retry {
@@ -89,6 +111,43 @@ impl Retry {
         self
     }
 
+    /// Bounds the time from the beginning of the first attempt to that of the last: an attempt
+    /// that would begin later is not made. Without a bound by default.
+    #[must_use]
+    pub fn within(mut self, total: Duration) -> Self {
+        self.within = Some(total);
+        self
+    }
+
+    /// Lets younger events of the service wait while an event waits to be tried again, so that
+    /// their order is kept; the default.
+    #[must_use]
+    pub fn in_place(mut self) -> Self {
+        self.manner = Manner::InPlace;
+        self
+    }
+
+    /// Lets an event step aside while it waits to be tried again: younger ones go on.
+    ///
+    /// At most as many of a subscription step aside as its capacity; what fails beyond that waits
+    /// in place.
+    #[must_use]
+    pub fn deferred(mut self) -> Self {
+        self.manner = Manner::Deferred;
+        self
+    }
+
+    /// Lets an event step aside while it waits to be tried again, and younger ones with the same
+    /// [key](crate::Event::key) wait behind it, in their order; all others go on.
+    ///
+    /// Events without a key are [deferred](Self::deferred). At most as many of a subscription wait
+    /// aside as its capacity; beyond that its service reads nothing more until one of them is done.
+    #[must_use]
+    pub fn parked(mut self) -> Self {
+        self.manner = Manner::Parked;
+        self
+    }
+
     /// Sets what each delay is multiplied by to get the next, at least 1; no matter for
     /// [`with`](Self::with).
     #[must_use]
@@ -117,6 +176,16 @@ impl Retry {
         self.attempts
     }
 
+    /// Returns what an event does while it waits to be tried again.
+    pub(crate) fn manner(&self) -> Manner {
+        self.manner
+    }
+
+    /// Tells whether an attempt may begin this long after the first one did.
+    pub(crate) fn has_time(&self, age: Duration) -> bool {
+        self.within.is_none_or(|total| age <= total)
+    }
+
     /// Tells whether this failure is one to try again after.
     pub(crate) fn helps(&self, failure: &Failure) -> bool {
         let asked = |condition: &Condition| guard(|| condition(failure)).unwrap_or(false);
@@ -143,6 +212,9 @@ impl Retry {
         if self.attempts == 0 {
             problems.push("attempts is 0, but the first attempt counts as one".to_owned());
         }
+        if let Some(total) = self.within.filter(|total| *total > LONGEST) {
+            problems.push(format!("within {total:?} is longer than 365 days"));
+        }
         problems
             .iter()
             .map(|problem| format!("retry: {problem}"))
@@ -154,7 +226,9 @@ impl Retry {
             backoff,
             delays: None,
             attempts: defaults::ATTEMPTS,
+            within: None,
             condition: None,
+            manner: Manner::InPlace,
         }
     }
 }
@@ -170,6 +244,8 @@ impl fmt::Debug for Retry {
         let mut shown = f.debug_struct("Retry");
         shown
             .field("attempts", &self.attempts)
+            .field("manner", &self.manner)
+            .field("within", &self.within)
             .field("backoff", &self.backoff);
         for (name, set) in [
             ("with", self.delays.is_some()),
@@ -180,6 +256,32 @@ impl fmt::Debug for Retry {
             }
         }
         shown.finish()
+    }
+}
+
+/// In words: `3 attempts in place, after 50ms, times 2, at most 5s, full jitter`.
+impl fmt::Display for Retry {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.attempts <= 1 {
+            return f.write_str("one attempt");
+        }
+        let manner = match self.manner {
+            Manner::InPlace => "in place",
+            Manner::Deferred => "deferred",
+            Manner::Parked => "parked by key",
+        };
+        write!(f, "{} attempts {manner}, ", self.attempts)?;
+        match self.delays {
+            Some(_) => write!(f, "after what a function says")?,
+            None => write!(f, "after {}", self.backoff)?,
+        }
+        if let Some(total) = self.within {
+            write!(f, ", within {total:?}")?;
+        }
+        match self.condition {
+            Some(_) => f.write_str(", if a function says so"),
+            None => Ok(()),
+        }
     }
 }
 

@@ -12,7 +12,8 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::failure::Failure;
-use crate::policy::Rules;
+use crate::policy::retry::Manner;
+use crate::policy::{LONGEST, Rules};
 
 /// What went wrong with an attempt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,6 +43,42 @@ pub struct Attempt<'a> {
     pub age: Duration,
     /// A throw of the dice, at least 0 and less than 1.
     pub jitter: f64,
+    /// What is left until the event's deadline, if it has one.
+    pub left: Option<Duration>,
+    /// Whether it was [later work](crate::Context::later) that failed: the service has gone on
+    /// meanwhile, so the event is never tried again in place.
+    pub is_later: bool,
+}
+
+/// Why an event was given up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[non_exhaustive]
+pub enum Reason {
+    /// The policy's attempts were used up.
+    AttemptsUsedUp,
+    /// The failure says of itself that trying again cannot help.
+    Permanent,
+    /// The policy does not try such a failure again.
+    NotRetried,
+    /// Another attempt would begin later than the policy's total time allows.
+    TimeUsedUp,
+    /// The event's deadline has passed, or would before the next attempt.
+    DeadlinePassed,
+    /// It was to be followed by other events, and one of them could not be published.
+    NotFollowedUp,
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::AttemptsUsedUp => "attempts used up",
+            Self::Permanent => "permanent failure",
+            Self::NotRetried => "not retried by its policy",
+            Self::TimeUsedUp => "time used up",
+            Self::DeadlinePassed => "deadline passed",
+            Self::NotFollowedUp => "its follow-up could not be published",
+        })
+    }
 }
 
 /// What happens after a failed attempt.
@@ -52,10 +89,12 @@ pub struct Verdict {
     pub worker: WorkerVerdict,
     /// What happens to the event.
     pub event: EventVerdict,
+    /// Why it is given up, if it is.
+    pub reason: Option<Reason>,
 }
 
-/// What happens to a worker.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// What happens to a worker; the later ones cost more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 #[non_exhaustive]
 pub enum WorkerVerdict {
     /// It goes on, with its state.
@@ -86,39 +125,23 @@ pub enum EventVerdict {
     Discard,
 }
 
-/// Why an event was given up.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[non_exhaustive]
-pub enum Reason {
-    /// The policy's attempts were used up.
-    AttemptsUsedUp,
-    /// The failure says of itself that trying again cannot help.
-    Permanent,
-    /// The policy does not try such a failure again.
-    NotRetried,
-}
-
-impl fmt::Display for Reason {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Reason::AttemptsUsedUp => "attempts used up",
-            Reason::Permanent => "permanent failure",
-            Reason::NotRetried => "not retried by its policy",
-        })
-    }
-}
-
 /// Decides what happens to the worker and to the event after a failed attempt.
 ///
-/// | trouble | worker | event, while attempts are left | and then |
+/// | trouble | worker | event, while it may be tried again | and then |
 /// |---|---|---|---|
-/// | failed | keep | retry after the backoff | dead letter |
-/// | timed out | keep | retry after the backoff | dead letter |
-/// | timed out, where that restarts | restart | retry now | dead letter |
-/// | crashed, or killed for being stuck | restart | retry now, in the new life | dead letter |
+/// | failed | keep | retry after the delay | failure policy |
+/// | timed out | keep | retry after the delay | failure policy |
+/// | timed out, where that restarts | restart | retry now | failure policy |
+/// | crashed, or killed for being stuck | restart | retry now, in the new life | failure policy |
 ///
-/// A failure that is permanent, or of which [`Retry::when`] says no, goes to the dead letters at
-/// once; after a crash neither is asked. A function of the user that panics gives the event up.
+/// It may be tried again while attempts, total time and deadline allow; a failure that is
+/// permanent, or of which [`Retry::when`] says no, may not. After a crash neither is asked. A
+/// function of the user that panics gives the event up. The delay is what the failure says
+/// ([`Failure::retry_after`]), else the backoff's; a retry that is deferred or parked steps aside
+/// for it.
+///
+/// The failure policy may ask for more of the worker than the trouble does, never for less: one
+/// that has crashed does not go on.
 ///
 /// [`Retry::when`]: crate::Retry::when
 pub fn decide(attempt: &Attempt<'_>, rules: &Rules) -> Verdict {
@@ -127,9 +150,78 @@ pub fn decide(attempt: &Attempt<'_>, rules: &Rules) -> Verdict {
         Trouble::TimedOut if !rules.timeout_restarts => WorkerVerdict::Keep,
         Trouble::TimedOut | Trouble::Crashed | Trouble::Killed => WorkerVerdict::Restart,
     };
+    match next_try(attempt, rules, worker) {
+        Ok(delay) => Verdict {
+            worker,
+            event: again(attempt, rules, delay),
+            reason: None,
+        },
+        Err(reason) => give_up(attempt.failure, rules, worker, reason),
+    }
+}
+
+/// The verdict on an event that is not tried again.
+pub(crate) fn give_up(
+    failure: &Failure,
+    rules: &Rules,
+    worker: WorkerVerdict,
+    reason: Reason,
+) -> Verdict {
+    let then = rules.on_failure(failure);
     Verdict {
-        worker,
-        event: event_after(attempt, rules, worker),
+        worker: then.worker.unwrap_or(worker).max(worker),
+        event: if then.discards {
+            EventVerdict::Discard
+        } else {
+            EventVerdict::DeadLetter
+        },
+        reason: Some(reason),
+    }
+}
+
+/// After how long to try again, or why not to.
+fn next_try(
+    attempt: &Attempt<'_>,
+    rules: &Rules,
+    worker: WorkerVerdict,
+) -> Result<Duration, Reason> {
+    let retry = &rules.retry;
+    let has_crashed = matches!(attempt.trouble, Trouble::Crashed | Trouble::Killed);
+    if attempt.failure.is_permanent() && !has_crashed {
+        return Err(Reason::Permanent);
+    }
+    let number = attempt.number.max(1);
+    if number >= retry.attempts_max() {
+        return Err(Reason::AttemptsUsedUp);
+    }
+    if !has_crashed && !retry.helps(attempt.failure) {
+        return Err(Reason::NotRetried);
+    }
+    let delay = retry.delay(number, attempt.jitter);
+    let delay = delay.ok_or(Reason::NotRetried)?;
+    let delay = match attempt.failure.delay_wanted() {
+        _ if worker != WorkerVerdict::Keep => Duration::ZERO,
+        Some(wanted) => wanted.min(LONGEST),
+        None => delay,
+    };
+    if !retry.has_time(attempt.age.saturating_add(delay)) {
+        return Err(Reason::TimeUsedUp);
+    }
+    if attempt.left.is_some_and(|left| left <= delay) {
+        return Err(Reason::DeadlinePassed);
+    }
+    Ok(delay)
+}
+
+fn again(attempt: &Attempt<'_>, rules: &Rules, delay: Duration) -> EventVerdict {
+    let crashed = matches!(attempt.trouble, Trouble::Crashed | Trouble::Killed);
+    let aside = attempt.is_later || rules.retry.manner() != Manner::InPlace;
+    if aside && !crashed {
+        EventVerdict::StepAside(delay)
+    } else if delay.is_zero() {
+        EventVerdict::RetryNow
+    } else {
+        EventVerdict::RetryAfter(delay)
     }
 }
 
@@ -149,7 +241,23 @@ impl<'a> Attempt<'a> {
             number,
             age,
             jitter,
+            left: None,
+            is_later: false,
         }
+    }
+
+    /// Says what is left until the event's deadline.
+    #[must_use]
+    pub const fn left(mut self, left: Option<Duration>) -> Self {
+        self.left = left;
+        self
+    }
+
+    /// Says whether it was later work that failed.
+    #[must_use]
+    pub const fn later(mut self, is_later: bool) -> Self {
+        self.is_later = is_later;
+        self
     }
 }
 
@@ -183,152 +291,5 @@ impl fmt::Display for EventVerdict {
     }
 }
 
-fn event_after(attempt: &Attempt<'_>, rules: &Rules, worker: WorkerVerdict) -> EventVerdict {
-    let number = attempt.number.max(1);
-    let left = number < rules.retry.attempts_max();
-    let crashed = matches!(attempt.trouble, Trouble::Crashed | Trouble::Killed);
-    if !left || !(crashed || rules.retry.helps(attempt.failure)) {
-        return EventVerdict::DeadLetter;
-    }
-    match rules.retry.delay(number, attempt.jitter) {
-        None => EventVerdict::DeadLetter,
-        Some(delay) if worker == WorkerVerdict::Restart || delay.is_zero() => {
-            EventVerdict::RetryNow
-        }
-        Some(delay) => EventVerdict::RetryAfter(delay),
-    }
-}
-
 #[cfg(all(test, not(any(loom, shuttle))))]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::EventVerdict::{DeadLetter, RetryAfter, RetryNow};
-    use super::Trouble::{Crashed, Failed, Killed, TimedOut};
-    use super::WorkerVerdict::{Keep, Restart};
-    use super::*;
-    use crate::policy::{Policy, Retry};
-
-    const DELAY: Duration = Duration::from_millis(70);
-
-    fn verdict(trouble: Trouble, failure: &Failure, number: u32, rules: &Rules) -> Verdict {
-        decide(
-            &Attempt::new(trouble, failure, number, Duration::ZERO, 0.5),
-            rules,
-        )
-    }
-
-    fn rules(retry: Retry) -> [Rules; 2] {
-        let policy = Policy::new().retry(retry);
-        [policy.rules(), policy.timeout_restarts().rules()]
-    }
-
-    /// Every trouble, without and with restarts after timeouts: the event's verdicts expected
-    /// where the worker is kept, where a timeout restarts it, and where it crashed.
-    fn check(retry: Retry, failure: &Failure, number: u32, expected: [EventVerdict; 3]) {
-        let [keeping, restarting] = rules(retry.clone());
-        let [kept, restarted, crashed] = expected;
-        for (trouble, rules, worker, event) in [
-            (Failed, &keeping, Keep, kept),
-            (Failed, &restarting, Keep, kept),
-            (TimedOut, &keeping, Keep, kept),
-            (TimedOut, &restarting, Restart, restarted),
-            (Crashed, &keeping, Restart, crashed),
-            (Crashed, &restarting, Restart, crashed),
-            (Killed, &keeping, Restart, crashed),
-            (Killed, &restarting, Restart, crashed),
-        ] {
-            let found = verdict(trouble, failure, number, rules);
-            let case = format!("{trouble:?}, attempt {number}, {failure}, {rules:?}");
-            assert_eq!(found, Verdict { worker, event }, "{case}");
-        }
-    }
-
-    #[test]
-    fn every_trouble_has_its_verdict() {
-        let (again, never) = (Failure::new("again"), Failure::permanent("never"));
-        let fixed = || Retry::fixed(DELAY).attempts(3);
-        let tried = [RetryAfter(DELAY), RetryNow, RetryNow];
-        let refused = [DeadLetter, DeadLetter, RetryNow];
-        let dead = [DeadLetter; 3];
-        for (retry, failure, number, expected) in [
-            (fixed(), &again, 0, tried),
-            (fixed(), &again, 1, tried),
-            (fixed(), &again, 2, tried),
-            (fixed(), &again, 3, dead),
-            (fixed(), &again, u32::MAX, dead),
-            (fixed(), &never, 1, refused),
-            (fixed(), &never, 3, dead),
-            (fixed().when(|_| true), &again, 1, tried),
-            (fixed().when(|_| true), &never, 1, refused),
-            (fixed().when(|_| false), &again, 1, refused),
-            (fixed().when(|_| panic!("boom")), &again, 1, refused),
-            (fixed().attempts(0), &again, 1, dead),
-            (Retry::never(), &again, 1, dead),
-            (Retry::fixed(Duration::ZERO), &again, 1, [RetryNow; 3]),
-            (Retry::with(|_| Some(DELAY)), &again, 1, tried),
-            (Retry::with(|_| Some(DELAY)), &again, 3, dead),
-            (Retry::with(|_| None), &again, 1, dead),
-            (Retry::with(|_| panic!("boom")), &again, 1, dead),
-        ] {
-            check(retry, failure, number, expected);
-        }
-    }
-
-    #[test]
-    fn a_verdict_is_shown_in_words() {
-        let [rules, _] = rules(Retry::fixed(DELAY));
-        let failed = verdict(Failed, &Failure::new("again"), 1, &rules);
-        assert_eq!(failed.to_string(), "worker: keep, event: retry after 70ms");
-        let crashed = verdict(Crashed, &Failure::new("again"), 3, &rules);
-        assert_eq!(crashed.to_string(), "worker: restart, event: dead letter");
-    }
-
-    fn troubles() -> impl Strategy<Value = Trouble> {
-        prop_oneof![Just(Failed), Just(TimedOut), Just(Crashed), Just(Killed)]
-    }
-
-    proptest! {
-        #[test]
-        fn an_event_is_never_tried_more_often_than_allowed(
-            attempts in 0..20_u32,
-            troubles in proptest::collection::vec((troubles(), 0.0..1.0_f64), 30),
-            restarts in any::<bool>(),
-        ) {
-            let retry = Retry::exponential(DELAY).attempts(attempts);
-            let rules = &rules(retry)[usize::from(restarts)];
-            let failure = Failure::new("again");
-            let again = (1..).zip(troubles).take_while(|(number, (trouble, jitter))| {
-                let attempt = Attempt::new(*trouble, &failure, *number, DELAY, *jitter);
-                decide(&attempt, rules).event != DeadLetter
-            });
-            prop_assert_eq!(again.count() + 1, attempts.max(1) as usize);
-        }
-
-        #[test]
-        fn any_attempt_gets_a_verdict_with_its_delay_in_bounds(
-            trouble in troubles(),
-            permanent in any::<bool>(),
-            number in any::<u32>(),
-            attempts in any::<u32>(),
-            first in any::<Duration>(),
-            most in any::<Duration>(),
-            jitter in any::<f64>(),
-        ) {
-            let retry = Retry::exponential(first).at_most(most).attempts(attempts);
-            let failure = Failure::new("again");
-            let failure = if permanent { failure.into_permanent() } else { failure };
-            let attempt = Attempt::new(trouble, &failure, number, DELAY, jitter);
-            let verdict = decide(&attempt, &rules(retry)[0]);
-            match verdict.event {
-                RetryNow => prop_assert!(number < attempts),
-                RetryAfter(delay) => {
-                    prop_assert!(number < attempts && !permanent);
-                    prop_assert!(!matches!(trouble, Crashed | Killed));
-                    prop_assert!(!delay.is_zero() && delay <= most);
-                }
-                event => prop_assert_eq!(event, DeadLetter),
-            }
-        }
-    }
-}
+mod tests;

@@ -72,7 +72,7 @@ impl<M> TellError<M> {
         matches!(self, TellError::Full(_) | TellError::NotStarted(_))
     }
 
-    fn unsent(message: M, unsent: Unsent) -> Self {
+    pub(super) fn unsent(message: M, unsent: Unsent) -> Self {
         match unsent {
             Unsent::Full => TellError::Full(message),
             Unsent::Closed => TellError::Stopped(message),
@@ -147,6 +147,28 @@ impl<S: Service> Address<S> {
         block_on(self.tell(message))
     }
 
+    /// Sends a copy of a message to every [worker](crate::ServiceSpec::workers) of the service, or
+    /// to none: waits at most 5 s until all have room. As [`Address::tell`] for a service without
+    /// workers.
+    ///
+    /// # Errors
+    /// As [`Address::tell`]; one worker without room is enough.
+    ///
+    /// # Panics
+    /// If cloning the message does; nobody has a copy then.
+    ///
+    /// # Cancel safety
+    /// As [`Address::tell`].
+    pub async fn tell_all<M: Message + Clone>(&self, message: M) -> Result<(), TellError<M>>
+    where
+        S: Answer<M>,
+    {
+        match self.inbox.team() {
+            Some(team) => team.tell_all(message, &self.origin(), PUBLISH_WAIT).await,
+            None => self.tell(message).await,
+        }
+    }
+
     pub(crate) async fn tell_from<M: Message>(
         &self,
         message: M,
@@ -159,6 +181,9 @@ impl<S: Service> Address<S> {
         let Some(home) = self.inbox.home() else {
             return Err(TellError::NotStarted(message));
         };
+        if let Some(team) = self.inbox.team() {
+            return team.tell(&self.inbox, message, origin, wait).await;
+        }
         match self.inbox.reserve(home, origin, wait, None).await {
             Ok(()) => self.push(&home.wall, message, origin),
             Err(NoRoom::Unsent(unsent)) => return Err(TellError::unsent(message, unsent)),
@@ -181,6 +206,9 @@ impl<S: Service> Address<S> {
         let Some(Home { wall, .. }) = self.inbox.home() else {
             return Err(TellError::NotStarted(message));
         };
+        if let Some(team) = self.inbox.team() {
+            return team.try_tell(&self.inbox, message, origin);
+        }
         match self.inbox.letters.reserve(&wall.pulse, origin) {
             Ok(()) => self.push(wall, message, origin),
             Err(unsent) => return Err(TellError::unsent(message, unsent)),

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use tokio::sync::oneshot;
 
-use crate::clock::within;
+use crate::clock::{deadline, within};
 use crate::defaults::ASK_WAIT;
 use crate::failure::Failure;
 use crate::mailbox::letters::Unsent;
@@ -91,14 +91,14 @@ impl<M> AskError<M> {
         )
     }
 
-    fn unsent(message: M, unsent: Unsent) -> Self {
+    pub(super) fn unsent(message: M, unsent: Unsent) -> Self {
         match unsent {
             Unsent::Full => AskError::Full(message),
             Unsent::Closed => AskError::Stopped(message),
         }
     }
 
-    fn cycle(message: M, cycle: &Cycle) -> Self {
+    pub(super) fn cycle(message: M, cycle: &Cycle) -> Self {
         AskError::Cycle {
             path: cycle.to_string(),
             message,
@@ -158,6 +158,11 @@ impl<S: Service> Address<S> {
         let Some(home) = self.inbox.home() else {
             return Err(AskError::NotStarted(message));
         };
+        if let Some(team) = self.inbox.team() {
+            let no_wait = Duration::ZERO;
+            let asked = team.ask(&self.inbox, message, &origin, no_wait, ASK_WAIT);
+            return asked.await;
+        }
         let waiting = match home.wait() {
             Ok(waiting) => waiting,
             Err(cycle) => return Err(AskError::cycle(message, &cycle)),
@@ -197,6 +202,9 @@ impl<S: Service> Address<S> {
         let Some(home) = self.inbox.home() else {
             return Err(AskError::NotStarted(message));
         };
+        if let Some(team) = self.inbox.team() {
+            return team.ask(&self.inbox, message, origin, wait, wait).await;
+        }
         let wall = &home.wall;
         let waiting = match home.wait() {
             Ok(waiting) => waiting,
@@ -233,18 +241,31 @@ impl<S: Service> Address<S> {
         S: Answer<M>,
     {
         let (word, answer) = oneshot::channel();
+        let until = deadline(wall.pulse.clock.now(), wait);
         let letter = Box::new(Letter {
             message,
-            reply: Some(Reply::new(word, waiting.clone())),
+            reply: Some(Reply::new(word, waiting.clone(), until)),
         });
         self.inbox.letters.push(&wall.pulse, origin, letter);
-        match within(&wall.pulse.clock, Some(wait), answer).await {
-            Some(Ok(Word::Reply(reply))) => Ok(reply),
-            Some(Ok(Word::Failed(failure))) => Err(AskError::Failed(failure)),
-            Some(Ok(Word::Restarted)) => Err(AskError::Restarted),
-            Some(Ok(Word::Undelivered)) => Err(AskError::Undelivered),
-            Some(Err(_)) => Err(AskError::Crashed),
-            None => Err(AskError::TimedOut(wait)),
-        }
+        hear(wall, wait, answer, waiting).await
+    }
+}
+
+/// Waits for the answer to a letter that was sent. The wait that was noted ends with it.
+pub(super) async fn hear<M, R>(
+    wall: &Wall,
+    wait: Duration,
+    answer: oneshot::Receiver<Word<R>>,
+    waiting: Option<Waiting>,
+) -> Result<R, AskError<M>> {
+    let heard = within(&wall.pulse.clock, Some(wait), answer).await;
+    drop(waiting);
+    match heard {
+        Some(Ok(Word::Reply(reply))) => Ok(reply),
+        Some(Ok(Word::Failed(failure))) => Err(AskError::Failed(failure)),
+        Some(Ok(Word::Restarted)) => Err(AskError::Restarted),
+        Some(Ok(Word::Undelivered)) => Err(AskError::Undelivered),
+        Some(Err(_)) => Err(AskError::Crashed),
+        None => Err(AskError::TimedOut(wait)),
     }
 }

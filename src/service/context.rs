@@ -16,15 +16,18 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use crate::clock::deadline;
+use crate::dead_letter::DeadLetter;
 use crate::defaults::{ASK_WAIT, PUBLISH_WAIT};
 use crate::event::{Cause, Event, EventId};
-use crate::failure::Outcome;
+use crate::failure::{Failure, Outcome};
 use crate::message::Message;
 use crate::service::address::current_span;
 use crate::service::control::Control;
+use crate::service::follow_up::Press;
+use crate::service::later::Laters;
 use crate::service::timers::{Job, Timers};
 use crate::service::{
-    Address, Answer, AskError, Handle, On, Service, SubscribeError, TellError, TimerId,
+    Address, Answer, AskError, Handle, Inbox, On, Service, SubscribeError, TellError, TimerId,
 };
 use crate::sync::Arc;
 use crate::topic::Origin;
@@ -35,7 +38,7 @@ use crate::vitals::Vitals;
 use crate::waits::Waiter;
 use crate::wall::Wall;
 
-type FollowUp = Pin<Box<dyn Future<Output = Outcome>>>;
+pub(crate) type FollowUp = Pin<Box<dyn Future<Output = Outcome>>>;
 
 /// What the service is doing right now.
 #[derive(Clone, Debug, Default)]
@@ -44,7 +47,7 @@ pub(crate) struct Doing {
     attempt: u32,
     cause: Option<Cause>,
     redriven: bool,
-    /// When a handler with a timeout will be cancelled.
+    /// When a handler with a timeout or a deadline will be cancelled, or an asker stops waiting.
     until: Option<Instant>,
 }
 
@@ -52,6 +55,7 @@ pub(crate) struct Doing {
 pub struct Context<S: Service> {
     pub(crate) wall: Arc<Wall>,
     pub(crate) timers: Timers<S>,
+    pub(crate) laters: Laters<S>,
     pub(crate) control: Rc<Control>,
     waiter: Option<Waiter>,
     vitals: Arc<Vitals>,
@@ -73,6 +77,7 @@ impl<S: Service> Context<S> {
         Context {
             wall,
             timers: Timers::new(),
+            laters: Laters::new(),
             control,
             waiter: address.inbox.home().map(|home| home.waiter.clone()),
             vitals,
@@ -155,7 +160,9 @@ impl<S: Service> Context<S> {
         to.try_tell_from(message, &self.origin())
     }
 
-    /// Asks another service; waits at most 5 s or what is left of the handler's own timeout.
+    /// Asks another service; waits at most 5 s or what is left of the handler's own time: that of
+    /// its timeout, of its event's deadline, or of the ask that it answers. So a chain of asks ends
+    /// when the first of them does.
     ///
     /// # Errors
     /// [`AskError`]; [`AskError::Cycle`] at once if `to` waits for this service, through whomever,
@@ -301,7 +308,15 @@ impl<S: Service> Context<S> {
         self.address.path()
     }
 
-    /// The address of this service, to be handed around.
+    /// Which of the [workers](crate::ServiceSpec::workers) of its service this is, counted from
+    /// 0; `None` if the service has none.
+    pub fn worker(&self) -> Option<usize> {
+        let share = self.address.inbox.home()?.share.as_ref();
+        share.map(|share| share.index)
+    }
+
+    /// The address of this service, to be handed around. That of a worker leads to this very
+    /// worker, whatever the key of a message says.
     pub fn address(&self) -> Address<S> {
         self.address.clone()
     }
@@ -309,6 +324,12 @@ impl<S: Service> Context<S> {
     /// The board's time.
     pub fn now(&self) -> Instant {
         self.wall.pulse.clock.now()
+    }
+
+    /// A context for an instance of the same service: it shares all but what is being done.
+    pub(crate) fn for_instance(&self) -> Self {
+        let (wall, vitals) = (Arc::clone(&self.wall), Arc::clone(&self.vitals));
+        Context::new(wall, self.address.clone(), Rc::clone(&self.control), vitals)
     }
 
     /// A delivery begins.
@@ -330,12 +351,47 @@ impl<S: Service> Context<S> {
             until,
         };
         self.note_doing(stamp.number, attempt);
-        // What a failed attempt had wanted to publish on success.
-        self.follow_ups.clear();
+        self.forget_more();
+    }
+
+    /// What is to be done with the result of later work begins; returns how long it may take.
+    pub(crate) fn begin_again(&mut self, work: u64) -> Option<Duration> {
+        self.rest();
+        self.forget_more();
+        let opening = self.laters.opening(work)?;
+        let limit = opening.limit;
+        let mut doing = opening.doing.clone();
+        doing.until = limit.map(|limit| deadline(self.now(), limit));
+        let number = doing.id.map_or(0, EventId::number);
+        self.note_doing(number, doing.attempt);
+        self.doing = doing;
+        limit
+    }
+
+    /// All later work of an event is done: what its handler wanted to publish on success goes
+    /// first.
+    pub(crate) fn end_later(&mut self, work: u64) {
+        if let Some(mut opening) = self.laters.forget(work) {
+            opening.follow_ups.append(&mut self.follow_ups);
+            self.follow_ups = std::mem::take(&mut opening.follow_ups);
+        }
+    }
+
+    /// Forgets what a failed attempt had wanted to be done on success.
+    fn forget_more(&mut self) {
+        if !self.follow_ups.is_empty() {
+            self.follow_ups.clear();
+        }
+        self.laters.forget_asked();
     }
 
     /// The answer to a letter begins.
-    pub(crate) fn begin_letter(&mut self, number: u64, cause: Option<Cause>) {
+    pub(crate) fn begin_letter(
+        &mut self,
+        number: u64,
+        cause: Option<Cause>,
+        until: Option<Instant>,
+    ) {
         self.rest();
         let id = Some(EventId::new(number));
         self.doing = Doing {
@@ -343,10 +399,10 @@ impl<S: Service> Context<S> {
             attempt: 1,
             cause,
             redriven: false,
-            until: None,
+            until,
         };
         self.note_doing(number, 1);
-        self.follow_ups.clear();
+        self.forget_more();
     }
 
     /// Nothing of the user's runs: whatever futures the service has kept, it waits for nobody.
@@ -362,7 +418,7 @@ impl<S: Service> Context<S> {
         self.doing = Doing::default();
         self.note_busy();
         self.vitals.note_doing(0, 0);
-        self.follow_ups.clear();
+        self.forget_more();
     }
 
     /// What came before has waited if the thread has been left meanwhile: then the turn's
@@ -392,9 +448,50 @@ impl<S: Service> Context<S> {
         tracing::level_filters::LevelFilter::current() >= tracing::Level::DEBUG
     }
 
-    /// Whether there is something to publish now that the handler has succeeded.
-    pub(crate) fn has_follow_ups(&self) -> bool {
-        !self.follow_ups.is_empty()
+    /// Whether there is something to be done now that the handler has succeeded.
+    pub(crate) fn has_more(&self) -> bool {
+        !self.follow_ups.is_empty() || self.laters.is_asked()
+    }
+
+    pub(crate) fn take_follow_ups(&mut self) -> Vec<FollowUp> {
+        std::mem::take(&mut self.follow_ups)
+    }
+
+    pub(crate) fn doing(&self) -> &Doing {
+        &self.doing
+    }
+
+    pub(crate) fn inbox(&self) -> &Arc<Inbox<S>> {
+        &self.address.inbox
+    }
+
+    /// What publishes the follow-ups of what is being handled.
+    pub(crate) fn press(&self, waited: bool) -> Press {
+        Press {
+            wall: Arc::clone(&self.wall),
+            origin: self.origin(),
+            wait: self.patience(PUBLISH_WAIT),
+            waited,
+        }
+    }
+
+    /// Puts a dead letter on the shelf, and waits until all who listen have settled it.
+    pub(crate) async fn mourn_waited(&self, letter: DeadLetter) {
+        self.wall.keep(letter.clone());
+        if let Err(failure) = self.press(true).publish(letter).await {
+            self.note_not_followed_up(DeadLetter::NAME, &failure);
+        }
+    }
+
+    pub(crate) fn note_not_followed_up(&self, event: &'static str, failure: &Failure) {
+        tracing::error!(
+            target: "callboard::policy",
+            service = self.path(),
+            event,
+            event_id = self.doing.id.map_or(0, EventId::number),
+            failure = failure.describe(),
+            "what was to follow a failure could not be published"
+        );
     }
 
     /// The span of one attempt: a root that follows from its publisher's span.
@@ -454,7 +551,7 @@ impl<S: Service> Context<S> {
         }
     }
 
-    /// How long a verb may wait: `usual`, or what is left of the handler's timeout.
+    /// How long a verb may wait: `usual`, or what is left of the time of what is being handled.
     fn patience(&self, usual: Duration) -> Duration {
         let left = self
             .doing

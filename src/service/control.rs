@@ -9,6 +9,8 @@
 use std::cell::{Cell, RefCell};
 use std::task::Waker;
 
+use crate::exit::Exit;
+
 /// Why a life is killed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kill {
@@ -26,6 +28,8 @@ pub(crate) struct Control {
     /// What is numbered below this is handled before it stops.
     drain: Cell<Option<u64>>,
     kill: Cell<Option<Kill>>,
+    /// How the life has ended, whatever becomes of it on its way out.
+    sealed: RefCell<Option<Exit>>,
     task: RefCell<Option<Waker>>,
 }
 
@@ -59,6 +63,18 @@ impl Control {
 
     pub(crate) fn killed(&self) -> Option<Kill> {
         self.kill.get()
+    }
+
+    /// Notes that a failure policy has ended the life, so that nothing it does from now on, such
+    /// as panicking in `stopping`, makes that an end from which it comes back.
+    pub(crate) fn seal(&self, exit: &Exit) {
+        if let Exit::Retired(_) | Exit::Fatal(_) = exit {
+            *self.sealed.borrow_mut() = Some(exit.clone());
+        }
+    }
+
+    pub(crate) fn sealed(&self) -> Option<Exit> {
+        self.sealed.borrow().clone()
     }
 
     /// Notes the task that runs the life.

@@ -7,6 +7,7 @@
 //!
 //! It catches no panic and decides nothing: that is the host's.
 
+use std::any::TypeId;
 use std::future::Future;
 use std::time::Duration;
 
@@ -16,12 +17,17 @@ use tracing::Instrument;
 use crate::clock::{Clock, within};
 use crate::event::Event;
 use crate::failure::Failure;
-use crate::mailbox::source::Source;
-use crate::mailbox::{End, Sources, Then};
-use crate::policy::Trouble;
+use crate::mailbox::held::Sentence;
+use crate::mailbox::source::{Admission, Ruling, Source};
+use crate::mailbox::{End as NoSources, Sources, Then};
+use crate::policy::{Reason, Rules, Trouble};
+use crate::service::errand::{Tray, hand_out};
+use crate::service::follow_up::{give_up, succeed};
+use crate::service::later::Finished;
 use crate::service::pace::Pace;
 use crate::service::{Context, Handle, Service};
-use crate::topic::block::Slot;
+use crate::sync::Arc;
+use crate::topic::block::{Pinned, Slot};
 use crate::topic::settlement::{Ending, Fate};
 
 /// An attempt that did not succeed.
@@ -33,13 +39,32 @@ pub(crate) struct Fault {
     pub(crate) began: Option<Instant>,
 }
 
+/// Why a delivery ends early.
+#[derive(Debug)]
+pub(crate) enum Halt {
+    /// An attempt did not succeed: what is in flight is to be judged.
+    Fault(Fault),
+    /// An event was given up: that has been carried out on the event, not yet on the worker.
+    Ruled(Box<Ruling>),
+}
+
+impl From<Fault> for Halt {
+    fn from(fault: Fault) -> Self {
+        Halt::Fault(fault)
+    }
+}
+
 /// What a source is to deliver.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Work {
     /// Events with numbers below `until`, as far as the source has looked.
     Events { until: u64 },
-    /// The event it holds.
+    /// The event that waits in place.
     Held,
+    /// The event that is due first of those that wait aside.
+    Aside,
+    /// The result of later work.
+    Finished,
 }
 
 /// What a turn may spend.
@@ -47,10 +72,20 @@ pub(crate) enum Work {
 pub(crate) struct Turn<'a> {
     pub(crate) pace: &'a mut Pace,
     pub(crate) clock: &'a Clock,
+    /// Whether what waits in the mailbox may have changed.
+    pub(crate) has_waited: bool,
 }
 
 /// A list of sources all of whose events the service `S` handles.
 pub(crate) trait Deliver<S: Service>: Sources {
+    /// Hands out from the source with this index, to instances per key.
+    fn hand_out(
+        &mut self,
+        index: usize,
+        work: Work,
+        tray: &mut Tray<'_, S>,
+    ) -> Result<(), Box<Ruling>>;
+
     /// Delivers from the source with this index.
     fn deliver(
         &mut self,
@@ -59,10 +94,14 @@ pub(crate) trait Deliver<S: Service>: Sources {
         service: &mut S,
         cx: &mut Context<S>,
         turn: &mut Turn<'_>,
-    ) -> impl Future<Output = Result<(), Fault>>;
+    ) -> impl Future<Output = Result<(), Halt>>;
 }
 
-impl<S: Service> Deliver<S> for End {
+impl<S: Service> Deliver<S> for NoSources {
+    fn hand_out(&mut self, _: usize, _: Work, _: &mut Tray<'_, S>) -> Result<(), Box<Ruling>> {
+        Ok(())
+    }
+
     async fn deliver(
         &mut self,
         _: usize,
@@ -70,12 +109,24 @@ impl<S: Service> Deliver<S> for End {
         _: &mut S,
         _: &mut Context<S>,
         _: &mut Turn<'_>,
-    ) -> Result<(), Fault> {
+    ) -> Result<(), Halt> {
         Ok(())
     }
 }
 
 impl<S: Handle<E>, E: Event, R: Deliver<S>> Deliver<S> for Then<Source<E>, R> {
+    fn hand_out(
+        &mut self,
+        index: usize,
+        work: Work,
+        tray: &mut Tray<'_, S>,
+    ) -> Result<(), Box<Ruling>> {
+        match index.checked_sub(1) {
+            None => hand_out(&mut self.first, work, tray),
+            Some(index) => self.rest.hand_out(index, work, tray),
+        }
+    }
+
     async fn deliver(
         &mut self,
         index: usize,
@@ -83,7 +134,7 @@ impl<S: Handle<E>, E: Event, R: Deliver<S>> Deliver<S> for Then<Source<E>, R> {
         service: &mut S,
         cx: &mut Context<S>,
         turn: &mut Turn<'_>,
-    ) -> Result<(), Fault> {
+    ) -> Result<(), Halt> {
         match index.checked_sub(1) {
             None => deliver(&mut self.first, work, service, cx, turn).await,
             Some(index) => self.rest.deliver(index, work, service, cx, turn).await,
@@ -98,10 +149,23 @@ pub(crate) async fn deliver<S: Handle<E>, E: Event>(
     service: &mut S,
     cx: &mut Context<S>,
     turn: &mut Turn<'_>,
-) -> Result<(), Fault> {
+) -> Result<(), Halt> {
     match work {
+        Work::Events { until } if source.is_careful() => {
+            deliver_carefully(source, until, service, cx, turn).await
+        }
         Work::Events { until } => deliver_events(source, until, service, cx, turn).await,
-        Work::Held => deliver_held(source, service, cx, turn).await,
+        Work::Finished => deliver_finished(source, service, cx).await,
+        Work::Held | Work::Aside => {
+            if !turn.pace.step(turn.clock) {
+                return Ok(());
+            }
+            match work {
+                Work::Aside => source.take_up_aside(),
+                _ => source.take_up_held(),
+            }
+            deliver_current(source, service, cx, turn).await
+        }
     }
 }
 
@@ -111,13 +175,14 @@ async fn deliver_events<S: Handle<E>, E: Event>(
     service: &mut S,
     cx: &mut Context<S>,
     turn: &mut Turn<'_>,
-) -> Result<(), Fault> {
+) -> Result<(), Halt> {
     let timeout = source.rules.timeout;
     let Some((block, mut steps)) = source.cursor.split() else {
         return Ok(());
     };
     // The last event was handled, and is counted together with the taking of the next.
     let mut done = false;
+    let mut is_open = false;
     while let Some(position) = steps.position() {
         let Some(slot) = block.slot(position) else {
             break;
@@ -131,69 +196,249 @@ async fn deliver_events<S: Handle<E>, E: Event>(
             break;
         }
         cx.begin(&slot.stamp, 1, false, timeout);
-        let late = attempt(slot, timeout, service, cx, turn.clock).await?;
-        done = !late && slot.stamp.watch.is_none();
+        let end = attempt(slot, timeout, service, cx, turn.clock).await?;
+        if end == End::Later {
+            is_open = true;
+            break;
+        }
+        done = end == End::InTime && slot.stamp.watch.is_none();
         if !done {
-            steps.place.settle_done(late);
-            steps
-                .place
-                .report(slot, Ending::after(1, Fate::Acknowledged));
+            steps.place.settle_done(end == End::Late);
+            let ending = Ending::after(1, Fate::Acknowledged);
+            steps.place.report(slot, ending);
         }
     }
     if done {
         steps.place.settle_done(false);
     }
+    if is_open {
+        open_up(source, timeout, cx, turn);
+    }
     Ok(())
 }
 
-async fn deliver_held<S: Handle<E>, E: Event>(
+/// As `deliver_events`, where each event is looked at before and after.
+async fn deliver_carefully<S: Handle<E>, E: Event>(
+    source: &mut Source<E>,
+    until: u64,
+    service: &mut S,
+    cx: &mut Context<S>,
+    turn: &mut Turn<'_>,
+) -> Result<(), Halt> {
+    turn.has_waited = true;
+    while !cx.is_interrupted() && turn.pace.step(turn.clock) {
+        match source.admit(until, turn.clock) {
+            Admission::Taken => {}
+            Admission::Passed => continue,
+            Admission::Ruled(ruling) => return Err(Halt::Ruled(ruling)),
+            Admission::Nothing => break,
+        }
+        let Some(pinned) = source.cursor.pin_taken() else {
+            break;
+        };
+        let Some(slot) = pinned.slot() else { break };
+        let limit = source.limit(slot.stamp.accepted(), turn.clock);
+        cx.begin(&slot.stamp, 1, false, limit);
+        let end = attempt(slot, limit, service, cx, turn.clock).await?;
+        if end == End::Later {
+            open_up(source, limit, cx, turn);
+            break;
+        }
+        follow(&source.rules, slot, service, cx).await?;
+        source.cursor.place.settle_done(end == End::Late);
+        let ending = Ending::after(1, Fate::Acknowledged);
+        source.cursor.place.report(slot, ending);
+    }
+    Ok(())
+}
+
+/// Tries again what was taken up, or does what is to follow it.
+async fn deliver_current<S: Handle<E>, E: Event>(
     source: &mut Source<E>,
     service: &mut S,
     cx: &mut Context<S>,
     turn: &mut Turn<'_>,
-) -> Result<(), Fault> {
-    let timeout = source.rules.timeout;
-    let Some(held) = &source.held else {
+) -> Result<(), Halt> {
+    if let Some(ruling) = source.give_up_overdue(turn.clock) {
+        return Err(Halt::Ruled(Box::new(ruling)));
+    }
+    let Some(held) = &source.current else {
         return Ok(());
     };
     let (pinned, number, redriven) = (held.event.clone(), held.next_attempt(), held.redriven);
     let Some(slot) = pinned.slot() else {
         return Ok(());
     };
-    if !turn.pace.step(turn.clock) {
+    if let Some(sentence) = held.sentence.clone() {
+        cx.begin(&slot.stamp, number.saturating_sub(1).max(1), redriven, None);
+        return carry_out(source, slot, &sentence, cx).await;
+    }
+    let limit = source.limit(held.accepted, turn.clock);
+    cx.begin(&slot.stamp, number, redriven, limit);
+    let end = attempt(slot, limit, service, cx, turn.clock).await?;
+    if end == End::Later {
+        open_up(source, limit, cx, turn);
         return Ok(());
     }
-    source.take_up_held();
-    cx.begin(&slot.stamp, number, redriven, timeout);
-    let late = attempt(slot, timeout, service, cx, turn.clock).await?;
-    source.settle_held(late);
+    follow(&source.rules, slot, service, cx).await?;
+    source.settle_current(end == End::Late);
     Ok(())
 }
 
-/// Runs the handler once. True if it finished too late to be cancelled.
+/// Does what is to follow an event that is given up, and settles it.
+async fn carry_out<S: Handle<E>, E: Event>(
+    source: &mut Source<E>,
+    slot: &Slot<E>,
+    sentence: &Sentence,
+    cx: &mut Context<S>,
+) -> Result<(), Halt> {
+    let rules = Arc::clone(&source.rules);
+    let then = rules.on_failure(&sentence.failure);
+    let followed = give_up(then, &slot.event, &sentence.failure, cx).await;
+    let reason = followed.err().map(|failure| {
+        cx.note_not_followed_up(E::NAME, &failure);
+        Reason::NotFollowedUp
+    });
+    let Some(mut ruling) = source.settle_condemned(reason) else {
+        return Ok(());
+    };
+    if then.waited
+        && let Some(letter) = ruling.dead.take()
+    {
+        cx.mourn_waited(letter).await;
+    }
+    Err(Halt::Ruled(Box::new(ruling)))
+}
+
+/// Runs what later work has to be followed by, and settles its event if that was all.
+async fn deliver_finished<S: Handle<E>, E: Event>(
+    source: &mut Source<E>,
+    service: &mut S,
+    cx: &mut Context<S>,
+) -> Result<(), Halt> {
+    let Some((work, end)) = cx.laters.take_finished() else {
+        return Ok(());
+    };
+    if !source.close_up(work) {
+        cx.laters.forget(work);
+        return Ok(());
+    }
+    let limit = cx.begin_again(work);
+    match finish(end, limit, service, cx).await {
+        Ok(()) if cx.laters.is_asked() || !cx.laters.is_over(work) => {
+            cx.begin_more(work);
+            source.open_up(work, cx.now());
+            return Ok(());
+        }
+        Ok(()) => {}
+        Err(fault) => {
+            cx.laters.forget(work);
+            return Err(fault.into());
+        }
+    }
+    cx.end_later(work);
+    let pinned = source.current.as_ref().map(|held| held.event.clone());
+    if let Some(slot) = pinned.as_ref().and_then(Pinned::slot) {
+        cx.publish_follow_ups().await.map_err(failed)?;
+        follow(&source.rules, slot, service, cx).await?;
+    }
+    source.settle_current(false);
+    Ok(())
+}
+
+/// Runs what is to be run with the result of later work.
+pub(crate) async fn finish<S: Service>(
+    end: Finished<S>,
+    limit: Option<Duration>,
+    service: &mut S,
+    cx: &mut Context<S>,
+) -> Result<(), Fault> {
+    let fault = |trouble, failure| Fault {
+        trouble,
+        failure,
+        began: None,
+    };
+    let run = end.map_err(|(trouble, failure)| fault(trouble, failure))?;
+    let clock = cx.wall.pulse.clock.clone();
+    match within(&clock, limit, run.run(service, cx)).await {
+        Some(done) => done.map_err(failed),
+        None => Err(fault(Trouble::TimedOut, timed_out(limit))),
+    }
+}
+
+/// What is in flight goes on in the later work that its handler has asked for.
+fn open_up<S: Handle<E>, E: Event>(
+    source: &mut Source<E>,
+    limit: Option<Duration>,
+    cx: &mut Context<S>,
+    turn: &Turn<'_>,
+) {
+    let work = cx.begin_laters(Some(TypeId::of::<E>()), limit);
+    source.open_up(work, turn.clock.now());
+}
+
+/// Does what is to follow a success.
+pub(crate) async fn follow<S: Handle<E>, E: Event>(
+    rules: &Arc<Rules>,
+    slot: &Slot<E>,
+    service: &mut S,
+    cx: &mut Context<S>,
+) -> Result<(), Fault> {
+    if rules.success.steps.is_empty() {
+        return Ok(());
+    }
+    let rules = Arc::clone(rules);
+    succeed(&rules.success, service, &slot.event, cx)
+        .await
+        .map_err(failed)
+}
+
+pub(crate) fn failed(failure: Failure) -> Fault {
+    Fault {
+        trouble: Trouble::Failed,
+        failure,
+        began: None,
+    }
+}
+
+/// How an attempt that did not fail ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum End {
+    InTime,
+    /// It finished too late to be cancelled.
+    Late,
+    /// It goes on in later work.
+    Later,
+}
+
+/// Runs the handler once.
 ///
 /// Without a timeout, and while nobody listens to spans, nothing is wrapped around the handler:
 /// that took publishing to 100 services from 41 to 22 ns per delivery on a busy machine.
-async fn attempt<S: Handle<E>, E: Event>(
+pub(crate) async fn attempt<S: Handle<E>, E: Event>(
     slot: &Slot<E>,
     timeout: Option<Duration>,
     service: &mut S,
     cx: &mut Context<S>,
     clock: &Clock,
-) -> Result<bool, Fault> {
+) -> Result<End, Fault> {
     if timeout.is_some() || Context::<S>::is_traced() {
         return attempt_watched(slot, timeout, service, cx, clock).await;
     }
-    let handled = match service.handle(&slot.event, cx).await {
-        Ok(()) if cx.has_follow_ups() => cx.publish_follow_ups().await,
-        handled => handled,
-    };
-    let fault = |failure| Fault {
-        trouble: Trouble::Failed,
-        failure,
-        began: None,
-    };
-    handled.map(|()| false).map_err(fault)
+    match service.handle(&slot.event, cx).await {
+        Ok(()) if cx.has_more() => more(cx).await.map_err(failed),
+        Ok(()) => Ok(End::InTime),
+        Err(failure) => Err(failed(failure)),
+    }
+}
+
+/// What the handler has left to be done: later work, or else what it publishes on success.
+async fn more<S: Service>(cx: &mut Context<S>) -> Result<End, Failure> {
+    if cx.laters.is_asked() {
+        return Ok(End::Later);
+    }
+    cx.publish_follow_ups().await?;
+    Ok(End::InTime)
 }
 
 /// Runs the handler once, within its timeout and its span.
@@ -203,7 +448,7 @@ async fn attempt_watched<S: Handle<E>, E: Event>(
     service: &mut S,
     cx: &mut Context<S>,
     clock: &Clock,
-) -> Result<bool, Fault> {
+) -> Result<End, Fault> {
     let began = timeout.map(|_| clock.now());
     let fault = |trouble, failure| Fault {
         trouble,
@@ -213,20 +458,25 @@ async fn attempt_watched<S: Handle<E>, E: Event>(
     let span = cx.span(E::NAME, &slot.stamp);
     let handling = async {
         service.handle(&slot.event, cx).await?;
-        cx.publish_follow_ups().await
+        more(cx).await
     };
-    match within(clock, timeout, handling.instrument(span)).await {
-        Some(Ok(())) => {}
+    let end = match within(clock, timeout, handling.instrument(span)).await {
+        Some(Ok(end)) => end,
         Some(Err(failure)) => return Err(fault(Trouble::Failed, failure)),
         None => return Err(fault(Trouble::TimedOut, timed_out(timeout))),
-    }
+    };
     let spent = began.map(|began| clock.now().saturating_duration_since(began));
-    Ok(spent
+    let is_late = spent
         .zip(timeout)
-        .is_some_and(|(spent, timeout)| spent > timeout))
+        .is_some_and(|(spent, timeout)| spent > timeout);
+    Ok(if is_late && end == End::InTime {
+        End::Late
+    } else {
+        end
+    })
 }
 
-fn timed_out(timeout: Option<Duration>) -> Failure {
+pub(crate) fn timed_out(timeout: Option<Duration>) -> Failure {
     Failure::from(TimedOut {
         limit: timeout.unwrap_or_default(),
     })

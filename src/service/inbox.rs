@@ -7,7 +7,8 @@
 //! It holds no event: those stay on the board.
 
 use std::any::TypeId;
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::fmt;
 use std::future::{Future, poll_fn};
 use std::pin::pin;
@@ -18,11 +19,14 @@ use tokio::time::{Instant, Sleep};
 
 use crate::bell::Bell;
 use crate::clock::deadline;
+use crate::crew::Share;
 use crate::defaults;
 use crate::ledger::LetterRow;
 use crate::mailbox::letters::{Letterbox, Unsent};
-use crate::policy::Policy;
+use crate::policy::{Policy, Rules, Standing};
 use crate::pulse::Pulse;
+use crate::service::team::Team;
+use crate::service::wish::Wish;
 use crate::service::{AddedSource, AnyLetter, Service};
 use crate::sync::{Arc, AtomicBool, Mutex, OnceLock, Ordering, fence, lock};
 use crate::topic::Origin;
@@ -51,23 +55,43 @@ pub(crate) struct Home {
     pub(crate) path: Arc<str>,
     /// The service as one that waits and is waited for.
     pub(crate) waiter: Waiter,
-    /// The service's own policy over those above it.
-    pub(crate) policy: Policy,
+    /// The service's policy, over those above it.
+    pub(crate) policy: Arc<Standing>,
     pub(crate) vitals: Arc<Vitals>,
+    /// What of it all is its own, if it is one of several workers.
+    pub(crate) share: Option<Arc<Share>>,
 }
 
 pub(crate) struct Inbox<S: Service> {
     pub(crate) letters: Arc<Letterbox<Box<dyn AnyLetter<S>>>>,
     pub(crate) bell: Arc<Bell>,
     home: OnceLock<Home>,
+    /// The workers of the service, for itself and for each of them.
+    team: OnceLock<Arc<Team<S>>>,
     changes: Mutex<Vec<Change<S>>>,
     /// Whether there are changes, or the service was suspended: looked at before every delivery.
     changed: AtomicBool,
     /// The event types the service subscribes to.
-    subscribed: Mutex<BTreeSet<TypeId>>,
+    subscribed: Mutex<BTreeMap<TypeId, Subscribed>>,
+    /// The policies of the subscriptions that ended with the service, should it come back.
+    former: Mutex<BTreeMap<TypeId, Policy>>,
+    /// Whether a policy has changed since the rules were last made from them.
+    has_new_policy: AtomicBool,
+}
+
+/// What is known of a subscription outside its life.
+struct Subscribed {
+    event: &'static str,
+    policy: Policy,
 }
 
 impl Home {
+    /// The path that the ledger counts under: that of the service, also for one of its workers.
+    pub(crate) fn service(&self) -> &Arc<str> {
+        let share = self.share.as_ref();
+        share.map_or(&self.path, |share| &share.service)
+    }
+
     /// Notes that the service which runs on this thread waits for this one, if it is of the same
     /// board.
     pub(crate) fn wait(&self) -> Result<Option<Waiting>, Cycle> {
@@ -88,9 +112,12 @@ impl<S: Service> Inbox<S> {
             )),
             bell,
             home: OnceLock::new(),
+            team: OnceLock::new(),
             changes: Mutex::new(Vec::new()),
             changed: AtomicBool::new(false),
-            subscribed: Mutex::new(BTreeSet::new()),
+            subscribed: Mutex::new(BTreeMap::new()),
+            former: Mutex::new(BTreeMap::new()),
+            has_new_policy: AtomicBool::new(false),
         })
     }
 
@@ -103,18 +130,121 @@ impl<S: Service> Inbox<S> {
         let _ = self.home.set(home);
     }
 
+    /// The workers of the service, if it has several.
+    pub(crate) fn team(&self) -> Option<&Arc<Team<S>>> {
+        self.team.get()
+    }
+
+    /// Joins the workers of the service. Happens once, as moving in does.
+    pub(crate) fn join(&self, team: Arc<Team<S>>) {
+        let _ = self.team.set(team);
+    }
+
+    /// Says where it is called when the number of workers changes, if it is one.
+    pub(crate) fn join_crew(self: &Arc<Self>) {
+        if let Some(share) = self.home().and_then(|home| home.share.as_ref()) {
+            let inbox = Arc::downgrade(self);
+            share.crew.join(share.index, move || {
+                if let Some(inbox) = inbox.upgrade() {
+                    inbox.call();
+                }
+            });
+        }
+    }
+
     /// Notes a subscription; false if there is one to that type already.
-    pub(crate) fn note_subscribed(&self, event: TypeId) -> bool {
-        lock(&self.subscribed).insert(event)
+    pub(crate) fn note_subscribed(
+        &self,
+        event: TypeId,
+        name: &'static str,
+        policy: Policy,
+    ) -> bool {
+        let mut subscribed = lock(&self.subscribed);
+        let Entry::Vacant(place) = subscribed.entry(event) else {
+            return false;
+        };
+        place.insert(Subscribed {
+            event: name,
+            policy,
+        });
+        true
+    }
+
+    /// Notes a subscription that comes back after an end, if it is not noted, with no policy of its
+    /// own but the one it had.
+    pub(crate) fn resubscribe(&self, event: TypeId, name: &'static str) {
+        let policy = lock(&self.former).remove(&event).unwrap_or_default();
+        self.note_subscribed(event, name, policy);
     }
 
     /// Notes the end of a subscription; false if there was none.
     pub(crate) fn note_unsubscribed(&self, event: TypeId) -> bool {
-        lock(&self.subscribed).remove(&event)
+        lock(&self.subscribed).remove(&event).is_some()
+    }
+
+    /// The subscriptions, ordered by event, with what would be in force for each under this policy
+    /// of the service.
+    pub(crate) fn wishes(&self, outer: &Policy) -> Vec<Wish> {
+        let subscribed = lock(&self.subscribed);
+        let mut wishes: Vec<_> = subscribed
+            .iter()
+            .map(|(event_type, one)| Wish {
+                event: one.event,
+                event_type: *event_type,
+                problems: Vec::new(),
+                policy: one.policy.over(outer),
+            })
+            .collect();
+        wishes.sort_by_key(|wish| wish.event);
+        wishes
+    }
+
+    /// Sets the own policy of one subscription. False if there is none to that type.
+    pub(crate) fn set_policy(&self, event: TypeId, policy: Policy) -> bool {
+        match lock(&self.subscribed).get_mut(&event) {
+            Some(one) => one.policy = policy,
+            None => return false,
+        }
+        true
+    }
+
+    /// Sets the own policies of the subscriptions to what another worker of the service has.
+    pub(crate) fn set_policies_of(&self, other: &Self) {
+        let others = lock(&other.subscribed);
+        let policies = others
+            .iter()
+            .map(|(event, one)| (*event, one.policy.clone()));
+        let policies: Vec<_> = policies.collect();
+        drop(others);
+        for (event, policy) in policies {
+            self.set_policy(event, policy);
+        }
+        self.note_new_policy();
+    }
+
+    /// Has the service make its rules anew.
+    pub(crate) fn note_new_policy(&self) {
+        self.has_new_policy.store(true, Ordering::SeqCst);
+        self.call();
+    }
+
+    /// The rules of each subscription, if a policy has changed since this was last asked.
+    pub(crate) fn take_new_rules(&self) -> Vec<(TypeId, Arc<Rules>)> {
+        if !self.has_new_policy.swap(false, Ordering::SeqCst) {
+            return Vec::new();
+        }
+        let Some(home) = self.home() else {
+            return Vec::new();
+        };
+        let wishes = self.wishes(&home.policy.in_force());
+        let rules = |wish: Wish| (wish.event_type, Arc::new(wish.policy.rules()));
+        wishes.into_iter().map(rules).collect()
     }
 
     pub(crate) fn forget_subscriptions(&self) {
-        lock(&self.subscribed).clear();
+        let subscribed = std::mem::take(&mut *lock(&self.subscribed));
+        let policies = subscribed.into_iter();
+        *lock(&self.former) = policies.map(|(event, one)| (event, one.policy)).collect();
     }
 
     /// Asks the mailbox for a change; it is made before the next delivery.
@@ -161,6 +291,19 @@ impl<S: Service> Inbox<S> {
         wait: Duration,
         covered: Option<&Waiting>,
     ) -> Result<(), NoRoom> {
+        let reserve = || self.letters.reserve(&home.wall.pulse, origin);
+        self.reserve_by(home, origin, wait, covered, reserve).await
+    }
+
+    /// As `reserve`, with another way to try: it is full as long as this inbox is.
+    pub(crate) async fn reserve_by<T>(
+        &self,
+        home: &Home,
+        origin: &Origin,
+        wait: Duration,
+        covered: Option<&Waiting>,
+        mut reserve: impl FnMut() -> Result<T, Unsent>,
+    ) -> Result<T, NoRoom> {
         let pulse = &*home.wall.pulse;
         let mut ticket = Ticket {
             inbox: self,
@@ -170,7 +313,7 @@ impl<S: Service> Inbox<S> {
         let mut sleep = pin!(None::<Sleep>);
         poll_fn(|cx| {
             loop {
-                match self.letters.reserve(pulse, origin) {
+                match reserve() {
                     Err(Unsent::Full) if !wait.is_zero() => {}
                     other => return Poll::Ready(other.map_err(NoRoom::Unsent)),
                 }

@@ -12,7 +12,9 @@ use std::pin::Pin;
 use std::rc::Rc;
 
 use tokio::sync::oneshot;
+use tokio::time::Instant;
 
+use crate::event::Key;
 use crate::failure::Failure;
 use crate::message::Message;
 use crate::panic::guard;
@@ -60,6 +62,10 @@ pub(crate) trait AnyLetter<S: Service>: Send {
     fn name(&self) -> &'static str;
     /// Whether nobody waits for the answer any more.
     fn is_expired(&self) -> bool;
+    /// What the message is about.
+    fn key(&self) -> Key;
+    /// Until when somebody waits for the answer.
+    fn until(&self) -> Option<Instant>;
     fn answer<'a>(
         self: Box<Self>,
         service: &'a mut S,
@@ -80,11 +86,20 @@ pub(crate) struct Reply<R> {
     /// whether or not the asker has been polled since.
     waiting: Option<Waiting>,
     word: oneshot::Sender<Word<R>>,
+    until: Instant,
 }
 
 impl<R> Reply<R> {
-    pub(crate) fn new(word: oneshot::Sender<Word<R>>, waiting: Option<Waiting>) -> Self {
-        Reply { waiting, word }
+    pub(crate) fn new(
+        word: oneshot::Sender<Word<R>>,
+        waiting: Option<Waiting>,
+        until: Instant,
+    ) -> Self {
+        Reply {
+            waiting,
+            word,
+            until,
+        }
     }
 
     fn is_closed(&self) -> bool {
@@ -105,6 +120,14 @@ impl<S: Answer<M>, M: Message> AnyLetter<S> for Letter<M> {
 
     fn is_expired(&self) -> bool {
         self.reply.as_ref().is_some_and(Reply::is_closed)
+    }
+
+    fn key(&self) -> Key {
+        self.message.key()
+    }
+
+    fn until(&self) -> Option<Instant> {
+        self.reply.as_ref().map(|reply| reply.until)
     }
 
     fn answer<'a>(

@@ -13,15 +13,22 @@ mod blocking;
 mod context;
 pub(crate) mod control;
 mod deliver;
+pub(crate) mod errand;
+mod follow_up;
 pub(crate) mod inbox;
+pub(crate) mod inside;
+mod later;
 mod letter;
 mod origin;
 mod pace;
+pub(crate) mod per_key;
 mod publisher;
 mod recipient;
 mod spec;
 mod subscription;
+pub(crate) mod team;
 mod timers;
+pub(crate) mod wish;
 
 use std::future::Future;
 
@@ -35,19 +42,20 @@ pub use ask::AskError;
 pub use blocking::{Blocking, BlockingError};
 pub use context::Context;
 pub use deliver::TimedOut;
+pub use per_key::PerKey;
 pub use publisher::Publisher;
 pub use recipient::Recipient;
 pub use spec::{And, Nothing, Placement, ServiceSpec, service};
 pub use subscription::{On, SubscribeError};
 pub use timers::TimerId;
 
-pub(crate) use deliver::{Deliver, Fault, Turn, Work};
+pub(crate) use deliver::{Deliver, Fault, Halt, Turn, Work, finish};
 pub(crate) use inbox::{Change, Inbox};
 pub(crate) use letter::{AnyLetter, LetterEnd};
 pub(crate) use origin::{InsideOf, current_board, serves};
 pub(crate) use pace::Pace;
 pub(crate) use spec::Subscriptions;
-pub(crate) use subscription::AddedSource;
+pub(crate) use subscription::{AddedSource, misplaced};
 pub(crate) use timers::Job;
 
 /// An actor: a struct that handles one thing at a time and is rebuilt by its recipe when it
@@ -84,7 +92,8 @@ pub trait Service: Sized + 'static {
 
     /// Called last in a life that ends in an orderly way, within the child's shutdown time.
     ///
-    /// Not called after a panic or a kill: then the service's state is not to be trusted.
+    /// Not called after a panic, a kill, or a timeout that ends the life: then the service's
+    /// state is not to be trusted.
     fn stopping(&mut self, exit: &Exit, cx: &mut Context<Self>) -> impl Future<Output = ()> {
         let _ = (exit, cx);
         async {}

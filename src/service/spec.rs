@@ -11,13 +11,15 @@ use std::any::TypeId;
 use std::fmt;
 
 use crate::defaults;
-use crate::event::Event;
+use crate::event::{Event, Key};
 use crate::mailbox::source::Source;
 use crate::mailbox::{End, Then};
 use crate::policy::Policy;
 use crate::restart::Restart;
 use crate::service::deliver::Deliver;
 use crate::service::inbox::Home;
+use crate::service::per_key::{Keyed, PerKey};
+use crate::service::wish::Wish;
 use crate::service::{Address, Handle, Inbox, On, Service};
 use crate::shutdown::Shutdown;
 use crate::sync::Arc;
@@ -33,13 +35,16 @@ pub fn service<S: Service>(
     ServiceSpec {
         parts: ServiceParts {
             name: name.into(),
-            recipe: Box::new(recipe),
+            recipe: Some(Box::new(recipe)),
             policy: Policy::new(),
             restart: Restart::default(),
             shutdown: Shutdown::default(),
             significant: false,
             letters: defaults::LETTER_CAPACITY,
+            laters: defaults::LATERS,
             placement: Placement::default(),
+            workers: None,
+            per_key: None,
             inbox: Inbox::new(),
         },
         on: Nothing,
@@ -83,13 +88,17 @@ pub struct ServiceSpec<S: Service, L = Nothing> {
 /// All of a spec but its subscriptions.
 pub(crate) struct ServiceParts<S: Service> {
     pub(crate) name: String,
-    pub(crate) recipe: Box<dyn FnMut() -> S + Send>,
+    /// There until somebody takes it.
+    pub(crate) recipe: Option<Box<dyn FnMut() -> S + Send>>,
     pub(crate) policy: Policy,
     pub(crate) restart: Restart,
     pub(crate) shutdown: Shutdown,
     pub(crate) significant: bool,
     pub(crate) letters: usize,
+    pub(crate) laters: usize,
     pub(crate) placement: Placement,
+    pub(crate) workers: Option<usize>,
+    pub(crate) per_key: Option<Keyed<S>>,
     pub(crate) inbox: Arc<Inbox<S>>,
 }
 
@@ -152,6 +161,56 @@ impl<S: Service, L> ServiceSpec<S, L> {
         self
     }
 
+    /// Runs so many instances of the service, at least 1 and at most
+    /// [`WORKERS_MAX`](defaults::WORKERS_MAX), which share what it hears.
+    ///
+    /// Events and letters with equal [keys](Event::key) go to one worker and keep their order;
+    /// those without a key are shared out in turn. The number may be changed by
+    /// [`Board::scale`](crate::Board::scale) while all runs, and the order is kept then, too.
+    ///
+    /// ```
+    /// use callboard::prelude::*;
+    ///
+    /// struct Paid { account: u64 }
+    /// impl Event for Paid {
+    ///     const NAME: &'static str = "paid";
+    ///     fn key(&self) -> Key { self.account.into() }
+    /// }
+    /// # use callboard::Key;
+    /// # #[derive(Default)] struct Bookkeeper;
+    /// # impl Service for Bookkeeper {}
+    /// # impl Handle<Paid> for Bookkeeper {
+    /// #     async fn handle(&mut self, _: &Paid, _: &mut Context<Self>) -> Outcome { Ok(()) }
+    /// # }
+    ///
+    /// let books = service("books", Bookkeeper::default).on::<Paid>().workers(4);
+    /// ```
+    ///
+    /// In the tree they stand below the service, as `books/0` to `books/3`, each on the arbiter
+    /// whose turn it is unless something else is said. They are restarted one by one, as often as
+    /// the supervisor of the service allows: while one is, what is its own waits, and the rest
+    /// flows. When they fail more often, the service fails as a whole. A worker that ends by its
+    /// own accord is started again.
+    ///
+    /// The ledger has one row for the service, and dead letters bear its path. What else is said
+    /// here holds for each worker alone, as its policy and capacities: how many events a worker
+    /// may lag behind, those of the others included, and how many letters it may have waiting.
+    /// The recipe is called for one worker at a time.
+    ///
+    /// An event type is subscribed to here and not while running; restart types other than
+    /// [`Restart::Permanent`] are refused, as what ends would leave its keys to nobody.
+    pub fn workers(mut self, number: usize) -> Self {
+        self.parts.workers = Some(number);
+        self
+    }
+
+    /// How many of its events may be open in [later work](crate::Context::later), at least 1; 256
+    /// by default. Then it reads no more events until one is done.
+    pub fn laters(mut self, most: usize) -> Self {
+        self.parts.laters = most;
+        self
+    }
+
     /// Runs it on the arbiter with this number, counted from 0.
     pub fn arbiter(mut self, number: usize) -> Self {
         self.parts.placement = Placement::Arbiter(number);
@@ -170,6 +229,64 @@ impl<S: Service, L> ServiceSpec<S, L> {
         self
     }
 
+    /// Keeps one instance for each [key](Event::key) of its events and messages, made by this
+    /// recipe when the first of a key comes; the recipe given to [`service()`] is not used.
+    ///
+    /// Events of one key are handled one after the other, in their order, each by the instance of
+    /// its key; keys do not wait for each other. So state that belongs to an order, an account or
+    /// a case needs no map. Events without a key share one instance. The default [`PerKey`] holds.
+    ///
+    /// ```
+    /// # use callboard::prelude::*;
+    /// # struct Scanned { parcel: u64 }
+    /// # impl Event for Scanned {
+    /// #     const NAME: &'static str = "scanned";
+    /// #     fn key(&self) -> callboard::Key { self.parcel.into() }
+    /// # }
+    /// #[derive(Default)]
+    /// struct Parcel { scans: u32 }
+    /// impl Service for Parcel {
+    ///     async fn stopping(&mut self, _: &Exit, cx: &mut Context<Self>) {
+    ///         // Idle, or the board stops: what is to be kept is stored or published here.
+    ///     }
+    /// }
+    /// impl Handle<Scanned> for Parcel {
+    ///     async fn handle(&mut self, _: &Scanned, _: &mut Context<Self>) -> Outcome {
+    ///         self.scans += 1;
+    ///         Ok(())
+    ///     }
+    /// }
+    /// let parcels = service("parcels", Parcel::default)
+    ///     .on::<Scanned>()
+    ///     .per_key(|_| Parcel::default());
+    /// ```
+    ///
+    /// All instances share the thread, the mailbox, the path and the ledger's rows of the service.
+    /// An instance is started (its `started` hook) for its first event, and retired (`stopping`)
+    /// when it has been idle for long; its state goes with it. An instance that panics is lost
+    /// alone: the event comes back to a new one, with one attempt counted, and no restart of the
+    /// service is. The same follows where a policy says to restart the service; where it says to
+    /// stop it or to escalate, the whole service ends. Whatever
+    /// the [retry](crate::Retry) says, an event that waits to be tried again holds its key alone.
+    /// What waits behind an event of its key is deferred in the ledger, at most as many as the
+    /// subscription's capacity.
+    pub fn per_key(self, recipe: impl FnMut(&Key) -> S + Send + 'static) -> Self {
+        self.per_key_with(recipe, |terms| terms)
+    }
+
+    /// As [`per_key`](Self::per_key), with terms.
+    pub fn per_key_with(
+        mut self,
+        recipe: impl FnMut(&Key) -> S + Send + 'static,
+        terms: impl FnOnce(PerKey) -> PerKey,
+    ) -> Self {
+        self.parts.per_key = Some(Keyed {
+            make: Box::new(recipe),
+            terms: terms(PerKey::default()),
+        });
+        self
+    }
+
     /// Its address, valid before the start and across restarts.
     pub fn address(&self) -> Address<S> {
         Address::new(Arc::clone(&self.parts.inbox))
@@ -184,20 +301,12 @@ impl<S: Service, L> fmt::Debug for ServiceSpec<S, L> {
     }
 }
 
-/// What a tree has to know of a subscription to check it.
-pub(crate) struct Wish {
-    pub(crate) event: &'static str,
-    pub(crate) event_type: TypeId,
-    pub(crate) problems: Vec<String>,
-    pub(crate) policy: Policy,
-}
-
 /// A list of subscriptions of the service `S`.
 pub(crate) trait Subscriptions<S: Service> {
     type Sources: Deliver<S> + Send + 'static;
 
-    /// Shows each of them, under the policy above it.
-    fn each(&self, outer: &Policy, visit: &mut dyn FnMut(Wish));
+    /// Shows each of them, under the policy above it; `path` is the service's.
+    fn each(&self, path: &str, outer: &Policy, visit: &mut dyn FnMut(Wish));
 
     /// Takes the places on the board.
     fn open(&self, inbox: &Inbox<S>, home: &Home) -> Self::Sources;
@@ -206,7 +315,7 @@ pub(crate) trait Subscriptions<S: Service> {
 impl<S: Service> Subscriptions<S> for Nothing {
     type Sources = End;
 
-    fn each(&self, _: &Policy, _: &mut dyn FnMut(Wish)) {}
+    fn each(&self, _: &str, _: &Policy, _: &mut dyn FnMut(Wish)) {}
 
     fn open(&self, _: &Inbox<S>, _: &Home) -> End {
         End
@@ -216,14 +325,14 @@ impl<S: Service> Subscriptions<S> for Nothing {
 impl<S: Handle<E>, E: Event, L: Subscriptions<S>> Subscriptions<S> for And<On<E>, L> {
     type Sources = Then<Source<E>, L::Sources>;
 
-    fn each(&self, outer: &Policy, visit: &mut dyn FnMut(Wish)) {
+    fn each(&self, path: &str, outer: &Policy, visit: &mut dyn FnMut(Wish)) {
         // The first that was written first.
-        self.rest.each(outer, visit);
+        self.rest.each(path, outer, visit);
         visit(Wish {
             event: E::NAME,
             event_type: TypeId::of::<E>(),
-            problems: self.first.problems(),
-            policy: self.first.over(outer),
+            problems: self.first.problems_for::<S>(),
+            policy: self.first.own(path).over(outer),
         });
     }
 

@@ -17,11 +17,13 @@ use crate::defaults;
 use crate::event::Event;
 use crate::lifecycle::Lifecycle;
 use crate::mailbox::AsSource;
-use crate::mailbox::source::{AnySource, Source};
-use crate::policy::Policy;
-use crate::service::deliver::{Fault, Turn, Work, deliver};
+use crate::mailbox::source::{AnySource, Ruling, Source};
+use crate::policy::{Policy, Step};
+use crate::service::deliver::{Halt, Turn, Work, deliver};
+use crate::service::errand::{Tray, hand_out};
 use crate::service::inbox::{Change, Home};
 use crate::service::{Address, Context, Handle, Inbox, Service};
+use crate::sync::Arc;
 use crate::topic::place::{Overflow, Terms};
 
 /// The terms of one subscription: capacity, overflow and policy.
@@ -100,8 +102,22 @@ impl<E: Event> On<E> {
         self
     }
 
-    pub(crate) fn over(&self, outer: &Policy) -> Policy {
-        self.policy.over(outer)
+    /// Its own policy, which says where it was set.
+    pub(crate) fn own(&self, path: &str) -> Policy {
+        self.policy
+            .clone()
+            .made_at(&format!("{path} on {}", E::NAME))
+    }
+
+    /// What is impossible about these terms for this service.
+    pub(crate) fn problems_for<S: Service>(&self) -> Vec<String> {
+        let mut problems = self.problems();
+        problems.extend(misplaced(
+            &self.policy,
+            TypeId::of::<E>(),
+            TypeId::of::<S>(),
+        ));
+        problems
     }
 
     /// What is impossible about these terms.
@@ -124,14 +140,31 @@ impl<E: Event> On<E> {
             Overflow::default()
         };
         let terms = Terms {
-            service: home.path.clone(),
+            service: Arc::clone(home.service()),
             capacity: self.capacity as u64,
             overflow: self.overflow.unwrap_or(usual),
+            share: home.share.clone(),
         };
-        let rules = self.over(&home.policy).rules();
-        inbox.note_subscribed(TypeId::of::<E>());
+        let own = self.own(home.service());
+        let rules = Arc::new(own.over(&home.policy.in_force()).rules());
+        inbox.note_subscribed(TypeId::of::<E>(), E::NAME, own);
         Source::open(home.wall.topic::<E>(), terms, inbox.bell.clone(), rules)
     }
+}
+
+/// The steps of a subscription's own policy that would never be taken.
+pub(crate) fn misplaced(policy: &Policy, event: TypeId, service: TypeId) -> Vec<String> {
+    let steps = policy.steps().map(|(step, _)| step);
+    let text = |step: &Step| {
+        if step.event != event {
+            return Some(format!("its policy says to {step}, which is another event"));
+        }
+        let (_, name) = step.service.filter(|(of, _)| *of != service)?;
+        Some(format!(
+            "its policy says to {step} where the service is a {name}, which it is not"
+        ))
+    };
+    steps.filter_map(text).collect()
 }
 
 /// What the board itself publishes makes nobody wait.
@@ -156,12 +189,15 @@ impl<S: Service> Address<S> {
         S: Handle<E>,
     {
         let home = self.inbox.home().ok_or(SubscribeError::NotRunning)?;
+        if self.inbox.team().is_some() {
+            return Err(fixed::<E>(home));
+        }
         self.inbox
             .letters
             .has_room()
             .ok_or(SubscribeError::NotRunning)?;
         let service = || home.path.to_string();
-        if let Some(problem) = on.problems().into_iter().next() {
+        if let Some(problem) = on.problems_for::<S>().into_iter().next() {
             let event = E::NAME;
             return Err(SubscribeError::Impossible {
                 service: service(),
@@ -169,7 +205,10 @@ impl<S: Service> Address<S> {
                 problem,
             });
         }
-        if !self.inbox.note_subscribed(TypeId::of::<E>()) {
+        if !self
+            .inbox
+            .note_subscribed(TypeId::of::<E>(), E::NAME, on.own(&home.path))
+        {
             let event = E::NAME;
             return Err(SubscribeError::AlreadySubscribed {
                 service: service(),
@@ -191,12 +230,24 @@ impl<S: Service> Address<S> {
     /// Ends a subscription of a running service, before its next delivery.
     pub(crate) fn unsubscribe<E: Event>(&self) -> Result<(), SubscribeError> {
         let home = self.inbox.home().ok_or(SubscribeError::NotRunning)?;
+        if self.inbox.team().is_some() {
+            return Err(fixed::<E>(home));
+        }
         if !self.inbox.note_unsubscribed(TypeId::of::<E>()) {
             let (service, event) = (home.path.to_string(), E::NAME);
             return Err(SubscribeError::NotSubscribed { service, event });
         }
         self.inbox.change(Change::Unsubscribe(TypeId::of::<E>()));
         Ok(())
+    }
+}
+
+/// The workers of a service hear the same.
+fn fixed<E: Event>(home: &Home) -> SubscribeError {
+    SubscribeError::Impossible {
+        service: home.service().to_string(),
+        event: E::NAME,
+        problem: "the workers of a service subscribe in its spec".to_owned(),
     }
 }
 
@@ -211,7 +262,8 @@ pub(crate) trait AddedSource<S: Service>: AsSource {
         service: &'a mut S,
         cx: &'a mut Context<S>,
         turn: &'a mut Turn<'_>,
-    ) -> Pin<Box<dyn Future<Output = Result<(), Fault>> + 'a>>;
+    ) -> Pin<Box<dyn Future<Output = Result<(), Halt>> + 'a>>;
+    fn hand_out(&mut self, work: Work, tray: &mut Tray<'_, S>) -> Result<(), Box<Ruling>>;
 }
 
 impl<E: Event> AsSource for DynamicSource<E> {
@@ -227,7 +279,11 @@ impl<S: Handle<E>, E: Event> AddedSource<S> for DynamicSource<E> {
         service: &'a mut S,
         cx: &'a mut Context<S>,
         turn: &'a mut Turn<'_>,
-    ) -> Pin<Box<dyn Future<Output = Result<(), Fault>> + 'a>> {
+    ) -> Pin<Box<dyn Future<Output = Result<(), Halt>> + 'a>> {
         Box::pin(deliver(&mut self.0, work, service, cx, turn))
+    }
+
+    fn hand_out(&mut self, work: Work, tray: &mut Tray<'_, S>) -> Result<(), Box<Ruling>> {
+        hand_out(&mut self.0, work, tray)
     }
 }

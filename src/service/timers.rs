@@ -22,7 +22,7 @@ use crate::service::{Context, Service};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct TimerId(u64);
 
-type Running<'a> = Pin<Box<dyn Future<Output = Outcome> + 'a>>;
+pub(crate) type Running<'a> = Pin<Box<dyn Future<Output = Outcome> + 'a>>;
 
 pub(crate) enum Job<S: Service> {
     Once(Box<dyn RunOnce<S>>),

@@ -19,7 +19,7 @@ use super::recipe::Recipe;
 use super::request::Request;
 use super::seat::Seat;
 use super::term::Ending;
-use crate::host::{After, ChildReport, News, Order};
+use crate::host::{After, ChildReport, News, Order, Troupe};
 use crate::lifecycle::Change;
 use crate::policy::Backoff;
 use crate::service::control::Kill;
@@ -43,6 +43,10 @@ pub(crate) struct SupervisorActor {
     pub(super) plan: Plan,
     pub(super) lot: Lot,
     pub(super) recipe: Option<Recipe>,
+    /// The workers, if it stands for a service that has some, and whether their number is being
+    /// changed.
+    pub(super) troupe: Option<Box<dyn Troupe>>,
+    pub(super) is_scaling: bool,
     pub(super) family: Family,
     pub(super) seats: BTreeMap<ChildId, Seat>,
     pub(super) node: Arc<Node>,
@@ -75,6 +79,7 @@ impl SupervisorActor {
             backoff,
             shutdown,
             recipe,
+            troupe,
             lot,
             children,
         } = opened;
@@ -86,6 +91,8 @@ impl SupervisorActor {
             plan,
             lot,
             recipe,
+            troupe,
+            is_scaling: false,
             seats: BTreeMap::new(),
             node,
             parent,

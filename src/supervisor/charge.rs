@@ -44,7 +44,11 @@ impl SupervisorActor {
             branch.remove(child);
         }
         // Those of the spec are few; those added later may come and go for ever.
-        let into = (child >= self.added_from).then(|| format!("{}/*", self.path()).into());
+        let into = if self.troupe.is_some() {
+            Some(Arc::clone(self.path()))
+        } else {
+            (child >= self.added_from).then(|| format!("{}/*", self.path()).into())
+        };
         let own_home = seat.own_home.as_ref();
         self.grounds.forget(&seat.node, own_home, into.as_ref());
         seat.answer_ends();

@@ -113,7 +113,8 @@ impl Checking {
             let text = "it makes its children from a recipe, so it takes no others";
             self.note(path, text);
         }
-        self.children(supervisor, path, &supervisor.policy.over(outer));
+        let policy = supervisor.policy.clone().made_at(path);
+        self.children(supervisor, path, &policy.over(outer));
     }
 
     fn children(&mut self, supervisor: &Supervisor, path: &str, policy: &Policy) {
@@ -142,11 +143,25 @@ impl Checking {
         self.placement(path, child.placement());
         self.significance(path, child, auto_shutdown);
         match &child.0 {
-            Kind::Supervisor(below) => self.supervisor(below, path, policy),
+            Kind::Supervisor(below) => match &below.troupe {
+                Some(troupe) => {
+                    troupe.check(path, policy, max_restarts, &mut self.problems);
+                    troupe.events(&mut |name, event| self.event(path, name, event));
+                    self.children_placements(below, path);
+                }
+                None => self.supervisor(below, path, policy),
+            },
             Kind::Service(seed) => {
                 seed.check(path, policy, max_restarts, &mut self.problems);
                 seed.events(&mut |name, event| self.event(path, name, event));
             }
+        }
+    }
+
+    /// All workers are to run in the same way, so one problem is enough.
+    fn children_placements(&mut self, workers: &Supervisor, path: &str) {
+        if let Some(worker) = workers.children.first() {
+            self.placement(path, worker.placement());
         }
     }
 

@@ -25,7 +25,12 @@ impl SupervisorActor {
             let path = self.path().to_string();
             return refuse(answer, ChildError::Stopping { path });
         }
+        if self.troupe.is_some() && ask.is_of_children() {
+            let path = self.path().to_string();
+            return refuse(answer, ChildError::Workers { path });
+        }
         match ask {
+            Ask::Scale(workers) => self.scale(workers, answer, context),
             Ask::Start(child) => self.add_given(*child, answer, context),
             Ask::StartFrom(argument) => self.add_made(argument, answer, context),
             Ask::Terminate(name) => self.terminate(&name, answer, context),
@@ -177,7 +182,7 @@ impl SupervisorActor {
     }
 }
 
-fn refuse(answer: Answer, error: ChildError) {
+pub(super) fn refuse(answer: Answer, error: ChildError) {
     // Whoever has gone away hears nothing.
     let _ = answer.send(Err(error));
 }

@@ -123,7 +123,7 @@ impl SupervisorHandle {
             let alive = [State::Starting, State::Running, State::Stopping];
             count.specs += 1;
             count.active += usize::from(alive.contains(&child.vitals.state()));
-            count.supervisors += usize::from(child.branch().is_some());
+            count.supervisors += usize::from(child.is_supervisor());
         }
         count.services = count.specs - count.supervisors;
         count
@@ -265,7 +265,7 @@ impl ChildInfo {
         ChildInfo {
             name: node.name().to_owned(),
             path: node.path().to_string(),
-            is_supervisor: node.branch().is_some(),
+            is_supervisor: node.is_supervisor(),
             restart: node.restart,
             state: node.vitals.state(),
             life: node.vitals.life(),

@@ -20,6 +20,7 @@ mod open;
 mod recipe;
 mod registry;
 mod request;
+mod scale;
 mod seat;
 mod strategy;
 mod term;
@@ -28,7 +29,7 @@ use std::fmt;
 use std::time::Duration;
 
 use crate::defaults;
-use crate::host::Seed;
+use crate::host::{Seed, Troupe, troupe};
 use crate::policy::{Backoff, Policy};
 use crate::restart::Restart;
 use crate::service::{Placement, Service, ServiceSpec, Subscriptions};
@@ -45,7 +46,7 @@ pub use strategy::{AutoShutdown, Strategy};
 pub(crate) use actor::{Parent, SupervisorActor};
 pub(crate) use check::{EventNames, check};
 pub(crate) use handle::blocking;
-pub(crate) use node::{Node, NodeKind};
+pub(crate) use node::{Branch, Node};
 pub(crate) use open::{Grounds, Threads};
 pub(crate) use request::{Ask, ask};
 
@@ -79,6 +80,8 @@ pub struct Supervisor {
     auto_shutdown: AutoShutdown,
     significant: bool,
     recipe: Option<Recipe>,
+    /// It stands for one service with several workers: its children.
+    troupe: Option<Box<dyn Troupe>>,
     children: Vec<Child>,
 }
 
@@ -96,6 +99,10 @@ where
     L: Subscriptions<S> + Send + 'static,
 {
     fn from(spec: ServiceSpec<S, L>) -> Self {
+        if let Some(workers) = spec.parts.workers {
+            let name = spec.parts.name.clone();
+            return Supervisor::of_workers(name, troupe(spec, workers)).into();
+        }
         Child(Kind::Service(Box::new(spec)))
     }
 }
@@ -161,6 +168,20 @@ impl Supervisor {
         supervisor
     }
 
+    /// One that stands for a service with workers, and goes by what its own supervisor goes by.
+    fn of_workers(name: String, troupe: Box<dyn Troupe>) -> Self {
+        // A number beyond the bound is refused, but not before it is looked at.
+        let workers = troupe.len().min(defaults::WORKERS_MAX);
+        let mut supervisor = Self::new(name, Strategy::OneForOne);
+        supervisor.restart = troupe.restart();
+        supervisor.policy = troupe.policy();
+        supervisor.significant = troupe.is_significant();
+        let seeds = (0..workers).map(|index| troupe.worker(index));
+        supervisor.children = seeds.map(|seed| Child(Kind::Service(seed))).collect();
+        supervisor.troupe = Some(troupe);
+        supervisor
+    }
+
     fn new(name: String, strategy: Strategy) -> Self {
         Supervisor {
             name,
@@ -175,6 +196,7 @@ impl Supervisor {
             auto_shutdown: AutoShutdown::default(),
             significant: false,
             recipe: None,
+            troupe: None,
             children: Vec::new(),
         }
     }
@@ -274,7 +296,8 @@ impl Supervisor {
             window: self.window,
             stable_after: self.backoff.map(|(_, stable)| stable),
             auto_shutdown: self.auto_shutdown,
-            dynamic: self.recipe.is_some(),
+            // Workers do not build on each other either: they start and stop all at once.
+            dynamic: self.recipe.is_some() || self.troupe.is_some(),
         }
     }
 }

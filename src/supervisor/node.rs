@@ -15,6 +15,7 @@ use super::Strategy;
 use super::family::ChildId;
 use super::request::Request;
 use crate::host::Entry;
+use crate::policy::Standing;
 use crate::restart::Restart;
 use crate::sync::{Arc, Mutex, OnceLock, lock};
 use crate::vitals::Vitals;
@@ -22,11 +23,16 @@ use crate::vitals::Vitals;
 pub(crate) struct Node {
     pub(crate) vitals: Arc<Vitals>,
     pub(crate) restart: Restart,
+    pub(crate) policy: Arc<Standing>,
+    /// How many restarts its supervisor allows; of the root, its own.
+    pub(crate) max_restarts: u32,
     pub(crate) kind: NodeKind,
 }
 
 pub(crate) enum NodeKind {
     Service(Arc<dyn Entry>),
+    /// One of several workers of a service.
+    Worker(Arc<dyn Entry>),
     Supervisor(Branch),
 }
 
@@ -34,16 +40,19 @@ pub(crate) enum NodeKind {
 pub(crate) struct Branch {
     pub(crate) strategy: Strategy,
     pub(crate) dynamic: bool,
+    /// The service that it stands for, if its children are the workers of one.
+    pub(crate) service: Option<Arc<dyn Entry>>,
     children: Mutex<BTreeMap<ChildId, Arc<Node>>>,
     /// Where its actor takes requests, once it runs.
     pub(crate) desk: OnceLock<Recipient<Request>>,
 }
 
 impl Branch {
-    pub(crate) fn new(strategy: Strategy, dynamic: bool) -> Self {
+    pub(crate) fn new(strategy: Strategy, dynamic: bool, service: Option<Arc<dyn Entry>>) -> Self {
         Branch {
             strategy,
             dynamic,
+            service,
             children: Mutex::default(),
             desk: OnceLock::new(),
         }
@@ -74,9 +83,35 @@ impl Node {
         path.rsplit_once('/').map_or(path, |(_, name)| name)
     }
 
+    /// The service here, be it one life or several workers.
+    pub(crate) fn service(&self) -> Option<&Arc<dyn Entry>> {
+        match &self.kind {
+            NodeKind::Service(entry) => Some(entry),
+            NodeKind::Worker(_) => None,
+            NodeKind::Supervisor(branch) => branch.service.as_ref(),
+        }
+    }
+
+    /// The one that lives here, be it a service of its own or a worker.
+    pub(crate) fn entry(&self) -> Option<&Arc<dyn Entry>> {
+        match &self.kind {
+            NodeKind::Service(entry) | NodeKind::Worker(entry) => Some(entry),
+            NodeKind::Supervisor(_) => None,
+        }
+    }
+
+    pub(crate) fn is_worker(&self) -> bool {
+        matches!(self.kind, NodeKind::Worker(_))
+    }
+
+    /// Whether it supervises children that are not the workers of one service.
+    pub(crate) fn is_supervisor(&self) -> bool {
+        self.branch().is_some_and(|branch| branch.service.is_none())
+    }
+
     pub(crate) fn branch(&self) -> Option<&Branch> {
         match &self.kind {
-            NodeKind::Service(_) => None,
+            NodeKind::Service(_) | NodeKind::Worker(_) => None,
             NodeKind::Supervisor(branch) => Some(branch),
         }
     }

@@ -8,6 +8,7 @@
 //! It starts no actor.
 
 use std::io;
+use std::time::Duration;
 
 use super::check::{Checking, EventNames};
 use super::family::{ChildId, Member, Plan};
@@ -15,8 +16,8 @@ use super::node::{Branch, Node, NodeKind};
 use super::recipe::Recipe;
 use super::registry::Registry;
 use super::{Child, Kind, Supervisor};
-use crate::host::{Home, Problem, Stage};
-use crate::policy::{Backoff, Policy};
+use crate::host::{Home, Problem, Stage, Troupe};
+use crate::policy::{Backoff, Standing};
 use crate::service::Placement;
 use crate::shutdown::Shutdown;
 use crate::sync::{Arc, Mutex, lock};
@@ -49,18 +50,31 @@ pub(crate) struct OpenedSupervisor {
     pub(crate) backoff: Option<Backoff>,
     pub(crate) shutdown: Option<Shutdown>,
     pub(crate) recipe: Option<Recipe>,
+    pub(crate) troupe: Option<Box<dyn Troupe>>,
     pub(crate) lot: Lot,
     pub(crate) children: Vec<OpenedChild>,
+}
+
+/// How often a supervisor restarts its children, and after which delays.
+#[derive(Clone, Copy)]
+struct Limits {
+    max_restarts: u32,
+    window: Duration,
+    backoff: Option<(Backoff, Duration)>,
 }
 
 /// What a supervisor's children have from above.
 #[derive(Clone)]
 pub(crate) struct Lot {
     pub(crate) path: Arc<str>,
-    pub(crate) policy: Policy,
+    pub(crate) policy: Arc<Standing>,
     pub(crate) home: Home,
     /// Where a child runs that does not say.
     usual: Placement,
+    /// Whether the children are the workers of one service.
+    is_troupe: bool,
+    /// The restarts that the workers of a service below are allowed.
+    limits: Limits,
 }
 
 pub(crate) struct OpenedChild {
@@ -107,9 +121,11 @@ impl Grounds {
     pub(crate) fn root(&self, root: Supervisor, home: Home) -> io::Result<OpenedSupervisor> {
         let lot = Lot {
             path: root.name.as_str().into(),
-            policy: root.policy.clone(),
+            policy: Standing::new(&root.name, root.policy.clone(), None),
             home,
             usual: Placement::Spread,
+            is_troupe: false,
+            limits: Limits::of(&root),
         };
         let below = self.find_homes(&root.children, &lot)?;
         Ok(self.supervisor(root, lot, below))
@@ -130,7 +146,7 @@ impl Grounds {
             let known = lock(&self.names).clone();
             let mut checking = Checking::new(self.arbiters, known.clone());
             let (max, auto) = (plan.max_restarts, plan.auto_shutdown);
-            checking.child(child, path, &lot.policy, max, auto);
+            checking.child(child, path, &lot.policy.in_force(), max, auto);
             let (names, problems) = checking.done();
             // The check asks the user's types, so it is not made under the lock.
             if !problems.is_empty() || self.take_names(&known, names) {
@@ -188,7 +204,7 @@ impl Grounds {
         let below = match &child.0 {
             Kind::Service(_) => Vec::new(),
             Kind::Supervisor(supervisor) => {
-                let lot = lot.below(lot.path.clone(), &Policy::new(), home.clone());
+                let lot = lot.in_home(home.clone());
                 self.find_homes(&supervisor.children, &lot)?
             }
         };
@@ -202,7 +218,10 @@ impl Grounds {
         below: Vec<Housing>,
     ) -> OpenedSupervisor {
         let plan = supervisor.plan(Arc::clone(&lot.path));
-        let branch = Branch::new(plan.strategy, plan.dynamic);
+        let vitals = Vitals::new(Arc::clone(&lot.path));
+        let troupe = supervisor.troupe.as_ref();
+        let service = troupe.map(|troupe| troupe.open(&self.wall, &vitals, &lot.policy));
+        let branch = Branch::new(plan.strategy, supervisor.recipe.is_some(), service);
         let homes = supervisor.children.into_iter().zip(below);
         let open = |(id, (child, housing))| self.open(child, id, &lot, housing);
         let children: Vec<OpenedChild> = (0..).zip(homes).map(open).collect();
@@ -210,8 +229,10 @@ impl Grounds {
             branch.add(child.id, Arc::clone(&child.node));
         }
         let node = Arc::new(Node {
-            vitals: Vitals::new(Arc::clone(&lot.path)),
+            vitals,
             restart: supervisor.restart,
+            policy: Arc::clone(&lot.policy),
+            max_restarts: lot.limits.max_restarts,
             kind: NodeKind::Supervisor(branch),
         });
         self.registry.add(&node);
@@ -221,6 +242,7 @@ impl Grounds {
             backoff: supervisor.backoff.map(|(backoff, _)| backoff),
             shutdown: supervisor.shutdown,
             recipe: supervisor.recipe,
+            troupe: supervisor.troupe,
             lot,
             children,
         }
@@ -237,8 +259,11 @@ impl Grounds {
         let path: Arc<str> = format!("{}/{}", lot.path, member.name).into();
         let turn = self.wall.waits.turn_of(&path);
         let (node, kind) = match child.0 {
-            Kind::Supervisor(supervisor) => {
-                let lot = lot.below(path, &supervisor.policy, home.clone());
+            Kind::Supervisor(mut supervisor) => {
+                if supervisor.troupe.is_some() {
+                    lot.limits.give_to(&mut supervisor);
+                }
+                let lot = lot.below(path, &supervisor, home.clone());
                 let opened = self.supervisor(*supervisor, lot, below);
                 let node = Arc::clone(&opened.node);
                 (node, OpenedKind::Supervisor(Box::new(opened)))
@@ -249,7 +274,13 @@ impl Grounds {
                 let node = Arc::new(Node {
                     vitals,
                     restart: member.restart,
-                    kind: NodeKind::Service(opened.entry),
+                    policy: opened.policy,
+                    max_restarts: lot.limits.max_restarts,
+                    kind: if lot.is_troupe {
+                        NodeKind::Worker(opened.entry)
+                    } else {
+                        NodeKind::Service(opened.entry)
+                    },
                 });
                 self.registry.add(&node);
                 let stage = opened.stage;
@@ -268,11 +299,38 @@ impl Grounds {
     }
 }
 
+impl Limits {
+    fn of(supervisor: &Supervisor) -> Self {
+        Limits {
+            max_restarts: supervisor.max_restarts,
+            window: supervisor.window,
+            backoff: supervisor.backoff,
+        }
+    }
+
+    fn give_to(self, supervisor: &mut Supervisor) {
+        supervisor.max_restarts = self.max_restarts;
+        supervisor.window = self.window;
+        supervisor.backoff = self.backoff;
+    }
+}
+
 impl Lot {
-    fn below(&self, path: Arc<str>, policy: &Policy, home: Home) -> Lot {
+    /// The lot of children below one that runs here, as far as their places go.
+    fn in_home(&self, home: Home) -> Lot {
         Lot {
+            home,
+            usual: Placement::Together,
+            ..self.clone()
+        }
+    }
+
+    fn below(&self, path: Arc<str>, supervisor: &Supervisor, home: Home) -> Lot {
+        Lot {
+            policy: Standing::new(&path, supervisor.policy.clone(), Some(&self.policy)),
             path,
-            policy: policy.over(&self.policy),
+            is_troupe: supervisor.troupe.is_some(),
+            limits: Limits::of(supervisor),
             home,
             usual: Placement::Together,
         }

@@ -10,7 +10,7 @@ use std::fmt;
 
 use dashmap::DashMap;
 
-use super::node::{Node, NodeKind};
+use super::node::Node;
 use crate::host::Entry;
 use crate::service::{Address, Service};
 use crate::sync::Arc;
@@ -68,18 +68,21 @@ impl Registry {
     /// The service at this path.
     pub(crate) fn service(&self, path: &str) -> Result<(Arc<Node>, Arc<dyn Entry>), LookupError> {
         let node = self.node(path);
-        let found = node.and_then(|node| match &node.kind {
-            NodeKind::Service(entry) => {
-                let entry = Arc::clone(entry);
-                Some((node, entry))
-            }
-            NodeKind::Supervisor(_) => None,
+        let found = node.and_then(|node| {
+            let entry = Arc::clone(node.service()?);
+            Some((node, entry))
         });
         found.ok_or_else(|| self.not_found("service", path))
     }
 
     /// The supervisor at this path.
     pub(crate) fn supervisor(&self, path: &str) -> Result<Arc<Node>, LookupError> {
+        let node = self.node(path).filter(|node| node.is_supervisor());
+        node.ok_or_else(|| self.not_found("supervisor", path))
+    }
+
+    /// Whatever has children at this path: a supervisor, or a service with workers.
+    pub(crate) fn branch(&self, path: &str) -> Result<Arc<Node>, LookupError> {
         let node = self.node(path).filter(|node| node.branch().is_some());
         node.ok_or_else(|| self.not_found("supervisor", path))
     }
@@ -99,8 +102,8 @@ impl Registry {
 
     pub(crate) fn not_found(&self, wanted: &'static str, path: &str) -> LookupError {
         let paths = self.paths(|node| match wanted {
-            "service" => node.branch().is_none(),
-            "supervisor" => node.branch().is_some(),
+            "service" => node.service().is_some(),
+            "supervisor" => node.is_supervisor(),
             _ => true,
         });
         unknown(wanted, path.to_owned(), paths)
@@ -124,7 +127,7 @@ impl Registry {
 
     /// The paths of all services, sorted.
     pub(crate) fn services(&self) -> Vec<String> {
-        self.paths(|node| node.branch().is_none())
+        self.paths(|node| node.service().is_some())
     }
 
     fn paths(&self, wanted: impl Fn(&Node) -> bool) -> Vec<String> {

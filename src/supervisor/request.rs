@@ -101,6 +101,27 @@ pub enum ChildError {
         #[source]
         panic: Panic,
     },
+    /// These are the workers of a service: scale it, or stop it as a whole.
+    #[error("the children of {path} are its workers: scale it, or stop it as a whole")]
+    #[non_exhaustive]
+    Workers {
+        /// The service's path.
+        path: String,
+    },
+    /// The service has no workers.
+    #[error("{path} has no workers")]
+    #[non_exhaustive]
+    NoWorkers {
+        /// The path.
+        path: String,
+    },
+    /// The number of workers is being changed already.
+    #[error("the number of workers of {path} is being changed already")]
+    #[non_exhaustive]
+    Scaling {
+        /// The service's path.
+        path: String,
+    },
     /// The supervisor is stopping or has ended, or the board has.
     #[error("{path} is stopping, or has ended")]
     #[non_exhaustive]
@@ -169,6 +190,28 @@ pub(crate) enum Ask {
     Renew(String),
     /// End its life now.
     Kill(String),
+    /// Have so many workers.
+    Scale(usize),
+}
+
+impl Ask {
+    /// Whether it asks for which children there are.
+    pub(super) fn is_of_children(&self) -> bool {
+        match self {
+            Ask::Start(_) | Ask::StartFrom(_) | Ask::Terminate(_) => true,
+            Ask::Restart(_) | Ask::Delete(_) => true,
+            Ask::Renew(_) | Ask::Kill(_) | Ask::Scale(_) => false,
+        }
+    }
+
+    /// Whether this child, and all below it, has to end or to work before it is done.
+    fn waits_for(&self, child: &Node) -> bool {
+        match self {
+            Ask::Terminate(name) | Ask::Renew(name) => child.name() == name,
+            Ask::Scale(_) => true,
+            _ => false,
+        }
+    }
 }
 
 pub(crate) type Answer = oneshot::Sender<Result<String, ChildError>>;
@@ -211,13 +254,10 @@ fn begin_wait(wall: &Wall, supervisor: &Node, ask: &Ask) -> Result<Option<Waitin
         return Ok(None);
     };
     let mut paths = vec![Arc::clone(supervisor.path())];
-    if let Ask::Terminate(name) | Ask::Renew(name) = ask {
-        let children = supervisor.branch().map(Branch::children);
-        let child = children
-            .into_iter()
-            .flatten()
-            .find(|child| child.name() == name);
-        let below = child.map(|child| child.subtree()).unwrap_or_default();
+    let children = supervisor.branch().map(Branch::children);
+    let children = children.into_iter().flatten();
+    for child in children.filter(|child| ask.waits_for(child)) {
+        let below = child.subtree();
         paths.extend(below.iter().map(|node| Arc::clone(node.path())));
     }
     let waiting = waiter.wait(paths).map_err(|cycle| ChildError::Cycle {

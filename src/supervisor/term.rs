@@ -119,7 +119,7 @@ impl SupervisorActor {
             Action::Escalate(exit) => {
                 tracing::error!(
                     target: "callboard::supervision",
-                    supervisor = &**self.path(), %exit, "the budget of restarts is spent"
+                    supervisor = &**self.path(), %exit, "a supervisor gives up"
                 );
                 self.report(News::Exited(exit));
             }

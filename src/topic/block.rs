@@ -8,6 +8,7 @@
 //! It does not know who has read it.
 
 use std::fmt;
+use std::time::Duration;
 
 use crate::event::Cause;
 use crate::panic::guard;
@@ -26,9 +27,31 @@ const BLOCK_BYTES: usize = 64 * 1024;
 #[derive(Debug)]
 pub(crate) struct Stamp {
     pub(crate) number: u64,
+    /// Which of several workers handles it; 0 where no service has any.
+    pub(crate) lane: u64,
     pub(crate) cause: Option<Cause>,
     pub(crate) span: Option<tracing::Id>,
     pub(crate) watch: Option<Arc<Settlement>>,
+    /// When it was published, where somebody wants to know.
+    pub(crate) at: Moment,
+}
+
+/// Nanoseconds since the board's start, plus one: half the size of an optional duration.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Moment(u64);
+
+impl Moment {
+    pub(crate) fn new(since_start: Duration) -> Self {
+        let nanos = u64::try_from(since_start.as_nanos());
+        Moment(nanos.unwrap_or(u64::MAX - 1).saturating_add(1))
+    }
+}
+
+impl Stamp {
+    /// When the event was accepted, counted from the board's start, if that was noted.
+    pub(crate) fn accepted(&self) -> Option<Duration> {
+        self.at.0.checked_sub(1).map(Duration::from_nanos)
+    }
 }
 
 /// One event and its stamp.

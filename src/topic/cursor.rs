@@ -8,17 +8,20 @@
 //!
 //! It never waits, and takes the topic's lock only to cross into another block.
 
+use crate::crew::Portion;
 use crate::event::Event;
 use crate::sync::Arc;
 use crate::topic::Topic;
 use crate::topic::block::{Block, Pinned};
-use crate::topic::place::{Overflow, Place};
+use crate::topic::place::Place;
 
 #[derive(Debug)]
 pub(crate) struct Cursor<E> {
     pub(crate) topic: Arc<Topic<E>>,
     pub(crate) place: Arc<Place<E>>,
     block: Option<Arc<Block<E>>>,
+    /// For one of several workers only: what is its own.
+    portion: Option<Box<Portion>>,
     /// The next position to read; the topic may have moved the place on by shedding.
     next: u64,
     /// How far the topic was written when this cursor last looked.
@@ -28,10 +31,13 @@ pub(crate) struct Cursor<E> {
 impl<E: Event> Cursor<E> {
     pub(crate) fn new(topic: Arc<Topic<E>>, place: Arc<Place<E>>) -> Self {
         let next = place.position();
+        let share = place.terms.share.as_ref();
+        let portion = share.map(|share| Box::new(Portion::new(Arc::clone(share))));
         Cursor {
             topic,
             place,
             block: None,
+            portion,
             next,
             seen: next,
         }
@@ -54,7 +60,11 @@ impl<E: Event> Cursor<E> {
                 return None;
             }
             if let Some(slot) = self.block.as_ref().and_then(|block| block.slot(self.next)) {
-                return Some(slot.stamp.number);
+                let number = slot.stamp.number;
+                if self.portion.is_none() || !self.pass() {
+                    return Some(number);
+                }
+                continue;
             }
             // Crossing into another block; if it is gone, it was shed, and the place has moved.
             self.block = self.topic.block(self.next);
@@ -64,17 +74,49 @@ impl<E: Event> Cursor<E> {
         }
     }
 
-    /// Follows the place over what the topic has shed.
+    /// Passes over what is another worker's, as far as this block goes. False if the next event is
+    /// this one's.
+    fn pass(&mut self) -> bool {
+        let Some((block, portion)) = self.block.as_ref().zip(self.portion.as_mut()) else {
+            return false;
+        };
+        let end = self.seen.min(block.end());
+        let slots = (self.next..end).map_while(|at| block.slot(at));
+        let others = slots.take_while(|slot| !portion.owns(slot.stamp.number, slot.stamp.lane));
+        let to = self.next + others.count() as u64;
+        // If the topic has moved the place meanwhile, the next look catches up.
+        if to > self.next && self.place.pass(self.next, to) {
+            self.next = to;
+            return true;
+        }
+        to > self.next
+    }
+
+    /// How far a batch may go: a worker's ends before what is another's, or not yet to be read.
+    fn batch_end(&mut self) -> u64 {
+        let Some(block) = self.block.as_ref() else {
+            return self.next;
+        };
+        let end = self.seen.min(block.end());
+        let Some(portion) = &mut self.portion else {
+            return end;
+        };
+        let slots = (self.next..end).map_while(|at| block.slot(at));
+        let own = slots.take_while(|slot| portion.may_take(slot.stamp.number, slot.stamp.lane));
+        self.next + own.count() as u64
+    }
+
+    /// Follows the place over what the topic has shed, or passed over.
     fn catch_up(&mut self) {
-        if self.place.terms.overflow == Overflow::DropOldest {
+        if self.place.is_moved {
             self.next = self.next.max(self.place.position());
         }
     }
 
     /// Splits off what a batch needs at once: the block to read from, and how to move on in it.
     pub(crate) fn split(&mut self) -> Option<(&Block<E>, Steps<'_, E>)> {
+        let end = self.batch_end();
         let block = self.block.as_deref()?;
-        let end = self.seen.min(block.end());
         Some((
             block,
             Steps {

@@ -78,8 +78,9 @@ impl<E: Event> Line<E> {
     /// What to tell the publisher, if it may not.
     pub(super) fn accept(&mut self, refusal: Refusal, noted: bool) -> Result<(), PublishError<()>> {
         let Refusal::Full {
-            service,
+            path,
             stalled: false,
+            ..
         } = &refusal
         else {
             return Err(PublishError::refused((), &refusal));
@@ -87,7 +88,7 @@ impl<E: Event> Line<E> {
         if self.wait.is_zero() {
             return Err(PublishError::refused((), &refusal));
         }
-        self.wait_for_room_of(service, noted)
+        self.wait_for_room_of(path, noted)
             .map_err(|cycle| PublishError::cycle((), &cycle))?;
         self.full = Some(refusal);
         Ok(())

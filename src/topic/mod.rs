@@ -19,6 +19,7 @@ pub(crate) mod schedule;
 pub(crate) mod series;
 pub(crate) mod settled;
 pub(crate) mod settlement;
+mod squad;
 pub(crate) mod tally;
 mod writer;
 
@@ -30,13 +31,14 @@ use std::vec::IntoIter;
 use crossbeam_utils::CachePadded;
 
 use crate::bell::Bell;
+use crate::crew;
 use crate::event::{Cause, Event, EventId};
 use crate::ledger::{DeliveryRow, TopicRow};
 use crate::panic::guard;
 use crate::pulse::Pulse;
-use crate::sync::{Arc, AtomicU64, Mutex, Ordering, fence, lock};
+use crate::sync::{Arc, AtomicBool, AtomicU64, Mutex, MutexGuard, Ordering, fence, lock};
 use crate::waits::Waiting;
-use block::{Block, Pinned, Slot, Stamp};
+use block::{Block, Moment, Pinned, Slot, Stamp};
 use place::{Place, Returned, Terms};
 use room::Queue;
 use settlement::Settlement;
@@ -54,8 +56,13 @@ pub(crate) struct Origin {
 /// Why an event was not accepted.
 #[derive(Clone, Debug)]
 pub(crate) enum Refusal {
-    /// This subscriber has no room. True: a publisher has waited for it in vain already.
-    Full { service: Arc<str>, stalled: bool },
+    /// This subscriber has no room. Stalled: a publisher has waited for it in vain already.
+    Full {
+        service: Arc<str>,
+        /// Who is waited for: the worker, if the service has several.
+        path: Arc<str>,
+        stalled: bool,
+    },
     /// The board takes in nothing more.
     Closed,
 }
@@ -63,8 +70,11 @@ pub(crate) enum Refusal {
 pub(crate) struct Topic<E> {
     pub(crate) name: &'static str,
     tail: CachePadded<AtomicU64>,
+    /// Whether a service with several workers reads here, so that publishers ask for the key.
+    shared: AtomicBool,
     writer: Mutex<Writer<E>>,
     room: Queue,
+    keeps_time: AtomicBool,
     pub(crate) pulse: Arc<Pulse>,
 }
 
@@ -73,8 +83,10 @@ impl<E: Event> Topic<E> {
         Topic {
             name: E::NAME,
             tail: CachePadded::new(AtomicU64::new(0)),
+            shared: AtomicBool::new(false),
             writer: Mutex::new(Writer::new()),
             room: Queue::new(),
+            keeps_time: AtomicBool::new(false),
             pulse,
         }
     }
@@ -82,13 +94,21 @@ impl<E: Event> Topic<E> {
     /// Lists a new reader first and places it after, at the tail: it hears what is published
     /// from now on.
     pub(crate) fn subscribe(&self, terms: Terms, bell: Arc<Bell>) -> Arc<Place<E>> {
-        lock(&self.writer).open(terms, bell, self.name)
+        let mut writer = lock(&self.writer);
+        let place = writer.open(terms, bell, self.name);
+        self.shared.store(writer.is_shared(), Ordering::Relaxed);
+        place
     }
 
     /// Ends a reader's subscription; what it had not read is undelivered. Returns the numbers
     /// of those events.
     pub(crate) fn unsubscribe(&self, place: &Arc<Place<E>>) -> Vec<u64> {
-        let (numbers, freed) = lock(&self.writer).close(place);
+        let (numbers, freed) = {
+            let mut writer = lock(&self.writer);
+            let closed = writer.close(place);
+            self.shared.store(writer.is_shared(), Ordering::Relaxed);
+            closed
+        };
         drop(freed);
         self.room.let_go();
         self.pulse.ran_dry();
@@ -102,7 +122,7 @@ impl<E: Event> Topic<E> {
         origin: &Origin,
         watch: Option<&Arc<Settlement>>,
     ) -> Result<EventId, (E, Refusal)> {
-        let mut writer = lock(&self.writer);
+        let (mut writer, lane) = self.lock_to_write(&event);
         if let Err(refusal) = self.admit(&mut writer, origin) {
             return Err((event, refusal));
         }
@@ -116,10 +136,12 @@ impl<E: Event> Topic<E> {
             let _ = guard(move || drop(event));
             return Ok(EventId::new(number));
         }
+        // Without a key they take turns.
+        let lane = lane.unwrap_or(writer.tail);
         if let Some(watch) = watch {
-            writer.expect(watch);
+            writer.expect(watch, number, lane);
         }
-        let freed = self.write(&mut writer, number, event, origin, watch);
+        let freed = self.write(&mut writer, number, lane, event, origin, watch);
         let woken = writer.wake();
         drop(writer);
         drop(freed);
@@ -138,9 +160,12 @@ impl<E: Event> Topic<E> {
         most: usize,
     ) -> Option<Refusal> {
         let (mut freed, mut unheard, mut refusal) = (Vec::new(), Vec::new(), None);
-        let mut writer = lock(&self.writer);
+        let most = most.min(events.len());
+        let first = events.as_slice().get(..most).unwrap_or_default();
+        let (mut writer, lanes) = self.lock_to_write_all(first);
+        let mut lanes = lanes.into_iter();
         let tail = writer.tail;
-        for _ in 0..most.min(events.len()) {
+        for _ in 0..most {
             if let Err(refused) = self.admit(&mut writer, origin) {
                 refusal = Some(refused);
                 break;
@@ -149,7 +174,8 @@ impl<E: Event> Topic<E> {
             let number = self.pulse.next_number();
             accepted.push(EventId::new(number));
             if writer.count_published() {
-                freed.extend(self.write(&mut writer, number, event, origin, None));
+                let lane = lanes.next().flatten().unwrap_or(writer.tail);
+                freed.extend(self.write(&mut writer, number, lane, event, origin, None));
             } else {
                 unheard.push(event);
             }
@@ -184,19 +210,63 @@ impl<E: Event> Topic<E> {
         &self,
         writer: &mut Writer<E>,
         number: u64,
+        lane: u64,
         event: E,
         origin: &Origin,
         watch: Option<&Arc<Settlement>>,
     ) -> Vec<Arc<Block<E>>> {
+        writer.accept(number, lane);
         let stamp = Stamp {
             number,
+            lane,
             cause: origin.cause,
             span: origin.span.clone(),
             watch: watch.cloned(),
+            at: self.moment(),
         };
         let freed = writer.append(Slot { stamp, event });
         self.tail.store(writer.tail, Ordering::Release);
         freed
+    }
+
+    /// Locks the topic for an event, whose lane is found first if several workers share it: its
+    /// key is the user's code.
+    fn lock_to_write(&self, event: &E) -> (MutexGuard<'_, Writer<E>>, Option<u64>) {
+        if !self.shared.load(Ordering::Relaxed) {
+            let writer = lock(&self.writer);
+            // They may have come in the meantime.
+            if !writer.is_shared() {
+                return (writer, None);
+            }
+        }
+        let key = guard(|| event.key()).unwrap_or_default();
+        (lock(&self.writer), crew::lane(&key))
+    }
+
+    /// As [`Topic::lock_to_write`], for several events; no lane is the same as one without a key.
+    fn lock_to_write_all(&self, events: &[E]) -> (MutexGuard<'_, Writer<E>>, Vec<Option<u64>>) {
+        if !self.shared.load(Ordering::Relaxed) {
+            let writer = lock(&self.writer);
+            if !writer.is_shared() {
+                return (writer, Vec::new());
+            }
+        }
+        let lane = |event: &E| crew::lane(&guard(|| event.key()).unwrap_or_default());
+        let lanes = events.iter().map(lane).collect();
+        (lock(&self.writer), lanes)
+    }
+
+    /// Notes from now on when each event is published: somebody wants to know how old it is.
+    pub(crate) fn keep_time(&self) {
+        self.keeps_time.store(true, Ordering::Release);
+    }
+
+    /// A look at the clock, if somebody wants to know.
+    fn moment(&self) -> Moment {
+        if !self.keeps_time.load(Ordering::Acquire) {
+            return Moment::default();
+        }
+        Moment::new(self.pulse.clock.since_start())
     }
 
     /// Rings outside the lock: waking another thread may take a system call.
@@ -289,6 +359,11 @@ impl<E: Event> Topic<E> {
         self.room.ticket()
     }
 
+    /// Whether a reader has nothing below this number to read any more, and never will have.
+    pub(crate) fn is_past(&self, place: &Place<E>, limit: u64) -> bool {
+        lock(&self.writer).is_past(place, limit)
+    }
+
     /// The holder of `ticket` no longer waits.
     pub(crate) fn leave_room(&self, ticket: u64) {
         self.room.leave(ticket);
@@ -300,18 +375,24 @@ impl<E: Event> Topic<E> {
         lock(&self.writer).mark_stalled();
     }
 
-    /// Gives a failed event back to the reader that failed it, as a new accepted delivery.
+    /// Gives a failed event back to the reader that failed it, or to the worker whose it is now, as
+    /// a new accepted delivery.
     pub(crate) fn redrive(&self, place: &Arc<Place<E>>, event: Pinned<E>) -> Option<EventId> {
-        let number = {
-            let _writer = lock(&self.writer);
-            if place.is_closed() || !self.pulse.accepts(false) {
+        let (number, owner) = {
+            let writer = lock(&self.writer);
+            if !self.pulse.accepts(false) {
                 return None;
             }
             let number = self.pulse.next_number();
-            place.give_back(Returned { number, event });
-            number
+            let lane = event.slot().map_or(0, |slot| slot.stamp.lane);
+            let owner = writer.owner(place, number, lane);
+            if owner.is_closed() {
+                return None;
+            }
+            owner.give_back(Returned { number, event });
+            (number, owner)
         };
-        place.bell.ring();
+        owner.bell.ring();
         Some(EventId::new(number))
     }
 }
@@ -327,6 +408,8 @@ pub(crate) trait AnyTopic: Any + Send + Sync {
     fn name(&self) -> &'static str;
     fn row(&self) -> TopicRow;
     fn delivery_rows(&self, rows: &mut Vec<DeliveryRow>);
+    /// One row for each worker of a service.
+    fn worker_rows(&self, rows: &mut Vec<DeliveryRow>);
     /// Adds the row of a service that has ended to the row of this name.
     fn fold(&self, service: &str, into: &Arc<str>);
     /// Wakes everybody who waits for room, because the board's phase has changed.
@@ -345,6 +428,10 @@ impl<E: Event> AnyTopic for Topic<E> {
 
     fn delivery_rows(&self, rows: &mut Vec<DeliveryRow>) {
         lock(&self.writer).delivery_rows(rows);
+    }
+
+    fn worker_rows(&self, rows: &mut Vec<DeliveryRow>) {
+        lock(&self.writer).worker_rows(rows);
     }
 
     fn fold(&self, service: &str, into: &Arc<str>) {

@@ -14,10 +14,11 @@ use crossbeam_utils::CachePadded;
 use serde::{Deserialize, Serialize};
 
 use crate::bell::Bell;
+use crate::crew::Share;
 use crate::ledger::DeliveryRow;
 use crate::sync::{Arc, AtomicBool, AtomicU64, AtomicUsize, Mutex, Ordering, lock};
 use crate::topic::block::{Pinned, Slot};
-use crate::topic::settlement::Ending;
+use crate::topic::settlement::{Ending, Reader};
 use crate::topic::tally::{Count, Tally};
 
 /// What happens when a subscription is full: when it lags by its capacity.
@@ -37,6 +38,32 @@ pub(crate) struct Terms {
     pub(crate) service: Arc<str>,
     pub(crate) capacity: u64,
     pub(crate) overflow: Overflow,
+    /// What of it is this reader's, if the service has several workers.
+    pub(crate) share: Option<Arc<Share>>,
+}
+
+impl Terms {
+    pub(crate) fn reader(&self) -> Reader {
+        Reader {
+            service: Arc::clone(&self.service),
+            path: Arc::clone(self.path()),
+        }
+    }
+
+    /// The path of the one who reads.
+    pub(crate) fn path(&self) -> &Arc<str> {
+        let share = self.share.as_ref();
+        share.map_or(&self.service, |share| &share.path)
+    }
+}
+
+/// What the topic counts of one worker's place, under its lock.
+#[derive(Debug, Default)]
+struct Own {
+    /// Events published that are this worker's.
+    accepted: AtomicU64,
+    /// Events of others that the topic has passed over for it.
+    skipped: AtomicU64,
 }
 
 /// An event that `redrive` has given back to the subscriber that failed it.
@@ -53,7 +80,11 @@ pub(crate) struct Place<E> {
     pub(crate) bell: Arc<Bell>,
     pub(crate) tally: Tally,
     start: u64,
-    /// The next position to be read. Moved by the reader, and for `DropOldest` also by the topic.
+    /// Whether the topic may move the position too: it sheds, or passes over what is another's.
+    pub(crate) is_moved: bool,
+    /// For one of several workers only: its own events are not all of the topic's.
+    own: Option<Box<Own>>,
+    /// The next position to be read. Moved by the reader, and by the topic if `is_moved`.
     position: CachePadded<AtomicU64>,
     /// Counted by the topic, under its lock.
     shed: AtomicU64,
@@ -76,9 +107,12 @@ impl<E> Place<E> {
         bell: Arc<Bell>,
         start: u64,
     ) -> Self {
+        let is_shared = terms.share.is_some();
         Place {
             id,
             event,
+            is_moved: is_shared || terms.overflow == Overflow::DropOldest,
+            own: is_shared.then(Box::default),
             terms,
             bell,
             tally: Tally::default(),
@@ -130,6 +164,12 @@ impl<E> Place<E> {
         })
     }
 
+    /// Whether the event with this number and lane is this reader's.
+    pub(crate) fn has(&self, number: u64, lane: u64) -> bool {
+        let share = self.terms.share.as_ref();
+        share.is_none_or(|share| share.owns(number, lane))
+    }
+
     /// Tells whoever watches the event in this slot what became of it here.
     pub(crate) fn report(&self, slot: &Slot<E>, ending: Ending) {
         if let Some(watch) = &slot.stamp.watch {
@@ -156,47 +196,87 @@ impl<E> Place<E> {
     }
 
     fn step(&self, position: u64) -> bool {
-        match self.terms.overflow {
-            Overflow::Wait => {
-                self.position.store(position + 1, Ordering::Release);
-                true
+        if !self.is_moved {
+            self.position.store(position + 1, Ordering::Release);
+            return true;
+        }
+        // The topic may move the position at the same time: whoever comes first.
+        self.move_on(position, position + 1)
+    }
+
+    fn move_on(&self, from: u64, to: u64) -> bool {
+        let order = Ordering::AcqRel;
+        let moved = self
+            .position
+            .compare_exchange(from, to, order, Ordering::Acquire);
+        moved.is_ok()
+    }
+
+    /// The reader passes over events that are another worker's. False if the topic has moved the
+    /// position in the meantime.
+    pub(crate) fn pass(&self, from: u64, to: u64) -> bool {
+        self.tally.change(|tally| {
+            let moved = self.move_on(from, to);
+            if moved {
+                tally.add(Count::Passed, to - from);
             }
-            // The topic may move the position at the same time: whoever comes first.
-            Overflow::DropOldest => self
-                .position
-                .compare_exchange(position, position + 1, Ordering::AcqRel, Ordering::Acquire)
-                .is_ok(),
+            moved
+        })
+    }
+
+    /// The topic passes over an event that is another worker's, for a reader that has read all
+    /// before it. Under the topic's lock.
+    pub(crate) fn skip(&self, position: u64) {
+        if self.move_on(position, position + 1) {
+            self.count_skipped(1);
         }
     }
 
-    /// Passes over what is too old for `tail`. Under the topic's lock. Returns what was passed.
+    fn count_skipped(&self, count: u64) {
+        if let Some(own) = &self.own {
+            own.skipped.fetch_add(count, Ordering::Relaxed);
+        }
+    }
+
+    /// An event was published that is this worker's. Under the topic's lock.
+    pub(crate) fn count_accepted(&self) {
+        if let Some(own) = &self.own {
+            own.accepted.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// Passes over what is too old for `tail`. Under the topic's lock. Returns what was passed, to
+    /// be counted by [`Place::count_shed`].
     pub(crate) fn shed_before(&self, floor: u64) -> std::ops::Range<u64> {
         loop {
             let from = self.position();
             if from >= floor {
                 return floor..floor;
             }
-            let moved =
-                self.position
-                    .compare_exchange(from, floor, Ordering::AcqRel, Ordering::Acquire);
-            if moved.is_ok() {
-                self.shed.fetch_add(floor - from, Ordering::Relaxed);
+            if self.move_on(from, floor) {
                 return from..floor;
             }
         }
     }
 
+    /// Of what was shed, these were the reader's, and those another worker's. Under the topic's
+    /// lock.
+    pub(crate) fn count_shed(&self, own: u64, others: u64) {
+        self.shed.fetch_add(own, Ordering::Relaxed);
+        self.count_skipped(others);
+    }
+
     /// Ends the reading. Under the topic's lock, by the reader or whoever holds its mailbox.
-    /// Returns the positions that nobody will read.
-    pub(crate) fn close(&self, tail: u64) -> std::ops::Range<u64> {
+    /// `others` of what it has not read are another worker's.
+    pub(crate) fn close(&self, tail: u64, others: u64) {
         if self.closed.swap(true, Ordering::AcqRel) {
-            return tail..tail;
+            return;
         }
         self.tally.change(|tally| {
             let from = self.position.swap(tail, Ordering::AcqRel);
-            tally.add(Count::Undelivered, tail - from);
-            from..tail
-        })
+            tally.add(Count::Undelivered, tail - from - others);
+            tally.add(Count::Passed, others);
+        });
     }
 
     /// Accepts an event given back. Under the topic's lock.
@@ -232,13 +312,26 @@ impl<E> Place<E> {
         let (reading, (position, shed)) = self
             .tally
             .read(|| (self.position(), self.shed.load(Ordering::Relaxed)));
-        let taken = position - self.start + reading.of(Count::Redriven);
+        let passed = reading.of(Count::Passed);
         let redriven = self.redriven.load(Ordering::Relaxed);
         let end = if self.is_closed() { position } else { tail };
         let mut row = DeliveryRow::new(self.terms.service.to_string(), self.event.to_owned());
-        row.accepted = end - self.start + redriven;
-        row.taken = taken;
-        row.queued = row.accepted.saturating_sub(taken);
+        let read = position - self.start;
+        let (accepted, taken) = match &self.own {
+            None => (end - self.start, read),
+            Some(own) => {
+                let others = passed + own.skipped.load(Ordering::Relaxed);
+                (own.accepted.load(Ordering::Relaxed), read - others)
+            }
+        };
+        row.accepted = accepted + redriven;
+        row.taken = taken + reading.of(Count::Redriven);
+        row.queued = row.accepted.saturating_sub(row.taken);
+        if self.own.is_some() && position == end {
+            // All was read: what the topic holds for this worker's and the worker does not, or
+            // the other way round, is no queue but a gap.
+            row.queued = redriven - reading.of(Count::Redriven);
+        }
         row.acknowledged = reading.of(Count::Done);
         row.dead_lettered = reading.of(Count::DeadLettered);
         row.discarded = reading.of(Count::Discarded);

@@ -71,7 +71,8 @@ struct Slot<E: Event>(Mutex<State<E>>);
 enum State<E: Event> {
     /// Not accepted yet; what waits for room, when it is due, is woken through the waker.
     Open {
-        publish: Publish<E>,
+        /// A box: what is over is kept for as long as its handle is.
+        publish: Box<Publish<E>>,
         done: oneshot::Sender<Outcome<E>>,
         waker: Option<Waker>,
     },
@@ -86,7 +87,7 @@ impl<E: Event> Scheduled<E> {
         let has_event = publish.is_open();
         let (done, outcome) = oneshot::channel();
         let open = State::Open {
-            publish,
+            publish: Box::new(publish),
             done,
             waker: None,
         };
@@ -145,7 +146,7 @@ impl<E: Event> Slot<E> {
                 publish,
                 done,
                 waker,
-            } => Some((publish, done, waker)),
+            } => Some((*publish, done, waker)),
             before => {
                 *state = before;
                 None
@@ -161,7 +162,7 @@ impl<E: Event> Slot<E> {
         let Poll::Ready(outcome) = Pin::new(&mut publish).poll(cx) else {
             let waker = Some(cx.waker().clone());
             *lock(&self.0) = State::Open {
-                publish,
+                publish: Box::new(publish),
                 done,
                 waker,
             };
@@ -309,6 +310,7 @@ mod tests {
             service: "full".into(),
             capacity: 1,
             overflow: Overflow::Wait,
+            share: None,
         };
         let _place = topic.subscribe(terms, Arc::new(Bell::new()));
         publish(&topic).await.unwrap();

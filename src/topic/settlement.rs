@@ -124,6 +124,14 @@ impl Ending {
 
 pub(crate) struct Settlement(Mutex<State>);
 
+/// One who is to settle the event.
+pub(crate) struct Reader {
+    /// The path of its service.
+    pub(crate) service: Arc<str>,
+    /// Its own path, as one that is waited for: that of a worker, if the service has some.
+    pub(crate) path: Arc<str>,
+}
+
 struct State {
     pending: BTreeMap<u64, Pending>,
     settled: Vec<Settled>,
@@ -135,7 +143,7 @@ struct State {
 
 /// A subscriber that has not settled the event.
 struct Pending {
-    service: Arc<str>,
+    reader: Reader,
     /// How many attempts have failed so far.
     failed: u32,
 }
@@ -158,8 +166,8 @@ impl Settlement {
     }
 
     /// Names all who have accepted the event; called once, when it is published.
-    pub(crate) fn expect(&self, readers: impl Iterator<Item = (u64, Arc<str>)>) {
-        let pending = |(id, service)| (id, Pending { service, failed: 0 });
+    pub(crate) fn expect(&self, readers: impl Iterator<Item = (u64, Reader)>) {
+        let pending = |(id, reader)| (id, Pending { reader, failed: 0 });
         let mut state = lock(&self.0);
         state.pending = readers.map(pending).collect();
         if state.pending.is_empty() {
@@ -177,13 +185,13 @@ impl Settlement {
     /// The reader `id` has settled the event.
     pub(crate) fn report(&self, id: u64, ending: Ending) {
         let mut state = lock(&self.0);
-        let Some(Pending { service, .. }) = state.pending.remove(&id) else {
+        let Some(Pending { reader, .. }) = state.pending.remove(&id) else {
             return;
         };
         if let Some(waiting) = state.waiting.upgrade() {
-            waiting.end_for(&service);
+            waiting.end_for(&reader.path);
         }
-        state.settled.push(ending.of(&service));
+        state.settled.push(ending.of(&reader.service));
         if state.pending.is_empty() {
             state.finish(Fate::Undelivered);
         }
@@ -204,7 +212,7 @@ impl State {
         let left = std::mem::take(&mut self.pending);
         let left = left.into_values();
         self.settled
-            .extend(left.map(|one| Ending::after(one.failed, fate).of(&one.service)));
+            .extend(left.map(|one| Ending::after(one.failed, fate).of(&one.reader.service)));
         self.settled.sort_by(|a, b| a.service.cmp(&b.service));
         let _ = done.send(std::mem::take(&mut self.settled));
     }

@@ -29,6 +29,8 @@ pub(crate) enum Count {
     Retried,
     /// Taken out of the lane of redriven events.
     Redriven,
+    /// Left to the other workers of the service: not this one's, and in no state here.
+    Passed,
     /// Letters taken out of the queue; events count by position.
     Taken,
 }

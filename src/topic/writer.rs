@@ -12,9 +12,10 @@ use std::collections::binary_heap::PeekMut;
 use std::collections::{BTreeMap, BinaryHeap, VecDeque};
 
 use super::Refusal;
-use super::block::{Block, Slot};
+use super::block::{Block, Slot, Stamp};
 use super::place::{Overflow, Place, Terms};
 use super::settlement::{Ending, Fate, Settlement};
+use super::squad::Squad;
 use super::tally::Count;
 use crate::bell::Bell;
 use crate::ledger::{DeliveryRow, TopicRow, take_tree};
@@ -33,6 +34,8 @@ pub(super) struct Writer<E> {
     /// Closed places that still hold an event in flight or deferred.
     ending: Vec<Arc<Place<E>>>,
     next_place: u64,
+    /// The places of services that have several workers.
+    squads: Vec<Squad<E>>,
     /// Rows of places that have ended, by service.
     archive: BTreeMap<Arc<str>, DeliveryRow>,
     waits: BinaryHeap<Reverse<Limit<E>>>,
@@ -85,6 +88,7 @@ impl<E> Writer<E> {
             places: BTreeMap::new(),
             ending: Vec::new(),
             next_place: 0,
+            squads: Vec::new(),
             archive: BTreeMap::new(),
             waits: BinaryHeap::new(),
             sheds: BinaryHeap::new(),
@@ -106,6 +110,7 @@ impl<E> Writer<E> {
         let overflow = terms.overflow;
         let place = Arc::new(Place::new(id, event, terms, bell, self.tail));
         self.places.insert(id, Arc::clone(&place));
+        Squad::enter(&mut self.squads, &place);
         let limit = Reverse(Limit {
             at: place.limit(),
             place: Arc::clone(&place),
@@ -127,14 +132,18 @@ impl<E> Writer<E> {
         if place.is_closed() {
             return (Vec::new(), Vec::new());
         }
-        let unread = place.close(self.tail);
-        let mut numbers: Vec<u64> = unread
+        let unread = place.position()..self.tail;
+        let own = unread.clone().filter(|at| self.is_own(place, *at));
+        let mut numbers: Vec<u64> = own
             .filter_map(|at| self.report(place, at, Fate::Undelivered))
             .collect();
+        let own = numbers.len() as u64;
+        place.close(self.tail, unread.end - unread.start - own);
         while let Some(returned) = place.take_return(Count::Undelivered) {
             numbers.push(returned.number);
         }
         self.places.remove(&place.id);
+        Squad::leave(&mut self.squads, place);
         self.ending.push(Arc::clone(place));
         self.forget_limits();
         if self
@@ -215,6 +224,7 @@ impl<E> Writer<E> {
             if at <= self.tail {
                 return Err(Refusal::Full {
                     service: Arc::clone(&place.terms.service),
+                    path: Arc::clone(place.terms.path()),
                     stalled: place.stalled.load(Ordering::Relaxed),
                 });
             }
@@ -236,6 +246,9 @@ impl<E> Writer<E> {
             }
             let floor = (self.tail + 1).saturating_sub(limit.place.terms.capacity);
             let passed = limit.place.shed_before(floor);
+            let own = passed.clone().filter(|at| self.is_own(&limit.place, *at));
+            let (own, all) = (own.count() as u64, passed.end - passed.start);
+            limit.place.count_shed(own, all - own);
             for position in passed.start..passed.end.min(self.watched) {
                 self.report(&limit.place, position, Fate::Shed);
             }
@@ -260,18 +273,62 @@ impl<E> Writer<E> {
         heard
     }
 
-    pub(super) fn expect(&mut self, watch: &Arc<Settlement>) {
+    /// The event with this number and lane is watched: all who have it are to settle it.
+    pub(super) fn expect(&mut self, watch: &Arc<Settlement>, number: u64, lane: u64) {
         let readers = self.places.values();
-        watch.expect(readers.map(|place| (place.id, Arc::clone(&place.terms.service))));
+        let readers = readers.filter(|place| place.has(number, lane));
+        watch.expect(readers.map(|place| (place.id, place.terms.reader())));
         self.watched = self.tail + 1;
     }
 
     /// The paths of those who have a place.
     pub(super) fn readers(&self) -> Vec<Arc<str>> {
-        self.places
-            .values()
-            .map(|place| Arc::clone(&place.terms.service))
-            .collect()
+        let places = self.places.values();
+        places.map(|place| Arc::clone(place.terms.path())).collect()
+    }
+
+    /// Whether a service with several workers reads here.
+    pub(super) fn is_shared(&self) -> bool {
+        !self.squads.is_empty()
+    }
+
+    /// Counts the event with this number and lane as accepted by the workers whose it is.
+    pub(super) fn accept(&self, number: u64, lane: u64) {
+        for squad in &self.squads {
+            if let Some(place) = squad.owner(number, lane) {
+                place.count_accepted();
+            }
+        }
+    }
+
+    /// The place of the worker who has what has this number and lane; the given one, if its
+    /// service has no others.
+    pub(super) fn owner(&self, place: &Arc<Place<E>>, number: u64, lane: u64) -> Arc<Place<E>> {
+        let squad = self.squads.iter().find(|squad| squad.is_of(place));
+        let owner = squad.and_then(|squad| squad.owner(number, lane));
+        Arc::clone(owner.unwrap_or(place))
+    }
+
+    /// Whether what is written there is this place's. Costs a search for shared places only.
+    fn is_own(&self, place: &Place<E>, position: u64) -> bool {
+        place.terms.share.is_none()
+            || self
+                .stamp(position)
+                .is_none_or(|stamp| place.has(stamp.number, stamp.lane))
+    }
+
+    fn stamp(&self, position: u64) -> Option<&Stamp> {
+        Some(&self.find(position)?.slot(position)?.stamp)
+    }
+
+    /// Whether there is nothing at or below this number that the place has still to read, or pass
+    /// over, and nothing below it will come: numbers are taken under this lock.
+    pub(super) fn is_past(&self, place: &Place<E>, limit: u64) -> bool {
+        let read = place.position() >= self.tail
+            || self
+                .stamp(place.position())
+                .is_some_and(|stamp| stamp.number >= limit);
+        read && place.next_return().is_none_or(|number| number >= limit)
     }
 
     /// Writes the slot at the tail; returns blocks that everybody has passed.
@@ -342,7 +399,10 @@ impl<E> Writer<E> {
         if place.is_closed() {
             return true;
         }
-        if place.position() < self.tail || place.next_return().is_some() {
+        let share = place.terms.share.as_ref();
+        // What lies beyond the limit is not read before somebody calls.
+        let limit = share.map_or(u64::MAX, |share| share.crew.limit());
+        if !self.is_past(place, limit) {
             return false;
         }
         if !place.listed.swap(true, Ordering::Relaxed) {
@@ -351,16 +411,37 @@ impl<E> Writer<E> {
         true
     }
 
-    /// Takes the list of those who sleep; they are rung outside the lock.
+    /// Takes the list of those who sleep and have what was written last; they are rung outside
+    /// the lock.
     pub(super) fn wake(&mut self) -> Vec<Arc<Place<E>>> {
         if self.sleepers.is_empty() {
             return Vec::new();
+        }
+        if self.is_shared() {
+            return self.wake_owners();
         }
         for place in &self.sleepers {
             place.listed.store(false, Ordering::Relaxed);
         }
         let spare = std::mem::take(&mut self.spare);
         std::mem::replace(&mut self.sleepers, spare)
+    }
+
+    /// Lets those sleep on whose the last event is not: the topic passes over it for them.
+    fn wake_owners(&mut self) -> Vec<Arc<Place<E>>> {
+        let last = self.tail.saturating_sub(1);
+        let stamp = self.stamp(last).map(|stamp| (stamp.number, stamp.lane));
+        let sleepers = std::mem::take(&mut self.sleepers);
+        let has = |place: &Place<E>| stamp.is_none_or(|(number, lane)| place.has(number, lane));
+        let (owners, others): (Vec<_>, Vec<_>) = sleepers.into_iter().partition(|one| has(one));
+        for place in &owners {
+            place.listed.store(false, Ordering::Relaxed);
+        }
+        for place in &others {
+            place.skip(last);
+        }
+        self.sleepers = others;
+        owners
     }
 
     pub(super) fn keep_spare(&mut self, emptied: Vec<Arc<Place<E>>>) {
@@ -380,6 +461,15 @@ impl<E> Writer<E> {
             merge(&mut merged, place, self.tail);
         }
         rows.extend(merged.into_values());
+    }
+
+    pub(super) fn worker_rows(&self, rows: &mut Vec<DeliveryRow>) {
+        let places = self.squads.iter().flat_map(Squad::places);
+        rows.extend(places.map(|place| {
+            let mut row = place.row(self.tail);
+            row.service = place.terms.path().to_string();
+            row
+        }));
     }
 
     /// Sums up the rows of places that have ended and hold nothing, so that services which come

@@ -4,10 +4,11 @@ use std::rc::Rc;
 
 use callboard::prelude::*;
 use callboard::{
-    AskError, Blocking, BlockingError, BoardBuilder, BoardError, Cause, EventId, FailedAttempt,
-    Key, Ledger, LookupError, Panic, Publish, PublishAll, PublishAllError, PublishError,
-    PublishSettled, Publisher, Recipient, RedriveError, Scheduled, Series, Settled, ShutdownReport,
-    StartError, Stop, SubscribeError, TellError, TimerId,
+    AskError, Blocking, BlockingError, BoardBuilder, BoardError, Breaker, Cause, Dedupe, EventId,
+    FailedAttempt, Key, Ledger, LookupError, Panic, Publish, PublishAll, PublishAllError,
+    PublishError, PublishSettled, Publisher, RateLimit, Recipient, RedriveError, RetryBudget,
+    Scheduled, Series, Settled, ShutdownReport, StartError, Stop, SubscribeError, TellError,
+    TimerId,
 };
 
 /// Neither `Send` nor `Sync`, as a service may be.
@@ -41,6 +42,7 @@ const _: () = {
     goes_anywhere::<Exit>();
     goes_anywhere::<Policy>();
     goes_anywhere::<Retry>();
+    goes_anywhere::<(RateLimit, Dedupe, Breaker, RetryBudget)>();
     goes_anywhere::<BoardBuilder>();
     goes_anywhere::<FailedAttempt>();
     goes_anywhere::<Panic>();

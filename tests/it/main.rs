@@ -56,6 +56,12 @@ mod shed;
 /// Events are tried again as the nearest policy says, in place, and attempts are counted.
 mod retry;
 
+/// Each part of a policy does what it says, wherever in the tree it is set.
+mod policies;
+
+/// One instance per key: in order for each, none waiting for another, and none kept for ever.
+mod per_key;
+
 /// A handler that takes too long is cancelled, or noted as late.
 mod timeout;
 
@@ -152,6 +158,9 @@ mod panics;
 
 /// Handlers that block or wait too long are noticed, with their neighbours.
 mod watchdog;
+
+/// Workers share what their service hears, by key and in order, also while their number changes.
+mod workers;
 
 /// Which thread services run on.
 mod placement;

@@ -72,6 +72,6 @@ fn trees_do_what_the_specification_says_also_when_one_fault_meets_another() {
     assert!(played > RUNS * 4 / 5, "only {played} runs of {RUNS}");
     for moment in MOMENTS {
         let count = marks.get(moment).copied().unwrap_or_default();
-        assert!(count > OFTEN, "{moment}: {count} times only of {marks:?}");
+        assert!(count >= OFTEN, "{moment}: {count} times only of {marks:?}");
     }
 }

@@ -115,7 +115,7 @@ impl Log {
         }
     }
 
-    fn write(&self, seen: Seen) {
+    pub(crate) fn write(&self, seen: Seen) {
         self.0.seen.lock().unwrap().push(seen);
         self.0.bell.notify_waiters();
     }
@@ -146,7 +146,7 @@ pub(crate) fn clerk(
 }
 
 impl Clerk {
-    async fn see(&self, id: u64, cx: &Context<Self>) -> Outcome {
+    pub(crate) async fn see(&self, id: u64, cx: &Context<Self>) -> Outcome {
         let seen = Seen {
             id,
             number: cx.event_id().unwrap(),

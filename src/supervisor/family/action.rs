@@ -118,7 +118,7 @@ pub(crate) enum Action {
     Up,
     /// The last action: the first start failed because of this child.
     StartFailed { child: ChildId, exit: Exit },
-    /// The last action: the budget of restarts is spent.
+    /// The last action: the budget of restarts is spent, or a child's policy said so.
     Escalate(Exit),
     /// The last action: significant children have ended by themselves, so the work is done.
     Completed,

@@ -46,6 +46,10 @@ impl Family {
             After::Close => self.close(child, exit),
             After::Restart => self.fail(child, exit, now),
             After::End => self.end_of_own_accord(child, exit),
+            After::GiveUp => {
+                self.siblings.set(child, Life::Waiting);
+                self.give_up(child, exit);
+            }
             After::FailTheStart => {
                 self.siblings.set(child, Life::Waiting);
                 self.end(Action::StartFailed { child, exit });
@@ -148,6 +152,8 @@ enum After {
     Restart,
     /// Nobody wanted it to end, and it does not come back.
     End,
+    /// Its own policy says that the family has to end, whatever the budget.
+    GiveUp,
     FailTheStart,
 }
 
@@ -160,17 +166,18 @@ impl Child {
     }
 
     fn after(&self, exit: &Exit) -> After {
-        let is_temporary = self.member.restart == Restart::Temporary;
-        match self.life() {
-            life if life.is_leaving() => match self.fate {
-                Fate::Again => After::ComeBack,
-                Fate::ForGood | Fate::WithFamily => After::Close,
-            },
-            _ if self.request.is_some() => After::Close,
-            _ if !self.has_risen => After::FailTheStart,
+        let (life, is_temporary) = (self.life(), self.member.restart == Restart::Temporary);
+        match exit {
+            _ if life.is_leaving() && self.fate != Fate::Again => After::Close,
+            _ if !life.is_leaving() && self.request.is_some() => After::Close,
+            _ if !life.is_leaving() && !self.has_risen => After::FailTheStart,
+            // Its own policy has the last word also where it was to come back.
+            Exit::Fatal(_) => After::GiveUp,
+            Exit::Retired(_) => After::End,
+            _ if life.is_leaving() => After::ComeBack,
             // A restart that fails is tried again however it ended: nobody ended it by wish.
-            Life::Starting if !is_temporary => After::Restart,
-            _ if self.member.restart.wants(exit) => After::Restart,
+            _ if life == Life::Starting && !is_temporary => After::Restart,
+            exit if self.member.restart.wants(exit) => After::Restart,
             _ => After::End,
         }
     }

@@ -24,6 +24,7 @@ pub(crate) const FLOORS: [&[&str]; 7] = [
         "vitals",
         "agenda",
         "pulse",
+        "crew",
         "topic",
         "dead_letter",
         "mailbox",

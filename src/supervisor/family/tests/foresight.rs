@@ -64,7 +64,10 @@ impl Model {
         }
         let has_risen = seen.has_risen;
         match one.leaves {
-            Some(Goal::Again) => self.children[child].at = At::Waiting,
+            Some(Goal::Again) => match exit {
+                Exit::Retired(_) | Exit::Fatal(_) => self.own_end(child, one.is_ready, exit),
+                _ => self.children[child].at = At::Waiting,
+            },
             Some(goal) => self.close(child, exit, goal == Goal::WithFamily),
             None if seen.is_awaited => self.close(child, exit, false),
             None if has_risen => self.own_end(child, one.is_ready, exit),
@@ -81,7 +84,17 @@ impl Model {
 
     fn own_end(&mut self, child: usize, was_ready: bool, exit: Exit) {
         let member = self.children[child].member.clone();
+        if let Exit::Fatal(_) = exit {
+            self.mark("a fatal end");
+            self.children[child].at = At::Waiting;
+            return self.give_up(child, exit);
+        }
+        let is_retired = matches!(exit, Exit::Retired(_));
+        if is_retired {
+            self.mark("a retired child");
+        }
         let comes_back = match member.restart {
+            _ if is_retired => false,
             Permanent => true,
             Transient => !was_ready || !matches!(exit, Exit::Normal | Exit::Shutdown),
             _ => false,
@@ -174,15 +187,20 @@ impl Model {
             self.counted.iter().filter(recent).count() < self.plan.max_restarts as usize;
         if is_allowed {
             self.counted.push(self.now);
-        } else if matches!(self.stage, Stage::Rising) {
-            let child = child as ChildId;
-            self.end(Action::StartFailed { child, exit });
         } else {
-            let path = "shop/child".into();
-            let cause = Box::new(exit);
-            self.end(Action::Escalate(Exit::Escalated { path, cause }));
+            self.give_up(child, exit);
         }
         is_allowed
+    }
+
+    fn give_up(&mut self, child: usize, exit: Exit) {
+        if matches!(self.stage, Stage::Rising) {
+            let child = child as ChildId;
+            return self.end(Action::StartFailed { child, exit });
+        }
+        let path = "shop/child".into();
+        let cause = Box::new(exit);
+        self.end(Action::Escalate(Exit::Escalated { path, cause }));
     }
 
     fn end(&mut self, last: Action) {

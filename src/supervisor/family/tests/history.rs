@@ -54,6 +54,8 @@ fn exits() -> impl Generate<Value = Exit> {
         1 => Just(Exit::Shutdown),
         5 => Just(failure()),
         1 => Just(Exit::Killed),
+        1 => Just(Exit::Retired(Failure::new("broken"))),
+        1 => Just(Exit::Fatal(Failure::new("broken"))),
     ]
 }
 

@@ -92,11 +92,21 @@ fn exits() -> Vec<Exit> {
     ]
 }
 
+/// What a failure policy makes of an end; OTP has neither.
+fn ends_by_policy() -> Vec<Exit> {
+    let failure = || Failure::new("broken");
+    vec![Exit::Retired(failure()), Exit::Fatal(failure())]
+}
+
 fn cases() -> Vec<Case> {
+    cases_of(&exits())
+}
+
+fn cases_of(exits: &[Exit]) -> Vec<Case> {
     let mut cases = Vec::new();
     for strategy in [OneForOne, OneForAll, RestForOne] {
         for restart in [Permanent, Transient, Temporary] {
-            for exit in exits() {
+            for exit in exits {
                 for place in 0..3 {
                     cases.extend([false, true].map(|pauses| Case {
                         strategy,
@@ -185,7 +195,7 @@ fn a_temporary_bystander_never_comes_back() {
 
 #[test]
 fn a_requested_end_brings_nobody_back_however_it_ended() {
-    for case in cases() {
+    for case in cases_of(&[exits(), ends_by_policy()].concat()) {
         let mut family = risen(case.plan(), &case.restarts());
         let child = case.place;
         let found = settle(&mut family, terminate(child), &case.exit).join(", ");
@@ -200,7 +210,7 @@ fn a_requested_end_brings_nobody_back_however_it_ended() {
 
 #[test]
 fn a_failed_first_start_fails_the_family_at_every_place() {
-    for case in cases() {
+    for case in cases_of(&[exits(), ends_by_policy()].concat()) {
         let mut family = family(case.plan(), &case.restarts());
         step(&mut family, Input::Start);
         for child in 0..case.place {
@@ -220,5 +230,94 @@ fn a_failed_first_start_fails_the_family_at_every_place() {
         }
         expected.push(format!("start failed at {}", case.place));
         assert_eq!(found, expected, "{case:?}");
+    }
+}
+
+#[test]
+fn a_retired_child_never_comes_back_and_spends_nothing() {
+    let retired = &ends_by_policy()[..1];
+    for case in cases_of(retired) {
+        let mut family = risen(case.plan(), &case.restarts());
+        let place = case.place;
+        let found = settle(
+            &mut family,
+            exited(place, 1, retired[0].clone()),
+            &failure(),
+        );
+        let mut expected = vec![format!("close {place}")];
+        expected.extend((case.restart == Temporary).then(|| format!("forget {place}")));
+        assert_eq!(found, expected, "{case:?}");
+        let other = (place + 1) % 3;
+        let found = settle(&mut family, failed(other, 1), &failure()).join(", ");
+        assert!(found.contains(&format!("start {other}#2")), "{case:?}");
+        assert!(!found.contains(&format!("start {place}")), "{case:?}");
+    }
+}
+
+#[test]
+fn a_fatal_end_ends_the_family_whatever_the_budget() {
+    let fatal = &ends_by_policy()[1..];
+    for case in cases_of(fatal) {
+        let (place, plan) = (case.place, case.plan());
+        let plenty = Plan {
+            max_restarts: 100,
+            ..plan
+        };
+        let mut family = risen(plenty, &case.restarts());
+        let found = settle(&mut family, exited(place, 1, fatal[0].clone()), &failure());
+        let mut expected = vec![format!("close {place}")];
+        for child in (0..3).rev().filter(|child| *child != place) {
+            expected.push(format!("stop {child}#1."));
+            expected.push(format!("close {child}"));
+        }
+        expected.push("escalate shop/child".into());
+        assert_eq!(found, expected, "{case:?}");
+    }
+}
+
+#[test]
+fn a_bystander_that_its_own_policy_ends_does_not_come_back() {
+    let [retired, fatal] = &ends_by_policy()[..] else {
+        unreachable!("there are two");
+    };
+    let mut family = risen(plan(OneForAll, 1), &THREE);
+    step(&mut family, failed(0, 1));
+    check(
+        &mut family,
+        vec![
+            (exited(2, 1, retired.clone()), "close 2, stop 1#1"),
+            (stopped(1, 1), "start 0#2"),
+            (ready(0, 2), "start 1#2"),
+            (ready(1, 2), ""),
+            (Input::Stop, "stop 1#2."),
+        ],
+    );
+    let mut family = risen(plan(OneForAll, 100), &THREE);
+    step(&mut family, failed(0, 1));
+    check(
+        &mut family,
+        vec![
+            (exited(2, 1, fatal.clone()), "close 2, close 0, stop 1#1."),
+            (stopped(1, 1), "close 1, escalate shop/child"),
+        ],
+    );
+}
+
+#[test]
+fn one_that_is_retired_counts_as_having_ended_of_its_own_accord() {
+    for (exit, expected) in [
+        (ends_by_policy().remove(0), "close 1, stop 2#1."),
+        (failure(), "start 1#2"),
+    ] {
+        let plan = Plan {
+            auto_shutdown: AutoShutdown::AnySignificant,
+            ..plan(OneForOne, 5)
+        };
+        let members = [Permanent, Transient, Permanent].map(|restart| Member {
+            significant: restart == Transient,
+            ..member(restart)
+        });
+        let mut family = raise(Family::new(plan, (0..).zip(members)), 3);
+        assert_eq!(step(&mut family, exited(1, 1, exit)), expected);
     }
 }

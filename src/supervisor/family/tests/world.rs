@@ -334,7 +334,7 @@ fn the_random_histories_reach_everything() {
     let is_often = |count: &u32| *count > 15;
     assert!(ends.len() == 4 && ends.values().all(is_often), "{ends:?}");
     assert!(
-        marks.len() == 13 && marks.values().all(is_often),
+        marks.len() == 15 && marks.values().all(is_often),
         "{marks:?}"
     );
 }

@@ -1,0 +1,77 @@
+//! One event in the custody of its subscription, beyond the one that is read for the first time.
+//!
+//! Sources keep them; a life tries them again.
+//!
+//! Invariant: it pins its event, and knows every attempt made at it.
+//!
+//! It counts nothing: whoever moves it does.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use crate::dead_letter::FailedAttempt;
+use crate::event::Key;
+use crate::failure::Failure;
+use crate::policy::Verdict;
+use crate::topic::block::Pinned;
+
+/// An event that waits to be tried again, or is being tried again.
+#[derive(Debug)]
+pub(crate) struct Held<E> {
+    pub(crate) event: Pinned<E>,
+    pub(crate) attempts: Vec<FailedAttempt>,
+    pub(crate) due: Instant,
+    pub(crate) redriven: bool,
+    /// When it was accepted, counted from the board's start, if that is known.
+    pub(crate) accepted: Option<Duration>,
+    /// When its first attempt began.
+    pub(crate) first: Option<Instant>,
+    /// It has stepped aside before.
+    pub(crate) is_aside: bool,
+    /// Its attempt goes on in later work.
+    pub(crate) is_later: bool,
+    /// The line that it heads: events with this key wait behind it.
+    pub(crate) line: Option<Key>,
+    /// It is given up, and what is to follow has not been done yet. A box, since it is rare.
+    pub(crate) sentence: Option<Box<Sentence>>,
+}
+
+/// What is to be done about an event that is given up.
+#[derive(Clone, Debug)]
+pub(crate) struct Sentence {
+    pub(crate) verdict: Verdict,
+    pub(crate) failure: Failure,
+}
+
+impl<E> Held<E> {
+    pub(crate) fn new(event: Pinned<E>, accepted: Option<Duration>, now: Instant) -> Self {
+        Held {
+            event,
+            attempts: Vec::new(),
+            due: now,
+            redriven: false,
+            accepted,
+            first: None,
+            is_aside: false,
+            is_later: false,
+            line: None,
+            sentence: None,
+        }
+    }
+
+    /// Which attempt the next one is; 1 for the first.
+    pub(crate) fn next_attempt(&self) -> u32 {
+        self.counted().saturating_add(1)
+    }
+
+    /// How many attempts have failed.
+    pub(crate) fn counted(&self) -> u32 {
+        u32::try_from(self.attempts.len()).unwrap_or(u32::MAX)
+    }
+
+    /// The number of its event.
+    pub(crate) fn number(&self) -> u64 {
+        self.event.slot().map_or(0, |slot| slot.stamp.number)
+    }
+}

@@ -1,0 +1,76 @@
+//! A policy with every part filled in.
+//!
+//! A subscription follows one; the verdict reads it. It calls nothing.
+//!
+//! Invariant: it is never changed: a policy that is changed makes another.
+//!
+//! It says nothing of where its parts come from.
+
+use std::time::Duration;
+
+use crate::failure::Failure;
+use crate::policy::on_failure::{FailureOf, OnFailure};
+use crate::policy::on_success::OnSuccess;
+use crate::policy::retry::Retry;
+
+/// A [`Policy`](crate::Policy) with every part filled in.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Rules {
+    /// How an event is tried again.
+    pub retry: Retry,
+    /// How long one attempt may take; `None` is as long as it likes.
+    pub timeout: Option<Duration>,
+    /// Whether an attempt that takes longer costs the worker its life, as a crash does.
+    pub timeout_restarts: bool,
+    /// How long after its publication an event may be tried.
+    pub deadline: Option<Duration>,
+    /// How long an event may wait for its first attempt.
+    pub time_to_live: Option<Duration>,
+    /// What happens to an event that is given up because of a failure that no other names.
+    pub failure: OnFailure,
+    pub(crate) failure_of: Vec<FailureOf>,
+    /// What happens after an event was handled.
+    pub success: OnSuccess,
+}
+
+impl Rules {
+    /// What happens to an event that is given up because of this failure.
+    pub fn on_failure(&self, failure: &Failure) -> &OnFailure {
+        let of = self.failure_of.iter().find(|of| (of.applies)(failure));
+        of.map_or(&self.failure, |of| &of.then)
+    }
+
+    /// How long an attempt may take that begins now at an event accepted then: the timeout, or the
+    /// time to the deadline if that is shorter.
+    pub(crate) fn limit(
+        &self,
+        accepted: Option<Duration>,
+        at: impl FnOnce() -> Duration,
+    ) -> Option<Duration> {
+        self.left(accepted, at)
+            .into_iter()
+            .chain(self.timeout)
+            .min()
+    }
+
+    /// What is left to the deadline.
+    pub(crate) fn left(
+        &self,
+        accepted: Option<Duration>,
+        at: impl FnOnce() -> Duration,
+    ) -> Option<Duration> {
+        let (limit, accepted) = self.deadline.zip(accepted)?;
+        Some(limit.saturating_sub(at().saturating_sub(accepted)))
+    }
+
+    /// Whether each event is to be looked at before it is taken, or after it was handled.
+    pub(crate) fn needs_care(&self) -> bool {
+        self.needs_time() || !self.success.steps.is_empty()
+    }
+
+    /// Whether how old an event is matters.
+    pub(crate) fn needs_time(&self) -> bool {
+        self.deadline.is_some() || self.time_to_live.is_some()
+    }
+}

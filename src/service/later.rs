@@ -1,0 +1,291 @@
+//! Work that goes on after the handler has returned, while its event stays open: `cx.later`.
+//!
+//! Handlers begin it; the life delivers its results between two deliveries.
+//!
+//! Invariant: it ends with the life that began it; its event does not: that comes back.
+//!
+//! It settles nothing: the delivery of its result does.
+
+use std::any::TypeId;
+use std::cell::RefCell;
+use std::collections::{BTreeMap, VecDeque};
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::time::Duration;
+
+use crate::clock::within;
+use crate::defaults;
+use crate::failure::{Failure, Outcome};
+use crate::panic::guard;
+use crate::policy::Trouble;
+use crate::service::context::{Doing, FollowUp};
+use crate::service::inside::{Inside, Task};
+use crate::service::timers::{RunOnce, Running};
+use crate::service::{Context, Service, TimedOut};
+use crate::sync::Arc;
+
+pub(crate) type Asked<S> = Pin<Box<dyn Future<Output = Box<dyn RunOnce<S>>>>>;
+
+/// How one piece of work ended: what is to be run with its result, or what went wrong.
+pub(crate) type Finished<S> = Result<Box<dyn RunOnce<S>>, (Trouble, Failure)>;
+
+/// The work of one event, or of a hook, timer or letter.
+pub(crate) struct Opening {
+    pub(crate) doing: Doing,
+    pub(crate) follow_ups: Vec<FollowUp>,
+    /// How long one piece of work, and what is run with its result, may take.
+    pub(crate) limit: Option<Duration>,
+    /// The event's type, if it is about one.
+    event: Option<TypeId>,
+    left: usize,
+    /// Stops the work when it is dropped.
+    works: Vec<Task>,
+}
+
+pub(crate) struct Laters<S: Service> {
+    next: u64,
+    /// What the handler that runs now has begun.
+    asked: Vec<Asked<S>>,
+    open: BTreeMap<u64, Opening>,
+    /// Made when it is first needed: most services never go on later.
+    finished: Option<Ended<S>>,
+    /// How many events are open, and how many may be before events are read no more.
+    events: usize,
+    most: usize,
+}
+
+type Ended<S> = Rc<RefCell<VecDeque<(u64, Finished<S>)>>>;
+
+/// What is run with the result of later work.
+struct Finish<T, D> {
+    result: T,
+    done: D,
+}
+
+impl<S: Service, T: 'static, D> RunOnce<S> for Finish<T, D>
+where
+    D: AsyncFnOnce(&mut S, T, &mut Context<S>) -> Outcome + 'static,
+{
+    fn run<'a>(self: Box<Self>, service: &'a mut S, cx: &'a mut Context<S>) -> Running<'a> {
+        Box::pin(async move { (self.done)(service, self.result, cx).await })
+    }
+}
+
+impl<S: Service> Laters<S> {
+    pub(crate) fn new() -> Self {
+        Laters {
+            next: 0,
+            asked: Vec::new(),
+            open: BTreeMap::new(),
+            finished: None,
+            events: 0,
+            most: defaults::LATERS,
+        }
+    }
+
+    pub(crate) fn ask<T, F, D>(&mut self, future: F, done: D)
+    where
+        T: 'static,
+        F: Future<Output = T> + 'static,
+        D: AsyncFnOnce(&mut S, T, &mut Context<S>) -> Outcome + 'static,
+    {
+        self.asked.push(Box::pin(async move {
+            let result = future.await;
+            Box::new(Finish { result, done }) as Box<dyn RunOnce<S>>
+        }));
+    }
+
+    /// Whether the handler that runs now has begun something.
+    pub(crate) fn is_asked(&self) -> bool {
+        !self.asked.is_empty()
+    }
+
+    /// What the handler that runs now has begun.
+    pub(crate) fn take_asked(&mut self) -> Vec<Asked<S>> {
+        std::mem::take(&mut self.asked)
+    }
+
+    /// Forgets what a handler has begun that did not succeed.
+    pub(crate) fn forget_asked(&mut self) {
+        if !self.asked.is_empty() {
+            let asked = std::mem::take(&mut self.asked);
+            let _ = guard(move || drop(asked));
+        }
+    }
+
+    pub(crate) fn allow(&mut self, most: usize) {
+        self.most = most;
+    }
+
+    /// Whether as many events are open as may be.
+    pub(crate) fn is_full(&self) -> bool {
+        self.events >= self.most
+    }
+
+    /// Whether an event is open.
+    pub(crate) fn has_events(&self) -> bool {
+        self.events > 0
+    }
+
+    pub(crate) fn has_finished(&self) -> bool {
+        let finished = self.finished.as_ref();
+        finished.is_some_and(|finished| !finished.borrow().is_empty())
+    }
+
+    /// The event type whose work has finished first; inside, `None` if it is about no event.
+    pub(crate) fn first_finished(&self) -> Option<Option<TypeId>> {
+        let finished = self.finished.as_ref()?.borrow();
+        let (work, _) = finished.front()?;
+        // What has been forgotten meanwhile is about nothing.
+        Some(self.open.get(work).and_then(|opening| opening.event))
+    }
+
+    pub(crate) fn take_finished(&mut self) -> Option<(u64, Finished<S>)> {
+        let (work, end) = self.finished.as_ref()?.borrow_mut().pop_front()?;
+        if let Some(opening) = self.open.get_mut(&work) {
+            opening.left -= 1;
+        }
+        Some((work, end))
+    }
+
+    pub(crate) fn opening(&mut self, work: u64) -> Option<&mut Opening> {
+        self.open.get_mut(&work)
+    }
+
+    /// Whether nothing of this is under way any more.
+    pub(crate) fn is_over(&self, work: u64) -> bool {
+        self.open.get(&work).is_none_or(|opening| opening.left == 0)
+    }
+
+    /// Ends what is left of it.
+    pub(crate) fn forget(&mut self, work: u64) -> Option<Opening> {
+        if let Some(finished) = &self.finished {
+            finished.borrow_mut().retain(|(one, _)| *one != work);
+        }
+        let opening = self.open.remove(&work)?;
+        self.events -= usize::from(opening.event.is_some());
+        Some(opening)
+    }
+}
+
+impl<S: Service> Context<S> {
+    /// Goes on with this event later: the handler returns, the service handles other events and
+    /// letters, and the event stays open, in flight in the ledger, until `future` is ready and
+    /// `done` has run with its result.
+    ///
+    /// ```
+    /// # use callboard::prelude::*;
+    /// # struct OrderPlaced { id: u64 }
+    /// # impl Event for OrderPlaced { const NAME: &'static str = "order.placed"; }
+    /// # async fn charge(id: u64) -> Result<u64, std::io::Error> { Ok(500) }
+    /// # struct Accounts { cents: u64 }
+    /// # impl Service for Accounts {}
+    /// impl Handle<OrderPlaced> for Accounts {
+    ///     async fn handle(&mut self, order: &OrderPlaced, cx: &mut Context<Self>) -> Outcome {
+    ///         cx.later(charge(order.id), async |accounts: &mut Self, charged, _| {
+    ///             accounts.cents += charged?;
+    ///             Ok(())
+    ///         });
+    ///         Ok(())
+    ///     }
+    /// }
+    /// ```
+    ///
+    /// The future runs on the service's own thread, need not be `Send`, and borrows nothing of the
+    /// service. `done` runs between two deliveries, as a handler does, ahead of what is queued. A
+    /// handler may begin several; its event is acknowledged when all are done, and what it
+    /// [publishes on success](Self::publish_on_success) is published then. `done` may itself go on
+    /// later.
+    ///
+    /// If `done` fails, or the future panics or takes longer than the
+    /// [timeout](crate::Policy::timeout), the attempt has failed: whatever else is under way for
+    /// the event is dropped, and its policy acts. Another attempt runs the handler again,
+    /// deferred: the service has gone on, so the event has left the order. A panic in `done` ends
+    /// the life, as in a handler; one in the future does not, since it holds nothing of the
+    /// service.
+    ///
+    /// At most 256 events are open at a time (see
+    /// [`ServiceSpec::laters`](crate::ServiceSpec::laters)); then the service reads no more events
+    /// until one is done. The work ends with the life: it is dropped at its next wait, and the
+    /// event comes back in the next life, without a counted attempt.
+    ///
+    /// In a service with an instance [per key](crate::ServiceSpec::per_key) it is the instance that
+    /// waits for the work, so the next event of its key does too, and the others go on.
+    ///
+    /// In a hook, a timer or an answer there is no event to keep open: the work is begun when that
+    /// has succeeded, and a failure of `done` ends the life, as that of a timer does.
+    pub fn later<T, F, D>(&mut self, future: F, done: D)
+    where
+        T: 'static,
+        F: Future<Output = T> + 'static,
+        D: AsyncFnOnce(&mut S, T, &mut Self) -> Outcome + 'static,
+    {
+        self.laters.ask(future, done);
+    }
+
+    /// Begins what the handler has asked for; returns its number. With `event`, the work of that
+    /// is open from now on.
+    pub(crate) fn begin_laters(&mut self, event: Option<TypeId>, limit: Option<Duration>) -> u64 {
+        self.laters.next += 1;
+        let work = self.laters.next;
+        let opening = Opening {
+            doing: self.doing().clone(),
+            follow_ups: self.take_follow_ups(),
+            limit,
+            event,
+            left: 0,
+            works: Vec::new(),
+        };
+        self.laters.events += usize::from(event.is_some());
+        self.laters.open.insert(work, opening);
+        self.begin_more(work);
+        work
+    }
+
+    /// Begins what `done` has asked for, as more work for the same event.
+    pub(crate) fn begin_more(&mut self, work: u64) {
+        let follow_ups = self.take_follow_ups();
+        let asked = std::mem::take(&mut self.laters.asked);
+        let Some(limit) = self.laters.open.get(&work).map(|opening| opening.limit) else {
+            return;
+        };
+        let tasks: Vec<_> = asked
+            .into_iter()
+            .map(|future| self.begin_work(work, limit, future))
+            .collect();
+        if let Some(opening) = self.laters.open.get_mut(&work) {
+            opening.left += tasks.len();
+            opening.works.extend(tasks);
+            opening.follow_ups.extend(follow_ups);
+        }
+    }
+
+    fn begin_work(&mut self, work: u64, limit: Option<Duration>, future: Asked<S>) -> Task {
+        let clock = self.wall.pulse.clock.clone();
+        let inbox = Arc::clone(self.inbox());
+        let finished = Rc::clone(self.laters.finished.get_or_insert_default());
+        let future = Inside::new(self.wall.id(), future);
+        Task::begin(async move {
+            let end = match within(&clock, limit, future).await {
+                Some(Ok(run)) => Ok(run),
+                Some(Err(panic)) => Err((Trouble::Failed, Failure::from(panic))),
+                None => {
+                    let limit = limit.unwrap_or_default();
+                    Err((Trouble::TimedOut, Failure::from(TimedOut { limit })))
+                }
+            };
+            finished.borrow_mut().push_back((work, end));
+            inbox.bell.ring();
+        })
+    }
+}
+
+impl<S: Service> fmt::Debug for Laters<S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Laters")
+            .field("open", &self.open.len())
+            .finish_non_exhaustive()
+    }
+}

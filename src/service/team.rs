@@ -1,0 +1,360 @@
+//! The workers of one service, as its addresses know them.
+//!
+//! Addresses of the service and of its workers send through it; the crew says whose a letter is.
+//!
+//! Invariant: a letter takes its number, its worker and its place in the queue in one step, while
+//! the number of workers does not change; so what is about one thing keeps its order.
+//!
+//! It keeps no worker: who has gone takes nothing any more.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::time::Duration;
+
+use tokio::sync::oneshot;
+use tokio::time::Instant;
+
+use crate::clock::deadline;
+use crate::crew::{self, Crew};
+use crate::mailbox::letters::Unsent;
+use crate::message::Message;
+use crate::panic::guard;
+use crate::service::ask::{AskError, hear};
+use crate::service::inbox::{Home, NoRoom};
+use crate::service::letter::{Letter, Reply};
+use crate::service::{Answer, Inbox, Service, TellError};
+use crate::sync::{Arc, AtomicU64, Mutex, Ordering, Weak, lock};
+use crate::topic::Origin;
+use crate::wall::Wall;
+
+pub(crate) struct Team<S: Service> {
+    pub(crate) crew: Arc<Crew>,
+    inboxes: Mutex<BTreeMap<usize, Weak<Inbox<S>>>>,
+    /// Whose turn it is to get a letter without a key.
+    turn: AtomicU64,
+}
+
+/// To whom a letter is sent.
+#[derive(Clone, Copy, Debug)]
+enum To {
+    /// To whoever has this lane.
+    Lane(u64),
+    /// To this worker, whatever the letter's key is.
+    Worker(usize),
+}
+
+impl To {
+    fn index(self, workers: usize) -> usize {
+        match self {
+            To::Lane(lane) => crew::share_out(lane, workers),
+            To::Worker(index) => index,
+        }
+    }
+}
+
+/// What came of sending to all.
+enum ToAll<S: Service> {
+    Sent(Vec<Arc<Inbox<S>>>),
+    /// There are more workers now than copies.
+    TooFew(usize),
+    Full(Arc<Inbox<S>>),
+    Closed,
+}
+
+type Slip<M> = Option<Box<Letter<M>>>;
+
+fn slip<M: Message>(message: M) -> Slip<M> {
+    let reply = None;
+    Some(Box::new(Letter { message, reply }))
+}
+
+impl<S: Service> Team<S> {
+    pub(crate) fn new(workers: usize) -> Arc<Self> {
+        Arc::new(Team {
+            crew: Crew::new(workers),
+            inboxes: Mutex::default(),
+            turn: AtomicU64::new(0),
+        })
+    }
+
+    /// A worker is there.
+    pub(crate) fn enter(&self, index: usize, inbox: &Arc<Inbox<S>>) {
+        lock(&self.inboxes).insert(index, Arc::downgrade(inbox));
+    }
+
+    /// The workers that are there, by index.
+    pub(crate) fn inboxes(&self) -> Vec<Arc<Inbox<S>>> {
+        let inboxes = lock(&self.inboxes);
+        inboxes.values().filter_map(Weak::upgrade).collect()
+    }
+
+    fn inbox(&self, index: usize) -> Option<Arc<Inbox<S>>> {
+        lock(&self.inboxes).get(&index)?.upgrade()
+    }
+
+    /// To whom a letter goes that was sent to `address`: its worker, if it is one's.
+    fn to(&self, address: &Inbox<S>, message: &impl Message) -> To {
+        if let Some(share) = address.home().and_then(|home| home.share.as_ref()) {
+            return To::Worker(share.index);
+        }
+        let key = guard(|| message.key()).unwrap_or_default();
+        // In turn, if it has none.
+        To::Lane(crew::lane(&key).unwrap_or_else(|| self.turn.fetch_add(1, Ordering::Relaxed)))
+    }
+
+    /// Whose it is now.
+    fn receiver(&self, to: To) -> Option<Arc<Inbox<S>>> {
+        self.crew.post(|workers| self.inbox(to.index(workers)))
+    }
+
+    /// Sends if there is room. False if it is another worker's by now.
+    fn send<M: Message>(
+        &self,
+        to: To,
+        inbox: &Inbox<S>,
+        home: &Home,
+        origin: &Origin,
+        letter: &mut Slip<M>,
+    ) -> Result<bool, Unsent>
+    where
+        S: Answer<M>,
+    {
+        let pulse = &home.wall.pulse;
+        let index = home.share.as_ref().map(|share| share.index);
+        let sent = self.crew.post(|workers| {
+            if index != Some(to.index(workers)) {
+                return Ok(false);
+            }
+            inbox.letters.reserve(pulse, origin)?;
+            if let Some(letter) = letter.take() {
+                inbox.letters.queue(pulse, origin, letter);
+            }
+            Ok(true)
+        })?;
+        if sent {
+            inbox.letters.ring();
+        }
+        Ok(sent)
+    }
+
+    pub(super) async fn tell<M: Message>(
+        &self,
+        address: &Inbox<S>,
+        message: M,
+        origin: &Origin,
+        wait: Duration,
+    ) -> Result<(), TellError<M>>
+    where
+        S: Answer<M>,
+    {
+        let to = self.to(address, &message);
+        let mut letter = slip(message);
+        let mut until = None;
+        let failed = loop {
+            let Some(inbox) = self.receiver(to) else {
+                break NoRoom::Unsent(Unsent::Closed);
+            };
+            let Some(home) = inbox.home() else {
+                break NoRoom::Unsent(Unsent::Closed);
+            };
+            let left = left(&home.wall, wait, &mut until);
+            let send = || self.send(to, &inbox, home, origin, &mut letter);
+            match inbox.reserve_by(home, origin, left, None, send).await {
+                Ok(true) => return Ok(()),
+                Ok(false) => {}
+                Err(failed) => break failed,
+            }
+        };
+        give_back(letter, failed)
+    }
+
+    pub(super) fn try_tell<M: Message>(
+        &self,
+        address: &Inbox<S>,
+        message: M,
+        origin: &Origin,
+    ) -> Result<(), TellError<M>>
+    where
+        S: Answer<M>,
+    {
+        let to = self.to(address, &message);
+        let mut letter = slip(message);
+        let failed = loop {
+            let inbox = self.receiver(to);
+            let Some((inbox, home)) = inbox.as_ref().and_then(|one| Some((one, one.home()?)))
+            else {
+                break Unsent::Closed;
+            };
+            match self.send(to, inbox, home, origin, &mut letter) {
+                Ok(true) => return Ok(()),
+                Ok(false) => {}
+                Err(unsent) => break unsent,
+            }
+        };
+        give_back(letter, NoRoom::Unsent(failed))
+    }
+
+    pub(super) async fn ask<M: Message>(
+        &self,
+        address: &Inbox<S>,
+        message: M,
+        origin: &Origin,
+        room_wait: Duration,
+        wait: Duration,
+    ) -> Result<M::Reply, AskError<M>>
+    where
+        S: Answer<M>,
+    {
+        let to = self.to(address, &message);
+        let mut letter = slip(message);
+        let mut until = None;
+        let failed = loop {
+            let Some(inbox) = self.receiver(to) else {
+                break NoRoom::Unsent(Unsent::Closed);
+            };
+            let Some(home) = inbox.home() else {
+                break NoRoom::Unsent(Unsent::Closed);
+            };
+            let waiting = match home.wait() {
+                Ok(waiting) => waiting,
+                Err(cycle) => break NoRoom::Cycle(cycle),
+            };
+            let (word, answer) = oneshot::channel();
+            let for_room = left(&home.wall, wait, &mut until).min(room_wait);
+            if let Some((letter, until)) = letter.as_mut().zip(until) {
+                letter.reply = Some(Reply::new(word, waiting.clone(), until));
+            }
+            let send = || self.send(to, &inbox, home, origin, &mut letter);
+            let sent = inbox.reserve_by(home, origin, for_room, waiting.as_ref(), send);
+            match sent.await {
+                Ok(true) => {
+                    let left = left(&home.wall, wait, &mut until);
+                    return hear(&home.wall, left, answer, waiting).await;
+                }
+                Ok(false) => {}
+                Err(failed) => break failed,
+            }
+        };
+        let Some(letter) = letter else {
+            // It leaves only when it was sent.
+            return Err(AskError::Undelivered);
+        };
+        Err(match failed {
+            NoRoom::Unsent(unsent) => AskError::unsent(letter.message, unsent),
+            NoRoom::Cycle(cycle) => AskError::cycle(letter.message, &cycle),
+        })
+    }
+
+    /// Sends a copy to every worker, or to none.
+    pub(super) async fn tell_all<M: Message + Clone>(
+        &self,
+        message: M,
+        origin: &Origin,
+        wait: Duration,
+    ) -> Result<(), TellError<M>>
+    where
+        S: Answer<M>,
+    {
+        let mut copies: Vec<Slip<M>> = Vec::new();
+        let mut until = None;
+        let failed = loop {
+            let inbox = match self.send_all(origin, &mut copies) {
+                ToAll::Sent(inboxes) => {
+                    inboxes.iter().for_each(|inbox| inbox.letters.ring());
+                    return Ok(());
+                }
+                ToAll::TooFew(workers) => {
+                    copies.resize_with(workers, || slip(message.clone()));
+                    continue;
+                }
+                ToAll::Closed => break NoRoom::Unsent(Unsent::Closed),
+                ToAll::Full(inbox) => inbox,
+            };
+            let Some(home) = inbox.home() else {
+                break NoRoom::Unsent(Unsent::Closed);
+            };
+            let left = left(&home.wall, wait, &mut until);
+            let look = || match inbox.letters.has_room() {
+                Some(true) => Ok(()),
+                Some(false) => Err(Unsent::Full),
+                None => Err(Unsent::Closed),
+            };
+            if let Err(failed) = inbox.reserve_by(home, origin, left, None, look).await {
+                break failed;
+            }
+        };
+        give_back(slip(message), failed)
+    }
+
+    fn send_all<M: Message>(&self, origin: &Origin, copies: &mut [Slip<M>]) -> ToAll<S>
+    where
+        S: Answer<M>,
+    {
+        self.crew.post(|workers| {
+            if copies.len() < workers {
+                return ToAll::TooFew(workers);
+            }
+            let inboxes: Vec<_> = (0..workers).map_while(|index| self.inbox(index)).collect();
+            if inboxes.len() < workers {
+                return ToAll::Closed;
+            }
+            for inbox in &inboxes {
+                match inbox.letters.has_room() {
+                    None => return ToAll::Closed,
+                    Some(false) => return ToAll::Full(Arc::clone(inbox)),
+                    Some(true) => {}
+                }
+            }
+            // Nobody else sends meanwhile, so the room stays; one that closes meanwhile ends with
+            // the rest, and they leave theirs unread.
+            let mut sent = false;
+            for (inbox, letter) in inboxes.iter().zip(copies) {
+                let Some(pulse) = inbox.home().map(|home| &home.wall.pulse) else {
+                    continue;
+                };
+                if inbox.letters.reserve(pulse, origin).is_ok()
+                    && let Some(letter) = letter.take()
+                {
+                    inbox.letters.queue(pulse, origin, letter);
+                    sent = true;
+                }
+            }
+            if sent {
+                ToAll::Sent(inboxes)
+            } else {
+                ToAll::Closed
+            }
+        })
+    }
+}
+
+/// What is left of a wait that began when this was first asked.
+fn left(wall: &Wall, wait: Duration, until: &mut Option<Instant>) -> Duration {
+    let now = wall.pulse.clock.now();
+    let until = *until.get_or_insert_with(|| deadline(now, wait));
+    until.saturating_duration_since(now).min(wait)
+}
+
+/// The message of a letter that was not sent.
+fn give_back<M: Message>(letter: Slip<M>, failed: NoRoom) -> Result<(), TellError<M>> {
+    let Some(letter) = letter else {
+        // It leaves only when it was sent.
+        return Ok(());
+    };
+    let message = letter.message;
+    Err(match failed {
+        NoRoom::Unsent(unsent) => TellError::unsent(message, unsent),
+        NoRoom::Cycle(cycle) => TellError::Cycle {
+            path: cycle.to_string(),
+            message,
+        },
+    })
+}
+
+impl<S: Service> fmt::Debug for Team<S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Team")
+            .field("crew", &self.crew)
+            .finish_non_exhaustive()
+    }
+}

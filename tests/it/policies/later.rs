@@ -1,0 +1,325 @@
+//! Later work: the event stays open, the service goes on.
+
+use std::cell::Cell;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use callboard::prelude::*;
+use callboard::{Panic, TimedOut};
+use tokio::sync::Semaphore;
+
+use crate::support_events::{Log, Note, ON_PURPOSE, Seen, be_quiet, gate, here, paused, row, shop};
+
+/// What the work of one event does.
+#[derive(Clone)]
+enum Work {
+    Done,
+    Wait(Arc<Semaphore>),
+    Sleep(Duration),
+    Fail,
+    Panic,
+    PanicInDone,
+    Twice,
+    Again(u32),
+}
+
+type Script = Arc<dyn Fn(u64, u32) -> Work + Send + Sync>;
+
+/// Handles every note later, and counts what came of it.
+struct Desk {
+    script: Script,
+    log: Log,
+    done: u64,
+    /// Not `Send`: the work runs on the service's own thread.
+    shared: Rc<Cell<u64>>,
+}
+
+struct Done;
+impl Message for Done {
+    type Reply = u64;
+}
+
+impl Service for Desk {}
+impl Answer<Done> for Desk {
+    async fn answer(&mut self, _: Done, _: &mut Context<Self>) -> Outcome<u64> {
+        Ok(self.done)
+    }
+}
+impl Handle<Note> for Desk {
+    async fn handle(&mut self, note: &Note, cx: &mut Context<Self>) -> Outcome {
+        self.log.write(Seen {
+            id: note.0,
+            number: cx.event_id().unwrap(),
+            attempt: cx.attempt(),
+            at: cx.now(),
+            redriven: false,
+            cause: None,
+            life: 0,
+        });
+        let work = (self.script)(note.0, cx.attempt());
+        let shared = Rc::clone(&self.shared);
+        let again = work.clone();
+        cx.later(
+            async move {
+                shared.set(shared.get() + 1);
+                match work {
+                    Work::Wait(gate) => gate.acquire().await.unwrap().forget(),
+                    Work::Sleep(time) => tokio::time::sleep(time).await,
+                    Work::Panic => panic!("{ON_PURPOSE}"),
+                    Work::Fail => return Err(Failure::new(ON_PURPOSE)),
+                    _ => tokio::task::yield_now().await,
+                }
+                Ok(())
+            },
+            async move |desk: &mut Self, result: Outcome, cx: &mut Context<Self>| {
+                result?;
+                assert!(!matches!(again, Work::PanicInDone), "{ON_PURPOSE}");
+                desk.done += 1;
+                if let Work::Again(more) = again {
+                    again_later(more, cx);
+                }
+                Ok(())
+            },
+        );
+        if matches!((self.script)(note.0, cx.attempt()), Work::Twice) {
+            cx.later(
+                tokio::time::sleep(secs(1)),
+                async |desk: &mut Self, (), _| {
+                    desk.done += 10;
+                    Ok(())
+                },
+            );
+        }
+        Ok(())
+    }
+}
+
+fn again_later(more: u32, cx: &mut Context<Desk>) {
+    if more > 0 {
+        cx.later(
+            tokio::time::sleep(secs(1)),
+            async move |desk: &mut Desk, (), cx| {
+                desk.done += 1;
+                again_later(more - 1, cx);
+                Ok(())
+            },
+        );
+    }
+}
+
+async fn desk(
+    policy: Policy,
+    most: usize,
+    script: impl Fn(u64, u32) -> Work + Send + Sync + 'static,
+) -> (Board, Log, Address<Desk>) {
+    be_quiet();
+    let log = Log::default();
+    let (kept, script) = (log.clone(), Arc::new(script) as Script);
+    let spec = service("desk", move || Desk {
+        script: Arc::clone(&script),
+        log: kept.clone(),
+        done: 0,
+        shared: Rc::default(),
+    });
+    let address = spec.address();
+    let root = shop().child(spec.on::<Note>().laters(most).policy(policy));
+    (here(root).await, log, address)
+}
+
+async fn publish(board: &Board, ids: impl IntoIterator<Item = u64>) {
+    for id in ids {
+        board.publish(Note(id)).await.unwrap();
+    }
+}
+
+fn retry() -> Policy {
+    Policy::new().retry(Retry::fixed(secs(1)).attempts(2))
+}
+
+#[test]
+fn the_event_stays_open_while_the_service_goes_on() {
+    paused(async {
+        let gate = gate();
+        let wait = Arc::clone(&gate);
+        let (board, log, desk) = desk(retry(), 8, move |_, _| Work::Wait(Arc::clone(&wait))).await;
+        publish(&board, 1..=3).await;
+        log.until(3).await;
+        assert_eq!(desk.ask(Done).await.unwrap(), 0);
+        let open = row(&board, "shop/desk", "note");
+        assert_eq!((open.in_flight, open.acknowledged), (3, 0));
+        gate.add_permits(3);
+        board.settle().await.unwrap();
+        assert_eq!(desk.ask(Done).await.unwrap(), 3);
+        let row = row(&board, "shop/desk", "note");
+        assert_eq!((row.in_flight, row.acknowledged, row.retried), (0, 3, 0));
+    });
+}
+
+#[test]
+fn reading_pauses_while_too_many_are_open_and_letters_go_on() {
+    paused(async {
+        let gate = gate();
+        let wait = Arc::clone(&gate);
+        let (board, log, desk) = desk(retry(), 2, move |_, _| Work::Wait(Arc::clone(&wait))).await;
+        publish(&board, 1..=5).await;
+        log.until(2).await;
+        assert_eq!(desk.ask(Done).await.unwrap(), 0);
+        assert_eq!(log.ids(), [1, 2]);
+        gate.add_permits(1);
+        log.until(3).await;
+        assert_eq!(desk.ask(Done).await.unwrap(), 1);
+        assert_eq!(
+            (log.ids(), row(&board, "shop/desk", "note").queued),
+            (vec![1, 2, 3], 2)
+        );
+        gate.add_permits(4);
+        board.settle().await.unwrap();
+        assert_eq!(desk.ask(Done).await.unwrap(), 5);
+    });
+}
+
+#[test]
+fn a_failure_of_the_work_runs_the_handler_again_deferred() {
+    paused(async {
+        let (board, log, desk) = desk(retry(), 8, |id, attempt| match (id, attempt) {
+            (1, 1) => Work::Fail,
+            (2, 1) => Work::Panic,
+            (3, _) => Work::Fail,
+            _ => Work::Done,
+        })
+        .await;
+        publish(&board, 1..=4).await;
+        board.settle().await.unwrap();
+        let first: Vec<_> = (1..=4).map(|id| (id, 1)).collect();
+        assert_eq!(log.attempts()[..4], first);
+        assert_eq!(log.attempts()[4..], [(1, 2), (2, 2), (3, 2)]);
+        assert_eq!(log.seen()[4].at - log.seen()[0].at, secs(1));
+        // A panic in the work costs no life.
+        assert_eq!(desk.ask(Done).await.unwrap(), 3);
+        let letters = board.dead_letters();
+        assert_eq!(letters.len(), 1);
+        assert_eq!(letters[0].attempts().len(), 2);
+        let row = row(&board, "shop/desk", "note");
+        assert_eq!(
+            (row.acknowledged, row.dead_lettered, row.retried),
+            (3, 1, 3)
+        );
+    });
+}
+
+#[test]
+fn a_panic_in_the_work_is_its_failure() {
+    paused(async {
+        let policy = Policy::new().retry(Retry::never());
+        let (board, ..) = desk(policy, 8, |_, _| Work::Panic).await;
+        publish(&board, [1]).await;
+        board.settle().await.unwrap();
+        let letters = board.dead_letters();
+        assert!(letters[0].failure().unwrap().is::<Panic>());
+    });
+}
+
+#[test]
+fn a_timeout_cancels_the_work_while_the_service_goes_on() {
+    paused(async {
+        let policy = Policy::new().retry(Retry::never()).timeout(secs(5));
+        let (board, log, desk) = desk(policy, 8, |id, _| match id {
+            1 => Work::Sleep(secs(60)),
+            _ => Work::Sleep(secs(1)),
+        })
+        .await;
+        let began = tokio::time::Instant::now();
+        publish(&board, 1..=2).await;
+        board.settle().await.unwrap();
+        assert_eq!(began.elapsed(), secs(5));
+        assert_eq!((log.ids(), desk.ask(Done).await.unwrap()), (vec![1, 2], 1));
+        let letters = board.dead_letters();
+        assert!(letters[0].failure().unwrap().is::<TimedOut>());
+    });
+}
+
+#[test]
+fn an_event_is_done_when_all_its_work_is() {
+    paused(async {
+        let (board, _, desk) = desk(retry(), 8, |id, _| match id {
+            1 => Work::Twice,
+            _ => Work::Again(2),
+        })
+        .await;
+        publish(&board, [1]).await;
+        for _ in 0..50 {
+            tokio::task::yield_now().await;
+        }
+        assert_eq!(desk.ask(Done).await.unwrap(), 1);
+        assert_eq!(row(&board, "shop/desk", "note").in_flight, 1);
+        board.settle().await.unwrap();
+        assert_eq!(desk.ask(Done).await.unwrap(), 11);
+        let began = tokio::time::Instant::now();
+        publish(&board, [2]).await;
+        board.settle().await.unwrap();
+        assert_eq!(began.elapsed(), secs(2));
+        assert_eq!(desk.ask(Done).await.unwrap(), 14);
+        assert_eq!(row(&board, "shop/desk", "note").acknowledged, 2);
+    });
+}
+
+#[test]
+fn the_work_ends_with_the_life_and_its_event_comes_back() {
+    paused(async {
+        let gate = gate();
+        let wait = Arc::clone(&gate);
+        let (board, log, desk) = desk(retry(), 8, move |id, attempt| match (id, attempt) {
+            (3, 1) => Work::PanicInDone,
+            (3, _) => Work::Done,
+            _ => Work::Wait(Arc::clone(&wait)),
+        })
+        .await;
+        publish(&board, 1..=3).await;
+        log.until(6).await;
+        // The one whose `done` panicked has one attempt more; the others have none.
+        let mut again = log.attempts()[3..].to_vec();
+        again.sort_unstable();
+        assert_eq!(again, [(1, 1), (2, 1), (3, 2)]);
+        gate.add_permits(2);
+        board.settle().await.unwrap();
+        assert_eq!(desk.ask(Done).await.unwrap(), 3);
+        assert_eq!(row(&board, "shop/desk", "note").acknowledged, 3);
+    });
+}
+
+#[test]
+fn a_drain_waits_for_the_work_and_a_stop_leaves_it_undelivered() {
+    paused(async {
+        for drained in [true, false] {
+            let (board, log, _) = desk(retry(), 8, |_, _| Work::Sleep(secs(2))).await;
+            publish(&board, 1..=3).await;
+            log.until(3).await;
+            let report = board
+                .shutdown(if drained { secs(60) } else { secs(1) })
+                .await;
+            let row = report.ledger.delivery("shop/desk", "note").unwrap();
+            let expected = if drained { (3, 0) } else { (0, 3) };
+            assert_eq!((row.acknowledged, row.undelivered), expected, "{report}");
+            assert_eq!(report.ledger.gap(), 0);
+        }
+    });
+}
+
+#[test]
+fn a_service_that_may_open_no_event_is_refused() {
+    paused(async {
+        let spec = service("desk", || Desk {
+            script: Arc::new(|_, _| Work::Done),
+            log: Log::default(),
+            done: 0,
+            shared: Rc::default(),
+        });
+        let root = shop().child(spec.on::<Note>().laters(0));
+        let refused = Board::builder().on_this_thread().start(root).await;
+        let text = refused.unwrap_err().to_string();
+        assert!(
+            text.contains("shop/desk") && text.contains("later work"),
+            "{text}"
+        );
+    });
+}
