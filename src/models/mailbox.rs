@@ -48,7 +48,7 @@ fn source<E: Event>(topic: &Arc<Topic<E>>, service: &str, bell: &Arc<Bell>) -> S
         Arc::clone(topic),
         terms,
         Arc::clone(bell),
-        Policy::new().rules(),
+        Arc::new(Policy::new().rules()),
     )
 }
 
