@@ -71,6 +71,17 @@ fn ours(readers: usize, bencher: &mut criterion::Bencher<'_>) {
     board.shutdown_blocking(secs(5));
 }
 
+/// As `ours`, with the burst given away at once.
+fn in_batches(readers: usize, bencher: &mut criterion::Bencher<'_>) {
+    let board = board(readers, 1);
+    let ticks = board.publisher::<Tick>();
+    bencher.iter(|| {
+        ticks.publish_all_blocking((0..BURST).map(Tick)).unwrap();
+        board.settle_blocking().unwrap();
+    });
+    board.shutdown_blocking(secs(5));
+}
+
 /// Two topics in turn, so that each reader has to merge them in causal order.
 fn alternating(readers: usize, bencher: &mut criterion::Bencher<'_>) {
     let board = board(readers, 2);
@@ -166,8 +177,9 @@ fn tokio_mpsc(readers: usize, bencher: &mut criterion::Bencher<'_>) {
 /// Its name, and what runs it with so many readers.
 type Contender = (&'static str, fn(usize, &mut criterion::Bencher<'_>));
 
-const CONTENDERS: [Contender; 3] = [
+const CONTENDERS: [Contender; 4] = [
     ("callboard", ours),
+    ("callboard, in batches", in_batches),
     ("tokio broadcast", tokio_broadcast),
     ("tokio mpsc", tokio_mpsc),
 ];

@@ -59,6 +59,15 @@ pub const LETTER_CAPACITY: usize = 1_024;
 /// Events of a service that may be open in later work: 256.
 pub const LATERS: usize = 256;
 
+/// Keys of a per-key service that may be at work at once: 64.
+pub const KEYS_AT_ONCE: usize = 64;
+
+/// How long the instance of a key is kept that has nothing to do: 60 s.
+pub const KEY_IDLE: Duration = Duration::from_secs(60);
+
+/// Instances that are kept though they have nothing to do: 1,024.
+pub const KEYS_KEPT: usize = 1_024;
+
 /// How long `publish` waits for room at most: 5 s, or what is left of the handler's own timeout.
 pub const PUBLISH_WAIT: Duration = Duration::from_secs(5);
 

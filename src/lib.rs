@@ -181,6 +181,7 @@ compile_error!(
      `panic = \"abort\"` the whole process would end instead"
 );
 
+mod agenda;
 mod bell;
 mod board;
 mod bridge;
@@ -238,7 +239,7 @@ pub use policy::{
 };
 pub use restart::Restart;
 pub use service::{
-    Address, And, Answer, AskError, Blocking, BlockingError, Context, Handle, Nothing, On,
+    Address, And, Answer, AskError, Blocking, BlockingError, Context, Handle, Nothing, On, PerKey,
     Placement, Publisher, Recipient, Service, ServiceSpec, SubscribeError, TellError, TimedOut,
     TimerId, service,
 };
@@ -247,8 +248,12 @@ pub use supervisor::{
     AutoShutdown, Child, ChildError, ChildInfo, Count, LookupError, Strategy, Supervisor,
     SupervisorHandle,
 };
+pub use topic::batch::{PublishAll, PublishAllError};
 pub use topic::place::Overflow;
-pub use topic::publish::{Publish, PublishError, PublishSettled};
+pub use topic::publish::{Publish, PublishError};
+pub use topic::schedule::Scheduled;
+pub use topic::series::{MissedTicks, Series};
+pub use topic::settled::PublishSettled;
 pub use topic::settlement::{Fate, Settled};
 pub use vitals::{LastFailure, State};
 pub use waits::Cycles;

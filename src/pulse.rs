@@ -1,4 +1,4 @@
-//! What every topic and mailbox of one board shares: its numbers, its phase, its clock.
+//! What every topic and mailbox of one board shares: its numbers, its phase, its clock and agenda.
 //!
 //! Topics and letterboxes take a number for each thing they accept; hosts tell it when they
 //! have run dry, so that `settle` can look again.
@@ -11,6 +11,7 @@
 use crossbeam_utils::CachePadded;
 use tokio::sync::Notify;
 
+use crate::agenda::Agenda;
 use crate::clock::Clock;
 use crate::dice::Dice;
 use crate::sync::{Arc, AtomicU8, AtomicU64, AtomicUsize, Ordering};
@@ -38,6 +39,7 @@ pub(crate) struct Pulse {
     quiet: Notify,
     pub(crate) clock: Clock,
     pub(crate) dice: Dice,
+    pub(crate) agenda: Arc<Agenda>,
 }
 
 impl Pulse {
@@ -48,6 +50,7 @@ impl Pulse {
             settlers: AtomicUsize::new(0),
             jobs: AtomicUsize::new(0),
             quiet: Notify::new(),
+            agenda: Agenda::new(clock.clone()),
             clock,
             dice,
         }
@@ -71,9 +74,12 @@ impl Pulse {
         }
     }
 
-    /// Moves on to `phase`; a board never goes back.
+    /// Moves on to `phase`; a board never goes back. What is not due by now never will be.
     pub(crate) fn advance(&self, phase: Phase) {
         self.phase.fetch_max(phase as u8, Ordering::AcqRel);
+        if phase > Phase::Open {
+            self.agenda.close();
+        }
         self.quiet.notify_waiters();
     }
 

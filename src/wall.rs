@@ -34,14 +34,17 @@ pub(crate) trait AnyLetters: Send + Sync {
 /// The numbers of events left unread, by path and event.
 pub(crate) type Unread = BTreeMap<(Arc<str>, &'static str), Vec<u64>>;
 
+/// A letterbox, and the path that the ledger counts it under.
+type Counted = (Arc<str>, Arc<dyn AnyLetters>);
+
 pub(crate) struct Wall {
     pub(crate) pulse: Arc<Pulse>,
     pub(crate) shelf: Shelf,
     pub(crate) waits: Arc<Waits>,
     pub(crate) works: Arc<Works>,
     topics: DashMap<TypeId, Arc<dyn AnyTopic>>,
-    /// By path, each with the path that the ledger counts it under.
-    letters: Mutex<BTreeMap<Arc<str>, (Arc<str>, Arc<dyn AnyLetters>)>>,
+    /// By path.
+    letters: Mutex<BTreeMap<Arc<str>, Counted>>,
     /// The letters of services that will not come back, summed up by what they had in common.
     folded: Mutex<BTreeMap<Arc<str>, LetterRow>>,
     /// What services left behind when they ended for good: (path, event) and the numbers.

@@ -26,6 +26,7 @@ impl Inner {
         ShutdownReport {
             drained,
             undelivered: self.undelivered(&ledger),
+            not_due: self.wall.pulse.agenda.called_off(),
             stuck: Vec::new(),
             left_behind: self.left_behind(),
             over: true,

@@ -23,6 +23,7 @@ mod tree;
 mod watchdog;
 
 use std::fmt;
+use std::time::Duration;
 
 use actix::{Addr, Recipient};
 use tokio::runtime::Handle as TimeHandle;
@@ -36,7 +37,9 @@ use crate::ledger::Ledger;
 use crate::service::{Address, Context, Handle, On, Publisher, Service, SubscribeError, serves};
 use crate::supervisor::{Grounds, LookupError, Node, Supervisor};
 use crate::sync::{Arc, AtomicBool, Mutex, OnceLock};
+use crate::topic::batch::{PublishAll, PublishAllError};
 use crate::topic::publish::{Publish, PublishError};
+use crate::topic::series::Series;
 use crate::wall::{SettleError, Wall};
 use house::House;
 
@@ -157,6 +160,58 @@ impl Board {
     /// [`PublishError`], with the event; [`PublishError::Blocking`] on a thread of a board.
     pub fn publish_blocking<E: Event>(&self, event: E) -> Result<EventId, PublishError<E>> {
         self.publisher().publish_blocking(event)
+    }
+
+    /// Publishes many events of one type in order, faster than one by one; waits for room wherever
+    /// it has to, at most 5 s each time. See [`PublishAll`]. The iterator is read to its end first.
+    pub fn publish_all<E: Event>(&self, batch: impl IntoIterator<Item = E>) -> PublishAll<E> {
+        self.publisher().publish_all(batch)
+    }
+
+    /// As [`Board::publish_all`], for callers outside any runtime: blocks the thread.
+    ///
+    /// # Errors
+    /// [`PublishAllError`], with the rest of the batch: all of it on a thread of a board.
+    pub fn publish_all_blocking<E: Event>(
+        &self,
+        batch: impl IntoIterator<Item = E>,
+    ) -> Result<Vec<EventId>, PublishAllError<E>> {
+        self.publisher().publish_all_blocking(batch)
+    }
+
+    /// Publishes an event every `interval` (at least 1 ms), the first one after one interval, until
+    /// the series is cancelled or the board begins to shut down. Returns at once.
+    ///
+    /// `make` is given how many events it has made before: 0, 1, 2 and so on. It runs on the
+    /// board's own thread and must not block: all deadlines of the board would wait for it. If it
+    /// panics the series ends, and `tracing` is told so as an error with the target
+    /// `callboard::series`.
+    ///
+    /// An event that meets a full subscriber waits for room, at most 5 s; then it is dropped, which
+    /// `tracing` is told as a warning, and the series goes on. What becomes of the ticks that pass
+    /// meanwhile says [`Series::missed`]; they are left out by default. Nothing waits for a series:
+    /// [`Board::settle`] ignores it, as it does timers.
+    ///
+    /// A service has its own ticks by [`Context::every`], which end with its life.
+    ///
+    /// ```
+    /// # use callboard::{MissedTicks, prelude::*};
+    /// # struct Minute { number: u64 }
+    /// # impl Event for Minute { const NAME: &'static str = "minute"; }
+    /// # fn keep_time(board: &Board) {
+    /// let minutes = board
+    ///     .every(secs(60), |number| Minute { number })
+    ///     .missed(MissedTicks::Burst);
+    /// // and later:
+    /// minutes.cancel();
+    /// # }
+    /// ```
+    pub fn every<E: Event>(
+        &self,
+        interval: Duration,
+        make: impl FnMut(u64) -> E + Send + 'static,
+    ) -> Series {
+        self.publisher().every(interval, make)
     }
 
     /// A typed handle for hot paths: publishing through it looks nothing up.

@@ -22,6 +22,10 @@ pub struct ShutdownReport {
     /// What was accepted and not handled, by service and event. What the board tells of itself, as
     /// `Lifecycle`, is left out; the ledger has it.
     pub undelivered: Vec<Undelivered>,
+    /// How many [scheduled](crate::Scheduled) events were not due when the shutdown began: nobody
+    /// has accepted them, so no ledger has them.
+    #[serde(default)]
+    pub not_due: u64,
     /// Services whose handlers did not let go of their thread.
     pub stuck: Vec<Stuck>,
     /// Blocking work that was given up and had not ended: its thread was left to it.
@@ -98,6 +102,9 @@ impl fmt::Display for ShutdownReport {
                 "\nundelivered: {} of {} for {}",
                 row.count, row.event, row.service
             )?;
+        }
+        if self.not_due > 0 {
+            write!(f, "\nnot due: {} of the scheduled events", self.not_due)?;
         }
         for stuck in &self.stuck {
             let event = stuck.event.as_deref().unwrap_or("something");

@@ -120,7 +120,7 @@ impl<S: Service, L: Deliver<S>> Life<S, L> {
                 }
                 match self.take_up(next, service, cx).await {
                     Ok(true) => {}
-                    Ok(false) => self.rest(next, cx).await,
+                    Ok(false) => self.rest(next, cx, || false).await,
                     Err(exit) => return exit,
                 }
             }
@@ -136,7 +136,7 @@ impl<S: Service, L: Deliver<S>> Life<S, L> {
     }
 
     /// How this life is to end now, if it is.
-    fn ending(&self, cx: &Context<S>) -> Option<Exit> {
+    pub(super) fn ending(&self, cx: &Context<S>) -> Option<Exit> {
         let control = &cx.control;
         // One that is suspended handles nothing, so it cannot drain.
         let undrained = control.draining().is_some() && self.vitals.is_suspended();
@@ -147,7 +147,7 @@ impl<S: Service, L: Deliver<S>> Life<S, L> {
     }
 
     /// Waits while the service is suspended.
-    async fn pause(&mut self, cx: &Context<S>) {
+    pub(super) async fn pause(&mut self, cx: &Context<S>) {
         self.vitals.note_rest();
         poll_fn(|task| {
             self.inbox.bell.arm(task.waker());
@@ -165,7 +165,7 @@ impl<S: Service, L: Deliver<S>> Life<S, L> {
     }
 
     /// What has a number from this on is not read, or not yet.
-    fn below(&self, cx: &Context<S>) -> u64 {
+    pub(super) fn below(&self, cx: &Context<S>) -> u64 {
         self.crew_limit().min(below(cx))
     }
 
@@ -192,7 +192,7 @@ impl<S: Service, L: Deliver<S>> Life<S, L> {
         true
     }
 
-    fn make_changes(&mut self) {
+    pub(super) fn make_changes(&mut self) {
         if !self.inbox.has_changes() {
             return;
         }
@@ -273,7 +273,7 @@ impl<S: Service, L: Deliver<S>> Life<S, L> {
     }
 
     /// What becomes of the event in flight, and of this life, after a fault.
-    fn judge(&mut self, fault: Fault, cx: &Context<S>) -> Result<(), Exit> {
+    pub(super) fn judge(&mut self, fault: Fault, cx: &Context<S>) -> Result<(), Exit> {
         let now = self.pulse.clock.now();
         let (trouble, failure) = (fault.trouble, fault.failure.clone());
         let setback = Setback {
@@ -399,7 +399,7 @@ impl<S: Service, L: Deliver<S>> Life<S, L> {
     }
 
     /// Sleeps until there is something to do: an order, a timer, a retry, or work.
-    async fn rest(&mut self, next: Next, cx: &Context<S>) {
+    pub(super) async fn rest(&mut self, next: Next, cx: &Context<S>, has_news: impl Fn() -> bool) {
         cx.rest();
         let held = if let Next::Later(due) = next {
             Some(due)
@@ -412,13 +412,14 @@ impl<S: Service, L: Deliver<S>> Life<S, L> {
         self.vitals.note_rest();
         poll_fn(|task| {
             let ordered = cx.control.is_stopped() || cx.control.draining() != draining;
-            let changed = ordered || self.inbox.has_changes() || cx.laters.has_finished();
+            let has_news = || has_news() || cx.laters.has_finished();
+            let changed = ordered || self.inbox.has_changes() || has_news();
             let below = self.below(cx);
             if changed || !self.mailbox.sleep_below(below, task.waker()) {
                 return Poll::Ready(());
             }
             // Looked at after the bell was armed: a change rings it, and so does later work.
-            if self.inbox.has_changes() || cx.laters.has_finished() {
+            if self.inbox.has_changes() || has_news() {
                 return Poll::Ready(());
             }
             self.pulse.ran_dry();
@@ -436,7 +437,21 @@ impl<S: Service, L: Deliver<S>> Life<S, L> {
         self.begin_turn();
     }
 
-    fn begin_turn(&mut self) {
+    /// Waits until this is so; whoever makes it so rings the bell.
+    pub(super) async fn hear_of(&mut self, is_so: impl Fn() -> bool) {
+        poll_fn(|task| {
+            self.inbox.bell.arm(task.waker());
+            if is_so() {
+                Poll::Ready(())
+            } else {
+                Poll::Pending
+            }
+        })
+        .await;
+        self.mailbox.wake();
+    }
+
+    pub(super) fn begin_turn(&mut self) {
         let now = self.pulse.clock.now();
         self.pace.begin(now);
         self.vitals.note_busy(self.pulse.clock.since_start_at(now));
@@ -451,7 +466,11 @@ fn begin_laters<S: Service>(cx: &mut Context<S>) {
 }
 
 /// What a verdict means for the life.
-fn suffer(consequence: Consequence, trouble: Trouble, failure: Failure) -> Result<(), Exit> {
+pub(super) fn suffer(
+    consequence: Consequence,
+    trouble: Trouble,
+    failure: Failure,
+) -> Result<(), Exit> {
     if matches!(consequence, Consequence::Live) {
         return Ok(());
     }
@@ -465,7 +484,7 @@ fn suffer(consequence: Consequence, trouble: Trouble, failure: Failure) -> Resul
 }
 
 /// Whether the service is told that its life ends: not when it was cut short over an event.
-fn ends_in_order(exit: &Exit) -> bool {
+pub(super) fn ends_in_order(exit: &Exit) -> bool {
     match exit {
         Exit::Timeout(_) => false,
         Exit::Retired(failure) | Exit::Fatal(failure) => !failure.is::<TimedOut>(),
@@ -478,7 +497,7 @@ fn below<S: Service>(cx: &Context<S>) -> u64 {
     cx.control.draining().unwrap_or(u64::MAX)
 }
 
-fn note_failed_letter(service: &str, message: &'static str, failure: &Failure) {
+pub(super) fn note_failed_letter(service: &str, message: &'static str, failure: &Failure) {
     tracing::warn!(
         target: "callboard::host",
         service,

@@ -11,6 +11,8 @@
 mod actor;
 mod guard;
 mod home;
+mod instance;
+mod keyed;
 mod life;
 mod recipe;
 mod ruling;
@@ -30,9 +32,11 @@ use crate::mailbox::Mailbox;
 use crate::mailbox::source::Setback;
 use crate::policy::Trouble;
 use crate::service::control::{Control, Kill};
+use crate::service::per_key::Keyed;
 use crate::service::{AddedSource, AnyLetter, Change, Context, Deliver, Inbox, Pace, Service};
 use crate::sync::Arc;
 use crate::topic::tally::Count;
+use keyed::KeyedLife;
 use life::Life;
 use recipe::Recipe;
 
@@ -126,6 +130,7 @@ pub(crate) trait Stage {
 /// One service: its recipe, and the mailbox that outlives its lives.
 pub(crate) struct Engine<S: Service, L> {
     recipe: Recipe<S>,
+    keyed: Rc<Cell<Option<Keyed<S>>>>,
     mailbox: Rc<Cell<Option<ServiceMailbox<S, L>>>>,
     inbox: Arc<Inbox<S>>,
     dice: fastrand::Rng,
@@ -181,6 +186,11 @@ impl<S: Service, L: Deliver<S> + 'static> Stage for Engine<S, L> {
             share: home.share.clone(),
         };
         let address = crate::service::Address::new(Arc::clone(&self.inbox));
+        if let Some(keyed) = self.keyed.take() {
+            let life = KeyedLife::new(life, Borrowed::lend(keyed, &self.keyed));
+            let cx = Context::new(home.wall, address, control, home.vitals);
+            return Box::pin(life.run(cx, up));
+        }
         let laters = self.laters;
         Box::pin(async move {
             let since = home.wall.pulse.clock.since_start();
@@ -221,7 +231,7 @@ impl<S: Service, L: Deliver<S> + 'static> Stage for Engine<S, L> {
             }
             mailbox.each(|_, source| source.hand_back_open(now));
             mailbox.note_waiting();
-            if mailbox.letters.is_in_flight() {
+            while mailbox.letters.is_in_flight() {
                 mailbox
                     .letters
                     .shared

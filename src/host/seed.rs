@@ -19,6 +19,7 @@ use crate::mailbox::letters::Letters;
 use crate::policy::{Policy, Standing};
 use crate::restart::Restart;
 use crate::service::inbox::Home;
+use crate::service::per_key::Keyed;
 use crate::service::wish::{Wish, against};
 use crate::service::{Inbox, Placement, Service, ServiceSpec, Subscriptions, misplaced};
 use crate::shutdown::Shutdown;
@@ -178,6 +179,15 @@ impl<S: Service, L: Subscriptions<S> + Send + 'static> Seed for ServiceSpec<S, L
                 "the capacity of letters is 0, so nothing could be asked".to_owned(),
             );
         }
+        if let Some(keyed) = &self.parts.per_key {
+            for text in keyed.terms.problems() {
+                note(None, text);
+            }
+            if self.parts.workers.is_some() {
+                let text = "it has an instance per key, so it takes no workers";
+                note(None, text.to_owned());
+            }
+        }
         if self.parts.laters == 0 {
             note(
                 None,
@@ -227,6 +237,7 @@ impl<S: Service, L: Subscriptions<S> + Send + 'static> Seed for ServiceSpec<S, L
             home: home(wall, vitals, policy, None),
             letters: parts.letters as u64,
             laters: parts.laters,
+            keyed: parts.per_key,
         };
         let recipe = parts.recipe;
         opening.open(&on, move || Recipe::own(recipe))
@@ -257,6 +268,7 @@ pub(super) struct Opening<S: Service> {
     pub(super) home: Home,
     pub(super) letters: u64,
     pub(super) laters: usize,
+    pub(super) keyed: Option<Keyed<S>>,
 }
 
 impl<S: Service> Opening<S> {
@@ -271,6 +283,7 @@ impl<S: Service> Opening<S> {
             home,
             letters,
             laters,
+            keyed,
         } = self;
         let policy = Arc::clone(&home.policy);
         let wall = &home.wall;
@@ -290,6 +303,7 @@ impl<S: Service> Opening<S> {
         let stage = Box::new(move || {
             Box::new(Engine {
                 recipe: recipe(),
+                keyed: Rc::new(Cell::new(keyed)),
                 mailbox: Rc::new(Cell::new(Some(mailbox))),
                 inbox,
                 dice,

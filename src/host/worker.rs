@@ -203,6 +203,7 @@ impl<S: Service, L: Subscriptions<S> + Send + 'static> Seed for Worker<S, L> {
             home: seed::home(wall, vitals, policy, Some(share)),
             letters: spec.parts.letters as u64,
             laters: spec.parts.laters,
+            keyed: None,
         };
         let recipe = Arc::clone(recipe);
         let opened = opening.open(&spec.on, move || Recipe::Shared(recipe));
@@ -254,8 +255,11 @@ impl<S: Service> Entry for Whole<S> {
 
     fn set_policy_on(&self, event: TypeId, policy: Policy) -> bool {
         let inboxes = self.team.inboxes();
-        let set = |inbox: &Arc<Inbox<S>>| inbox.set_policy_on(event, policy.clone());
-        !inboxes.is_empty() && inboxes.iter().map(set).fold(true, |all, one| all && one)
+        let mut is_set = !inboxes.is_empty();
+        for inbox in &inboxes {
+            is_set &= inbox.set_policy_on(event, policy.clone());
+        }
+        is_set
     }
 
     fn note_new_policy(&self) {

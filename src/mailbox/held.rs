@@ -62,9 +62,12 @@ impl<E> Held<E> {
 
     /// Which attempt the next one is; 1 for the first.
     pub(crate) fn next_attempt(&self) -> u32 {
-        u32::try_from(self.attempts.len())
-            .unwrap_or(u32::MAX)
-            .saturating_add(1)
+        self.counted().saturating_add(1)
+    }
+
+    /// How many attempts have failed.
+    pub(crate) fn counted(&self) -> u32 {
+        u32::try_from(self.attempts.len()).unwrap_or(u32::MAX)
     }
 
     /// The number of its event.

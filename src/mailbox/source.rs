@@ -30,7 +30,7 @@ use crate::topic::Topic;
 use crate::topic::block::{Pinned, Slot};
 use crate::topic::cursor::Cursor;
 use crate::topic::place::Terms;
-use crate::topic::settlement::Fate;
+use crate::topic::settlement::{Ending, Fate};
 use crate::topic::tally::Count;
 
 /// An attempt that did not succeed, as the host saw it.
@@ -109,6 +109,12 @@ pub(crate) trait AnySource {
     fn hold_returned(&mut self, number: u64, now: Instant) -> bool;
     /// When what waits here is to be taken up.
     fn dues(&self) -> Dues;
+    /// Takes what is open under this number back into hand. False if it is gone.
+    fn take_back(&mut self, work: u64) -> bool;
+    /// What was taken back was handled.
+    fn finish(&mut self, late: bool);
+    /// What was taken back is settled after what had to follow it.
+    fn conclude(&mut self, reason: Option<Reason>) -> Option<Ruling>;
     /// Ends a pause. False if there is none, but an event that waits in place.
     fn resume(&mut self) -> bool;
     fn is_in_flight(&self) -> bool;
@@ -230,7 +236,7 @@ impl<E: Event> Source<E> {
         let is_over =
             |limit: Option<Duration>| age.zip(limit).is_some_and(|(age, limit)| age >= limit);
         if is_over(self.rules.time_to_live) {
-            self.settle(&held.event, Count::Expired, Fate::Expired);
+            self.settle(&held.event, Count::Expired, Ending::after(0, Fate::Expired));
             return Admission::Passed;
         }
         if is_over(self.rules.deadline) {
@@ -239,16 +245,9 @@ impl<E: Event> Source<E> {
         Admission::Taken
     }
 
-    /// What is left for an attempt that begins now at what is in flight: the timeout, or the time
-    /// to the deadline if that is shorter.
+    /// How long an attempt may take that begins now at an event accepted then.
     pub(crate) fn limit(&self, accepted: Option<Duration>, clock: &Clock) -> Option<Duration> {
-        let left = self.left(accepted, || clock.since_start());
-        left.into_iter().chain(self.rules.timeout).min()
-    }
-
-    fn left(&self, accepted: Option<Duration>, at: impl FnOnce() -> Duration) -> Option<Duration> {
-        let (limit, accepted) = self.rules.deadline.zip(accepted)?;
-        Some(limit.saturating_sub(at().saturating_sub(accepted)))
+        self.rules.limit(accepted, || clock.since_start())
     }
 
     /// Begins another attempt at the event that waits in place.
@@ -285,7 +284,7 @@ impl<E: Event> Source<E> {
         let place = &self.cursor.place;
         place.settle_done(late);
         if let Some(slot) = held.event.slot() {
-            place.report(slot, Fate::Acknowledged);
+            place.report(slot, Ending::after(held.next_attempt(), Fate::Acknowledged));
         }
         self.move_up(held.line, held.due);
     }
@@ -293,12 +292,31 @@ impl<E: Event> Source<E> {
     /// Gives up what was taken up, if its deadline has passed.
     pub(crate) fn give_up_overdue(&mut self, clock: &Clock) -> Option<Ruling> {
         let current = self.current.as_ref()?;
-        let left = self.left(current.accepted, || clock.since_start())?;
+        let left = self.rules.left(current.accepted, || clock.since_start())?;
         if !left.is_zero() || current.sentence.is_some() {
             return None;
         }
         let held = self.current.take()?;
         Some(self.rule_overdue(held))
+    }
+
+    /// What is in flight is handed out for its key, under this number: those behind it with the
+    /// same key wait. Returns the key, and what is known of the event.
+    pub(crate) fn open_for_key(&mut self, work: u64, now: Instant) -> Option<(Key, &Held<E>)> {
+        let mut held = self.in_custody(now)?;
+        let key = match held.line.take() {
+            Some(key) => key,
+            None => {
+                let key = held.event.slot().map(|slot| key_of(&slot.event));
+                let key = key.unwrap_or_default();
+                self.aside.begin_line(&key);
+                key
+            }
+        };
+        held.line = Some(key.clone());
+        held.is_aside = true;
+        self.open.insert(work, held);
+        self.open.get(&work).map(|held| (key, held))
     }
 
     /// What is in flight goes on in later work with this number.
@@ -333,10 +351,10 @@ impl<E: Event> Source<E> {
     }
 
     /// Settles what is in flight.
-    fn settle(&self, event: &Pinned<E>, count: Count, fate: Fate) {
+    fn settle(&self, event: &Pinned<E>, count: Count, ending: Ending) {
         self.shift(Count::InFlight, count);
         if let Some(slot) = event.slot() {
-            self.cursor.place.report(slot, fate);
+            self.cursor.place.report(slot, ending);
         }
     }
 
@@ -363,7 +381,7 @@ impl<E: Event> Source<E> {
         let failure = Failure::from(Overdue { limit });
         let keep = WorkerVerdict::Keep;
         let verdict = give_up(&failure, &self.rules, keep, Reason::DeadlinePassed);
-        let attempt = held.next_attempt() - 1;
+        let attempt = held.counted();
         let ruling = self.ruling(&held, verdict, Trouble::TimedOut, failure, attempt);
         self.carry_out(held, ruling)
     }
@@ -465,7 +483,7 @@ impl<E: Event> Source<E> {
         }
         let last = held.attempts.last();
         let trouble = last.map_or(Trouble::TimedOut, |attempt| attempt.trouble);
-        let attempt = held.next_attempt() - 1;
+        let attempt = held.counted();
         let mut ruling = self.ruling(&held, verdict, trouble, failure, attempt);
         ruling.dead = self.settle_given_up(held, &verdict);
         Some(ruling)
@@ -482,10 +500,11 @@ impl<E: Event> Source<E> {
             }
             _ => (Count::DeadLettered, Fate::DeadLettered),
         };
-        self.settle(&held.event, count, fate);
+        let reason = verdict.reason.unwrap_or(Reason::NotRetried);
+        let ending = Ending::after(held.counted(), fate).because(reason);
+        self.settle(&held.event, count, ending);
         let (line, due) = (held.line.take(), held.due);
         self.move_up(line, due);
-        let reason = verdict.reason.unwrap_or(Reason::NotRetried);
         (fate == Fate::DeadLettered).then(|| self.bury(held, reason))
     }
 }
@@ -533,6 +552,18 @@ impl<E: Event> AnySource for Source<E> {
         }
     }
 
+    fn take_back(&mut self, work: u64) -> bool {
+        self.close_up(work)
+    }
+
+    fn finish(&mut self, late: bool) {
+        self.settle_current(late);
+    }
+
+    fn conclude(&mut self, reason: Option<Reason>) -> Option<Ruling> {
+        self.settle_condemned(reason)
+    }
+
     fn resume(&mut self) -> bool {
         self.held.is_none() && self.paused.take().is_some()
     }
@@ -574,7 +605,7 @@ impl<E: Event> AnySource for Source<E> {
         let number = held.next_attempt();
         let age = now.saturating_duration_since(held.first.unwrap_or(now));
         let attempt = Attempt::new(trouble, &failure, number, age, jitter)
-            .left(self.left(held.accepted, || at))
+            .left(self.rules.left(held.accepted, || at))
             .later(held.is_later);
         let verdict = decide(&attempt, &self.rules);
         held.attempts.push(FailedAttempt {
@@ -584,6 +615,9 @@ impl<E: Event> AnySource for Source<E> {
             at,
         });
         let ruling = self.ruling(&held, verdict, trouble, failure, number);
+        if let Some(slot) = held.event.slot() {
+            self.cursor.place.note_failed(slot, number);
+        }
         Some(self.carry_out(held, ruling))
     }
 
@@ -614,7 +648,7 @@ impl<E: Event> AnySource for Source<E> {
             place.tally.shift(from, Count::Undelivered);
             if let Some(slot) = held.event.slot() {
                 numbers.push(slot.stamp.number);
-                place.report(slot, Fate::Undelivered);
+                place.report(slot, Ending::after(held.counted(), Fate::Undelivered));
             }
         }
         self.paused = None;

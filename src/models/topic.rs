@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use shuttle::thread;
 
-use super::world::{FEW, MANY, Signal, check, publish, pulse, terms};
+use super::world::{FEW, MANY, Signal, check, publish, publish_all, pulse, terms};
 use crate::bell::Bell;
 use crate::event::Event;
 use crate::topic::cursor::Cursor;
@@ -133,8 +133,14 @@ fn publishers_and_readers() {
         .map(|publisher| {
             let topic = Arc::clone(&topic);
             thread::spawn(move || {
-                for count in 0..EVENTS {
-                    publish(&topic, Said(publisher, count));
+                let said = (0..EVENTS).map(|count| Said(publisher, count));
+                // One publishes its events one by one, the other all at once.
+                if publisher == 0 {
+                    for said in said {
+                        publish(&topic, said);
+                    }
+                } else {
+                    publish_all(&topic, said.collect());
                 }
             })
         })

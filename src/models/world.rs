@@ -97,6 +97,27 @@ pub(super) fn publish<E: Event>(topic: &Topic<E>, mut event: E) -> u64 {
     }
 }
 
+/// Publishes a batch, and waits for room, as `PublishAll` does.
+pub(super) fn publish_all<E: Event>(topic: &Topic<E>, events: Vec<E>) {
+    let (signal, ticket) = (Signal::new(), topic.room_ticket());
+    let waker = signal.waker();
+    let mut numbers = Vec::with_capacity(events.len());
+    let mut events = events.into_iter();
+    while !events.as_slice().is_empty() {
+        match topic.offer_some(&mut events, &Origin::default(), &mut numbers, 8) {
+            None => {}
+            Some(Refusal::Full { .. }) => {
+                if topic.wait_for_room(ticket, &waker, false, None) {
+                    signal.wait();
+                }
+            }
+            Some(Refusal::Closed) => panic!("nobody has closed the board"),
+        }
+    }
+    topic.leave_room(ticket);
+    assert!(numbers.is_sorted(), "{numbers:?}");
+}
+
 /// Sends a letter, and waits for room, as an inbox does. False once it is closed.
 pub(super) fn send<T>(letters: &Letterbox<T>, pulse: &Pulse, letter: T) -> bool {
     let (signal, origin) = (Signal::new(), Origin::default());

@@ -36,10 +36,32 @@ pub struct Rules {
 
 impl Rules {
     /// What happens to an event that is given up because of this failure.
-    #[must_use]
     pub fn on_failure(&self, failure: &Failure) -> &OnFailure {
         let of = self.failure_of.iter().find(|of| (of.applies)(failure));
         of.map_or(&self.failure, |of| &of.then)
+    }
+
+    /// How long an attempt may take that begins now at an event accepted then: the timeout, or the
+    /// time to the deadline if that is shorter.
+    pub(crate) fn limit(
+        &self,
+        accepted: Option<Duration>,
+        at: impl FnOnce() -> Duration,
+    ) -> Option<Duration> {
+        self.left(accepted, at)
+            .into_iter()
+            .chain(self.timeout)
+            .min()
+    }
+
+    /// What is left to the deadline.
+    pub(crate) fn left(
+        &self,
+        accepted: Option<Duration>,
+        at: impl FnOnce() -> Duration,
+    ) -> Option<Duration> {
+        let (limit, accepted) = self.deadline.zip(accepted)?;
+        Some(limit.saturating_sub(at().saturating_sub(accepted)))
     }
 
     /// Whether each event is to be looked at before it is taken, or after it was handled.

@@ -9,6 +9,8 @@
 use std::fmt;
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use crate::failure::Failure;
 use crate::policy::retry::Manner;
 use crate::policy::{LONGEST, Rules};
@@ -49,7 +51,7 @@ pub struct Attempt<'a> {
 }
 
 /// Why an event was given up.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[non_exhaustive]
 pub enum Reason {
     /// The policy's attempts were used up.
@@ -290,136 +292,4 @@ impl fmt::Display for EventVerdict {
 }
 
 #[cfg(all(test, not(any(loom, shuttle))))]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::EventVerdict::{DeadLetter, RetryAfter, RetryNow};
-    use super::Trouble::{Crashed, Failed, Killed, TimedOut};
-    use super::WorkerVerdict::{Keep, Restart};
-    use super::*;
-    use crate::policy::{Policy, Retry};
-
-    const DELAY: Duration = Duration::from_millis(70);
-
-    fn verdict(trouble: Trouble, failure: &Failure, number: u32, rules: &Rules) -> Verdict {
-        decide(
-            &Attempt::new(trouble, failure, number, Duration::ZERO, 0.5),
-            rules,
-        )
-    }
-
-    fn rules(retry: Retry) -> [Rules; 2] {
-        let policy = Policy::new().retry(retry);
-        [policy.rules(), policy.timeout_restarts().rules()]
-    }
-
-    /// Every trouble, without and with restarts after timeouts: the event's verdicts expected
-    /// where the worker is kept, where a timeout restarts it, and where it crashed.
-    fn check(retry: Retry, failure: &Failure, number: u32, expected: [EventVerdict; 3]) {
-        let [keeping, restarting] = rules(retry.clone());
-        let [kept, restarted, crashed] = expected;
-        for (trouble, rules, worker, event) in [
-            (Failed, &keeping, Keep, kept),
-            (Failed, &restarting, Keep, kept),
-            (TimedOut, &keeping, Keep, kept),
-            (TimedOut, &restarting, Restart, restarted),
-            (Crashed, &keeping, Restart, crashed),
-            (Crashed, &restarting, Restart, crashed),
-            (Killed, &keeping, Restart, crashed),
-            (Killed, &restarting, Restart, crashed),
-        ] {
-            let found = verdict(trouble, failure, number, rules);
-            let case = format!("{trouble:?}, attempt {number}, {failure}, {rules:?}");
-            assert_eq!((found.worker, found.event), (worker, event), "{case}");
-            assert_eq!(found.reason.is_some(), event == DeadLetter, "{case}");
-        }
-    }
-
-    #[test]
-    fn every_trouble_has_its_verdict() {
-        let (again, never) = (Failure::new("again"), Failure::permanent("never"));
-        let fixed = || Retry::fixed(DELAY).attempts(3);
-        let tried = [RetryAfter(DELAY), RetryNow, RetryNow];
-        let refused = [DeadLetter, DeadLetter, RetryNow];
-        let dead = [DeadLetter; 3];
-        for (retry, failure, number, expected) in [
-            (fixed(), &again, 0, tried),
-            (fixed(), &again, 1, tried),
-            (fixed(), &again, 2, tried),
-            (fixed(), &again, 3, dead),
-            (fixed(), &again, u32::MAX, dead),
-            (fixed(), &never, 1, refused),
-            (fixed(), &never, 3, dead),
-            (fixed().when(|_| true), &again, 1, tried),
-            (fixed().when(|_| true), &never, 1, refused),
-            (fixed().when(|_| false), &again, 1, refused),
-            (fixed().when(|_| panic!("boom")), &again, 1, refused),
-            (fixed().attempts(0), &again, 1, dead),
-            (Retry::never(), &again, 1, dead),
-            (Retry::fixed(Duration::ZERO), &again, 1, [RetryNow; 3]),
-            (Retry::with(|_| Some(DELAY)), &again, 1, tried),
-            (Retry::with(|_| Some(DELAY)), &again, 3, dead),
-            (Retry::with(|_| None), &again, 1, dead),
-            (Retry::with(|_| panic!("boom")), &again, 1, dead),
-        ] {
-            check(retry, failure, number, expected);
-        }
-    }
-
-    #[test]
-    fn a_verdict_is_shown_in_words() {
-        let [rules, _] = rules(Retry::fixed(DELAY));
-        let failed = verdict(Failed, &Failure::new("again"), 1, &rules);
-        assert_eq!(failed.to_string(), "worker: keep, event: retry after 70ms");
-        let crashed = verdict(Crashed, &Failure::new("again"), 3, &rules);
-        assert_eq!(crashed.to_string(), "worker: restart, event: dead letter");
-    }
-
-    fn troubles() -> impl Strategy<Value = Trouble> {
-        prop_oneof![Just(Failed), Just(TimedOut), Just(Crashed), Just(Killed)]
-    }
-
-    proptest! {
-        #[test]
-        fn an_event_is_never_tried_more_often_than_allowed(
-            attempts in 0..20_u32,
-            troubles in proptest::collection::vec((troubles(), 0.0..1.0_f64), 30),
-            restarts in any::<bool>(),
-        ) {
-            let retry = Retry::exponential(DELAY).attempts(attempts);
-            let rules = &rules(retry)[usize::from(restarts)];
-            let failure = Failure::new("again");
-            let again = (1..).zip(troubles).take_while(|(number, (trouble, jitter))| {
-                let attempt = Attempt::new(*trouble, &failure, *number, DELAY, *jitter);
-                decide(&attempt, rules).event != DeadLetter
-            });
-            prop_assert_eq!(again.count() + 1, attempts.max(1) as usize);
-        }
-
-        #[test]
-        fn any_attempt_gets_a_verdict_with_its_delay_in_bounds(
-            trouble in troubles(),
-            permanent in any::<bool>(),
-            number in any::<u32>(),
-            attempts in any::<u32>(),
-            first in any::<Duration>(),
-            most in any::<Duration>(),
-            jitter in any::<f64>(),
-        ) {
-            let retry = Retry::exponential(first).at_most(most).attempts(attempts);
-            let failure = Failure::new("again");
-            let failure = if permanent { failure.into_permanent() } else { failure };
-            let attempt = Attempt::new(trouble, &failure, number, DELAY, jitter);
-            let verdict = decide(&attempt, &rules(retry)[0]);
-            match verdict.event {
-                RetryNow => prop_assert!(number < attempts),
-                RetryAfter(delay) => {
-                    prop_assert!(number < attempts && !permanent);
-                    prop_assert!(!matches!(trouble, Crashed | Killed));
-                    prop_assert!(!delay.is_zero() && delay <= most);
-                }
-                event => prop_assert_eq!(event, DeadLetter),
-            }
-        }
-    }
-}
+mod tests;

@@ -31,6 +31,7 @@ use crate::service::{
 };
 use crate::sync::Arc;
 use crate::topic::Origin;
+use crate::topic::batch::PublishAll;
 use crate::topic::block::Stamp;
 use crate::topic::publish::{Publish, PublishError};
 use crate::vitals::Vitals;
@@ -107,6 +108,15 @@ impl<S: Service> Context<S> {
     pub fn try_publish<E: Event>(&self, event: E) -> Result<EventId, PublishError<E>> {
         let offered = self.wall.topic().offer(event, &self.origin(), None);
         offered.map_err(|(event, refusal)| PublishError::refused(event, &refusal))
+    }
+
+    /// Publishes many events of one type in order, faster than one by one, each caused by the one
+    /// being handled; waits for room as [`Context::publish`] does. See [`PublishAll`]. The iterator
+    /// is read to its end first.
+    pub fn publish_all<E: Event>(&self, batch: impl IntoIterator<Item = E>) -> PublishAll<E> {
+        let (wait, events) = (self.patience(PUBLISH_WAIT), batch.into_iter().collect());
+        let (topic, board) = (self.wall.topic(), self.wall.id());
+        PublishAll::new(topic, events, self.origin(), wait, board)
     }
 
     /// Publishes an event once the handler has succeeded, before its own event is acknowledged.
@@ -314,6 +324,12 @@ impl<S: Service> Context<S> {
     /// The board's time.
     pub fn now(&self) -> Instant {
         self.wall.pulse.clock.now()
+    }
+
+    /// A context for an instance of the same service: it shares all but what is being done.
+    pub(crate) fn for_instance(&self) -> Self {
+        let (wall, vitals) = (Arc::clone(&self.wall), Arc::clone(&self.vitals));
+        Context::new(wall, self.address.clone(), Rc::clone(&self.control), vitals)
     }
 
     /// A delivery begins.

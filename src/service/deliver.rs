@@ -21,13 +21,14 @@ use crate::mailbox::held::Sentence;
 use crate::mailbox::source::{Admission, Ruling, Source};
 use crate::mailbox::{End as NoSources, Sources, Then};
 use crate::policy::{Reason, Rules, Trouble};
+use crate::service::errand::{Tray, hand_out};
 use crate::service::follow_up::{give_up, succeed};
 use crate::service::later::Finished;
 use crate::service::pace::Pace;
 use crate::service::{Context, Handle, Service};
 use crate::sync::Arc;
 use crate::topic::block::{Pinned, Slot};
-use crate::topic::settlement::Fate;
+use crate::topic::settlement::{Ending, Fate};
 
 /// An attempt that did not succeed.
 #[derive(Debug)]
@@ -77,6 +78,14 @@ pub(crate) struct Turn<'a> {
 
 /// A list of sources all of whose events the service `S` handles.
 pub(crate) trait Deliver<S: Service>: Sources {
+    /// Hands out from the source with this index, to instances per key.
+    fn hand_out(
+        &mut self,
+        index: usize,
+        work: Work,
+        tray: &mut Tray<'_, S>,
+    ) -> Result<(), Box<Ruling>>;
+
     /// Delivers from the source with this index.
     fn deliver(
         &mut self,
@@ -89,6 +98,10 @@ pub(crate) trait Deliver<S: Service>: Sources {
 }
 
 impl<S: Service> Deliver<S> for NoSources {
+    fn hand_out(&mut self, _: usize, _: Work, _: &mut Tray<'_, S>) -> Result<(), Box<Ruling>> {
+        Ok(())
+    }
+
     async fn deliver(
         &mut self,
         _: usize,
@@ -102,6 +115,18 @@ impl<S: Service> Deliver<S> for NoSources {
 }
 
 impl<S: Handle<E>, E: Event, R: Deliver<S>> Deliver<S> for Then<Source<E>, R> {
+    fn hand_out(
+        &mut self,
+        index: usize,
+        work: Work,
+        tray: &mut Tray<'_, S>,
+    ) -> Result<(), Box<Ruling>> {
+        match index.checked_sub(1) {
+            None => hand_out(&mut self.first, work, tray),
+            Some(index) => self.rest.hand_out(index, work, tray),
+        }
+    }
+
     async fn deliver(
         &mut self,
         index: usize,
@@ -179,7 +204,8 @@ async fn deliver_events<S: Handle<E>, E: Event>(
         done = end == End::InTime && slot.stamp.watch.is_none();
         if !done {
             steps.place.settle_done(end == End::Late);
-            steps.place.report(slot, Fate::Acknowledged);
+            let ending = Ending::after(1, Fate::Acknowledged);
+            steps.place.report(slot, ending);
         }
     }
     if done {
@@ -220,7 +246,8 @@ async fn deliver_carefully<S: Handle<E>, E: Event>(
         }
         follow(&source.rules, slot, service, cx).await?;
         source.cursor.place.settle_done(end == End::Late);
-        source.cursor.place.report(slot, Fate::Acknowledged);
+        let ending = Ending::after(1, Fate::Acknowledged);
+        source.cursor.place.report(slot, ending);
     }
     Ok(())
 }
@@ -351,7 +378,7 @@ fn open_up<S: Handle<E>, E: Event>(
 }
 
 /// Does what is to follow a success.
-async fn follow<S: Handle<E>, E: Event>(
+pub(crate) async fn follow<S: Handle<E>, E: Event>(
     rules: &Arc<Rules>,
     slot: &Slot<E>,
     service: &mut S,
@@ -366,7 +393,7 @@ async fn follow<S: Handle<E>, E: Event>(
         .map_err(failed)
 }
 
-fn failed(failure: Failure) -> Fault {
+pub(crate) fn failed(failure: Failure) -> Fault {
     Fault {
         trouble: Trouble::Failed,
         failure,
@@ -376,7 +403,7 @@ fn failed(failure: Failure) -> Fault {
 
 /// How an attempt that did not fail ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum End {
+pub(crate) enum End {
     InTime,
     /// It finished too late to be cancelled.
     Late,
@@ -388,7 +415,7 @@ enum End {
 ///
 /// Without a timeout, and while nobody listens to spans, nothing is wrapped around the handler:
 /// that took publishing to 100 services from 41 to 22 ns per delivery on a busy machine.
-async fn attempt<S: Handle<E>, E: Event>(
+pub(crate) async fn attempt<S: Handle<E>, E: Event>(
     slot: &Slot<E>,
     timeout: Option<Duration>,
     service: &mut S,
@@ -449,7 +476,7 @@ async fn attempt_watched<S: Handle<E>, E: Event>(
     })
 }
 
-fn timed_out(timeout: Option<Duration>) -> Failure {
+pub(crate) fn timed_out(timeout: Option<Duration>) -> Failure {
     Failure::from(TimedOut {
         limit: timeout.unwrap_or_default(),
     })

@@ -24,6 +24,8 @@ use crate::topic::publish::Publish;
 use crate::wall::Wall;
 
 type Publishing = Pin<Box<dyn Future<Output = Outcome>>>;
+type Make<E> = dyn Fn(&E, &Failure, &Press) -> Publishing + Send + Sync;
+type MakeWith<S, E> = dyn Fn(&S, &E, &Press) -> Publishing + Send + Sync;
 type Hook<S, E> = dyn Fn(&mut S, &E, &mut Context<S>) -> Outcome + Send + Sync;
 
 /// Publishes what follows one event.
@@ -53,11 +55,11 @@ impl Press {
 }
 
 /// A step of a failure policy for the event `E`.
-struct AfterFailure<E>(Box<dyn Fn(&E, &Failure, &Press) -> Publishing + Send + Sync>);
+struct AfterFailure<E>(Box<Make<E>>);
 
 /// A step of a success policy for the event `E`, handled by the service `S`.
 enum AfterSuccess<S: Service, E> {
-    Publish(Box<dyn Fn(&S, &E, &Press) -> Publishing + Send + Sync>),
+    Publish(Box<MakeWith<S, E>>),
     Hook(Box<Hook<S, E>>),
 }
 

@@ -13,22 +13,20 @@ use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
 use std::rc::Rc;
-use std::task::{Context as TaskContext, Poll};
 use std::time::Duration;
-
-use tokio::task::JoinHandle;
 
 use crate::clock::within;
 use crate::defaults;
 use crate::failure::{Failure, Outcome};
-use crate::panic::{Panic, guard};
+use crate::panic::guard;
 use crate::policy::Trouble;
 use crate::service::context::{Doing, FollowUp};
+use crate::service::inside::{Inside, Task};
 use crate::service::timers::{RunOnce, Running};
-use crate::service::{Context, InsideOf, Service, TimedOut};
+use crate::service::{Context, Service, TimedOut};
 use crate::sync::Arc;
 
-type Asked<S> = Pin<Box<dyn Future<Output = Box<dyn RunOnce<S>>>>>;
+pub(crate) type Asked<S> = Pin<Box<dyn Future<Output = Box<dyn RunOnce<S>>>>>;
 
 /// How one piece of work ended: what is to be run with its result, or what went wrong.
 pub(crate) type Finished<S> = Result<Box<dyn RunOnce<S>>, (Trouble, Failure)>;
@@ -43,7 +41,7 @@ pub(crate) struct Opening {
     event: Option<TypeId>,
     left: usize,
     /// Stops the work when it is dropped.
-    works: Vec<Work>,
+    works: Vec<Task>,
 }
 
 pub(crate) struct Laters<S: Service> {
@@ -59,44 +57,6 @@ pub(crate) struct Laters<S: Service> {
 }
 
 type Ended<S> = Rc<RefCell<VecDeque<(u64, Finished<S>)>>>;
-
-/// A task that ends when this is dropped.
-struct Work(JoinHandle<()>);
-
-impl Drop for Work {
-    fn drop(&mut self) {
-        self.0.abort();
-    }
-}
-
-/// A user's future, polled as what it is: code of the board's, which may panic.
-struct Guarded<S> {
-    future: Option<Asked<S>>,
-    board: usize,
-}
-
-impl<S: Service> Future for Guarded<S> {
-    type Output = Result<Box<dyn RunOnce<S>>, Panic>;
-
-    fn poll(mut self: Pin<&mut Self>, cx: &mut TaskContext<'_>) -> Poll<Self::Output> {
-        let _inside = InsideOf::enter(self.board);
-        let Some(future) = &mut self.future else {
-            return Poll::Pending;
-        };
-        match guard(|| future.as_mut().poll(cx)) {
-            Ok(poll) => poll.map(Ok),
-            Err(panic) => Poll::Ready(Err(panic)),
-        }
-    }
-}
-
-impl<S> Drop for Guarded<S> {
-    fn drop(&mut self) {
-        let _inside = InsideOf::enter(self.board);
-        let future = self.future.take();
-        let _ = guard(move || drop(future));
-    }
-}
 
 /// What is run with the result of later work.
 struct Finish<T, D> {
@@ -140,6 +100,11 @@ impl<S: Service> Laters<S> {
     /// Whether the handler that runs now has begun something.
     pub(crate) fn is_asked(&self) -> bool {
         !self.asked.is_empty()
+    }
+
+    /// What the handler that runs now has begun.
+    pub(crate) fn take_asked(&mut self) -> Vec<Asked<S>> {
+        std::mem::take(&mut self.asked)
     }
 
     /// Forgets what a handler has begun that did not succeed.
@@ -246,6 +211,9 @@ impl<S: Service> Context<S> {
     /// until one is done. The work ends with the life: it is dropped at its next wait, and the
     /// event comes back in the next life, without a counted attempt.
     ///
+    /// In a service with an instance [per key](crate::ServiceSpec::per_key) it is the instance that
+    /// waits for the work, so the next event of its key does too, and the others go on.
+    ///
     /// In a hook, a timer or an answer there is no event to keep open: the work is begun when that
     /// has succeeded, and a failure of `done` ends the life, as that of a timer does.
     pub fn later<T, F, D>(&mut self, future: F, done: D)
@@ -294,16 +262,13 @@ impl<S: Service> Context<S> {
         }
     }
 
-    fn begin_work(&mut self, work: u64, limit: Option<Duration>, future: Asked<S>) -> Work {
+    fn begin_work(&mut self, work: u64, limit: Option<Duration>, future: Asked<S>) -> Task {
         let clock = self.wall.pulse.clock.clone();
         let inbox = Arc::clone(self.inbox());
         let finished = Rc::clone(self.laters.finished.get_or_insert_default());
-        let guarded = Guarded {
-            future: Some(future),
-            board: self.wall.id(),
-        };
-        Work(tokio::task::spawn_local(async move {
-            let end = match within(&clock, limit, guarded).await {
+        let future = Inside::new(self.wall.id(), future);
+        Task::begin(async move {
+            let end = match within(&clock, limit, future).await {
                 Some(Ok(run)) => Ok(run),
                 Some(Err(panic)) => Err((Trouble::Failed, Failure::from(panic))),
                 None => {
@@ -313,7 +278,7 @@ impl<S: Service> Context<S> {
             };
             finished.borrow_mut().push_back((work, end));
             inbox.bell.ring();
-        }))
+        })
     }
 }
 

@@ -14,6 +14,7 @@ use std::rc::Rc;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
+use crate::event::Key;
 use crate::failure::Failure;
 use crate::message::Message;
 use crate::panic::guard;
@@ -61,6 +62,8 @@ pub(crate) trait AnyLetter<S: Service>: Send {
     fn name(&self) -> &'static str;
     /// Whether nobody waits for the answer any more.
     fn is_expired(&self) -> bool;
+    /// What the message is about.
+    fn key(&self) -> Key;
     /// Until when somebody waits for the answer.
     fn until(&self) -> Option<Instant>;
     fn answer<'a>(
@@ -117,6 +120,10 @@ impl<S: Answer<M>, M: Message> AnyLetter<S> for Letter<M> {
 
     fn is_expired(&self) -> bool {
         self.reply.as_ref().is_some_and(Reply::is_closed)
+    }
+
+    fn key(&self) -> Key {
+        self.message.key()
     }
 
     fn until(&self) -> Option<Instant> {

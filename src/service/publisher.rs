@@ -7,6 +7,7 @@
 //! It keeps no board alive: that ends by shutdown only.
 
 use std::fmt;
+use std::time::Duration;
 
 use crate::defaults::PUBLISH_WAIT;
 use crate::event::{Event, EventId};
@@ -14,7 +15,11 @@ use crate::park::block_on;
 use crate::service::address::current_span;
 use crate::service::origin::{current_board, serves};
 use crate::sync::Arc;
+use crate::topic::batch::{PublishAll, PublishAllError};
 use crate::topic::publish::{Publish, PublishError};
+use crate::topic::series::Series;
+use crate::topic::settled::PublishSettled;
+use crate::topic::settlement::Settled;
 use crate::topic::{Origin, Topic};
 use crate::wall::Wall;
 
@@ -58,6 +63,33 @@ impl<E: Event> Publisher<E> {
         block_on(self.publish(event))
     }
 
+    /// Publishes many events in order, faster than one by one; waits for room wherever it has to,
+    /// at most 5 s each time. See [`PublishAll`]. The iterator is read to its end first.
+    pub fn publish_all(&self, batch: impl IntoIterator<Item = E>) -> PublishAll<E> {
+        let (topic, events) = (Arc::clone(&self.topic), batch.into_iter().collect());
+        PublishAll::new(topic, events, self.origin(), PUBLISH_WAIT, self.board)
+    }
+
+    /// As [`Publisher::publish_all`], for callers outside any runtime: blocks the thread.
+    ///
+    /// # Errors
+    /// [`PublishAllError`], with the rest of the batch: all of it on a thread of a board.
+    pub fn publish_all_blocking(
+        &self,
+        batch: impl IntoIterator<Item = E>,
+    ) -> Result<Vec<EventId>, PublishAllError<E>> {
+        let mut all = self.publish_all(batch);
+        if current_board().is_some() {
+            return Err(all.refuse(PublishError::Blocking { event: () }));
+        }
+        block_on(all)
+    }
+
+    /// Publishes an event every `interval`; see [`Board::every`](crate::Board::every).
+    pub fn every(&self, interval: Duration, make: impl FnMut(u64) -> E + Send + 'static) -> Series {
+        Series::start(Arc::clone(&self.topic), self.board, interval, make)
+    }
+
     fn origin(&self) -> Origin {
         let insider = serves(self.board);
         Origin {
@@ -65,6 +97,21 @@ impl<E: Event> Publisher<E> {
             span: current_span(),
             insider,
         }
+    }
+}
+
+impl<E: Event> PublishSettled<E> {
+    /// As awaiting it, for callers outside any runtime: blocks the thread.
+    ///
+    /// # Errors
+    /// [`PublishError`], with the event; [`PublishError::Blocking`] on a thread of a board, where
+    /// nothing is published.
+    pub fn wait_blocking(self) -> Result<Vec<Settled>, PublishError<E>> {
+        if current_board().is_none() {
+            return block_on(self);
+        }
+        self.stop()
+            .map_err(|event| PublishError::Blocking { event })
     }
 }
 

@@ -11,13 +11,14 @@ use std::any::TypeId;
 use std::fmt;
 
 use crate::defaults;
-use crate::event::Event;
+use crate::event::{Event, Key};
 use crate::mailbox::source::Source;
 use crate::mailbox::{End, Then};
 use crate::policy::Policy;
 use crate::restart::Restart;
 use crate::service::deliver::Deliver;
 use crate::service::inbox::Home;
+use crate::service::per_key::{Keyed, PerKey};
 use crate::service::wish::Wish;
 use crate::service::{Address, Handle, Inbox, On, Service};
 use crate::shutdown::Shutdown;
@@ -43,6 +44,7 @@ pub fn service<S: Service>(
             laters: defaults::LATERS,
             placement: Placement::default(),
             workers: None,
+            per_key: None,
             inbox: Inbox::new(),
         },
         on: Nothing,
@@ -96,6 +98,7 @@ pub(crate) struct ServiceParts<S: Service> {
     pub(crate) laters: usize,
     pub(crate) placement: Placement,
     pub(crate) workers: Option<usize>,
+    pub(crate) per_key: Option<Keyed<S>>,
     pub(crate) inbox: Arc<Inbox<S>>,
 }
 
@@ -223,6 +226,64 @@ impl<S: Service, L> ServiceSpec<S, L> {
     /// Runs it on a thread of its own: for a service that blocks.
     pub fn dedicated(mut self) -> Self {
         self.parts.placement = Placement::Dedicated;
+        self
+    }
+
+    /// Keeps one instance for each [key](Event::key) of its events and messages, made by this
+    /// recipe when the first of a key comes; the recipe given to [`service()`] is not used.
+    ///
+    /// Events of one key are handled one after the other, in their order, each by the instance of
+    /// its key; keys do not wait for each other. So state that belongs to an order, an account or
+    /// a case needs no map. Events without a key share one instance. The default [`PerKey`] holds.
+    ///
+    /// ```
+    /// # use callboard::prelude::*;
+    /// # struct Scanned { parcel: u64 }
+    /// # impl Event for Scanned {
+    /// #     const NAME: &'static str = "scanned";
+    /// #     fn key(&self) -> callboard::Key { self.parcel.into() }
+    /// # }
+    /// #[derive(Default)]
+    /// struct Parcel { scans: u32 }
+    /// impl Service for Parcel {
+    ///     async fn stopping(&mut self, _: &Exit, cx: &mut Context<Self>) {
+    ///         // Idle, or the board stops: what is to be kept is stored or published here.
+    ///     }
+    /// }
+    /// impl Handle<Scanned> for Parcel {
+    ///     async fn handle(&mut self, _: &Scanned, _: &mut Context<Self>) -> Outcome {
+    ///         self.scans += 1;
+    ///         Ok(())
+    ///     }
+    /// }
+    /// let parcels = service("parcels", Parcel::default)
+    ///     .on::<Scanned>()
+    ///     .per_key(|_| Parcel::default());
+    /// ```
+    ///
+    /// All instances share the thread, the mailbox, the path and the ledger's rows of the service.
+    /// An instance is started (its `started` hook) for its first event, and retired (`stopping`)
+    /// when it has been idle for long; its state goes with it. An instance that panics is lost
+    /// alone: the event comes back to a new one, with one attempt counted, and no restart of the
+    /// service is. The same follows where a policy says to restart the service; where it says to
+    /// stop it or to escalate, the whole service ends. Whatever
+    /// the [retry](crate::Retry) says, an event that waits to be tried again holds its key alone.
+    /// What waits behind an event of its key is deferred in the ledger, at most as many as the
+    /// subscription's capacity.
+    pub fn per_key(self, recipe: impl FnMut(&Key) -> S + Send + 'static) -> Self {
+        self.per_key_with(recipe, |terms| terms)
+    }
+
+    /// As [`per_key`](Self::per_key), with terms.
+    pub fn per_key_with(
+        mut self,
+        recipe: impl FnMut(&Key) -> S + Send + 'static,
+        terms: impl FnOnce(PerKey) -> PerKey,
+    ) -> Self {
+        self.parts.per_key = Some(Keyed {
+            make: Box::new(recipe),
+            terms: terms(PerKey::default()),
+        });
         self
     }
 

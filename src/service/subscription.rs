@@ -17,9 +17,10 @@ use crate::defaults;
 use crate::event::Event;
 use crate::lifecycle::Lifecycle;
 use crate::mailbox::AsSource;
-use crate::mailbox::source::{AnySource, Source};
+use crate::mailbox::source::{AnySource, Ruling, Source};
 use crate::policy::{Policy, Step};
 use crate::service::deliver::{Halt, Turn, Work, deliver};
+use crate::service::errand::{Tray, hand_out};
 use crate::service::inbox::{Change, Home};
 use crate::service::{Address, Context, Handle, Inbox, Service};
 use crate::sync::Arc;
@@ -262,6 +263,7 @@ pub(crate) trait AddedSource<S: Service>: AsSource {
         cx: &'a mut Context<S>,
         turn: &'a mut Turn<'_>,
     ) -> Pin<Box<dyn Future<Output = Result<(), Halt>> + 'a>>;
+    fn hand_out(&mut self, work: Work, tray: &mut Tray<'_, S>) -> Result<(), Box<Ruling>>;
 }
 
 impl<E: Event> AsSource for DynamicSource<E> {
@@ -279,5 +281,9 @@ impl<S: Handle<E>, E: Event> AddedSource<S> for DynamicSource<E> {
         turn: &'a mut Turn<'_>,
     ) -> Pin<Box<dyn Future<Output = Result<(), Halt>> + 'a>> {
         Box::pin(deliver(&mut self.0, work, service, cx, turn))
+    }
+
+    fn hand_out(&mut self, work: Work, tray: &mut Tray<'_, S>) -> Result<(), Box<Ruling>> {
+        hand_out(&mut self.0, work, tray)
     }
 }

@@ -8,11 +8,16 @@
 //!
 //! It knows neither services nor handlers, and runs no user code under its lock.
 
+pub(crate) mod batch;
 pub(crate) mod block;
 pub(crate) mod cursor;
+mod line;
 pub(crate) mod place;
 pub(crate) mod publish;
 pub(crate) mod room;
+pub(crate) mod schedule;
+pub(crate) mod series;
+pub(crate) mod settled;
 pub(crate) mod settlement;
 mod squad;
 pub(crate) mod tally;
@@ -21,6 +26,7 @@ mod writer;
 use std::any::Any;
 use std::fmt;
 use std::task::Waker;
+use std::vec::IntoIter;
 
 use crossbeam_utils::CachePadded;
 
@@ -117,10 +123,7 @@ impl<E: Event> Topic<E> {
         watch: Option<&Arc<Settlement>>,
     ) -> Result<EventId, (E, Refusal)> {
         let (mut writer, lane) = self.lock_to_write(&event);
-        if !self.pulse.accepts(origin.insider) {
-            return Err((event, Refusal::Closed));
-        }
-        if let Err(refusal) = writer.admit() {
+        if let Err(refusal) = self.admit(&mut writer, origin) {
             return Err((event, refusal));
         }
         let number = self.pulse.next_number();
@@ -138,6 +141,83 @@ impl<E: Event> Topic<E> {
         if let Some(watch) = watch {
             writer.expect(watch, number, lane);
         }
+        let freed = self.write(&mut writer, number, lane, event, origin, watch);
+        let woken = writer.wake();
+        drop(writer);
+        drop(freed);
+        self.ring(woken);
+        Ok(EventId::new(number))
+    }
+
+    /// As [`Topic::offer`] for at most so many of these events, one after the other, under one
+    /// lock. Those that are accepted are taken out, and their numbers noted; a refusal is of the
+    /// first that is left. There must be room for the numbers.
+    pub(crate) fn offer_some(
+        &self,
+        events: &mut IntoIter<E>,
+        origin: &Origin,
+        accepted: &mut Vec<EventId>,
+        most: usize,
+    ) -> Option<Refusal> {
+        let (mut freed, mut unheard, mut woken) = (Vec::new(), Vec::new(), Vec::new());
+        let mut refusal = None;
+        let most = most.min(events.len());
+        let first = events.as_slice().get(..most).unwrap_or_default();
+        let (mut writer, lanes) = self.lock_to_write_all(first);
+        let mut lanes = lanes.into_iter();
+        let tail = writer.tail;
+        for _ in 0..most {
+            if let Err(refused) = self.admit(&mut writer, origin) {
+                refusal = Some(refused);
+                break;
+            }
+            let Some(event) = events.next() else { break };
+            let number = self.pulse.next_number();
+            accepted.push(EventId::new(number));
+            if writer.count_published() {
+                let lane = lanes.next().flatten().unwrap_or(writer.tail);
+                freed.extend(self.write(&mut writer, number, lane, event, origin, None));
+                if writer.is_shared() {
+                    // Each event wakes the worker whose it is, and is passed over for the others.
+                    woken.extend(writer.wake());
+                }
+            } else {
+                unheard.push(event);
+            }
+        }
+        // Nobody falls asleep while the lock is held, so waking them once is enough. They must not
+        // be woken for nothing: falling asleep again wakes whoever waits for room, and so on.
+        if writer.tail > tail && !writer.is_shared() {
+            woken = writer.wake();
+        }
+        drop(writer);
+        drop(freed);
+        for event in unheard {
+            let _ = guard(move || drop(event));
+        }
+        self.ring(woken);
+        refusal
+    }
+
+    /// Checks that an event of this origin is taken in now, and that all places have room.
+    fn admit(&self, writer: &mut Writer<E>, origin: &Origin) -> Result<(), Refusal> {
+        if !self.pulse.accepts(origin.insider) {
+            return Err(Refusal::Closed);
+        }
+        writer.admit()
+    }
+
+    /// Writes an event that has been admitted, and shows it to the readers; returns blocks that
+    /// everybody has passed.
+    fn write(
+        &self,
+        writer: &mut Writer<E>,
+        number: u64,
+        lane: u64,
+        event: E,
+        origin: &Origin,
+        watch: Option<&Arc<Settlement>>,
+    ) -> Vec<Arc<Block<E>>> {
         writer.accept(number, lane);
         let stamp = Stamp {
             number,
@@ -149,11 +229,7 @@ impl<E: Event> Topic<E> {
         };
         let freed = writer.append(Slot { stamp, event });
         self.tail.store(writer.tail, Ordering::Release);
-        let woken = writer.wake();
-        drop(writer);
-        drop(freed);
-        self.ring(woken);
-        Ok(EventId::new(number))
+        freed
     }
 
     /// Locks the topic for an event, whose lane is found first if several workers share it: its
@@ -168,6 +244,19 @@ impl<E: Event> Topic<E> {
         }
         let key = guard(|| event.key()).unwrap_or_default();
         (lock(&self.writer), crew::lane(&key))
+    }
+
+    /// As [`Topic::lock_to_write`], for several events; no lane is the same as one without a key.
+    fn lock_to_write_all(&self, events: &[E]) -> (MutexGuard<'_, Writer<E>>, Vec<Option<u64>>) {
+        if !self.shared.load(Ordering::Relaxed) {
+            let writer = lock(&self.writer);
+            if !writer.is_shared() {
+                return (writer, Vec::new());
+            }
+        }
+        let lane = |event: &E| crew::lane(&guard(|| event.key()).unwrap_or_default());
+        let lanes = events.iter().map(lane).collect();
+        (lock(&self.writer), lanes)
     }
 
     /// Notes from now on when each event is published: somebody wants to know how old it is.

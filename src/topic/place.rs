@@ -18,7 +18,7 @@ use crate::crew::Share;
 use crate::ledger::DeliveryRow;
 use crate::sync::{Arc, AtomicBool, AtomicU64, AtomicUsize, Mutex, Ordering, lock};
 use crate::topic::block::{Pinned, Slot};
-use crate::topic::settlement::{Fate, Reader};
+use crate::topic::settlement::{Ending, Reader};
 use crate::topic::tally::{Count, Tally};
 
 /// What happens when a subscription is full: when it lags by its capacity.
@@ -171,9 +171,16 @@ impl<E> Place<E> {
     }
 
     /// Tells whoever watches the event in this slot what became of it here.
-    pub(crate) fn report(&self, slot: &Slot<E>, fate: Fate) {
+    pub(crate) fn report(&self, slot: &Slot<E>, ending: Ending) {
         if let Some(watch) = &slot.stamp.watch {
-            watch.report(self.id, fate);
+            watch.report(self.id, ending);
+        }
+    }
+
+    /// Tells whoever watches the event in this slot how many attempts have failed here so far.
+    pub(crate) fn note_failed(&self, slot: &Slot<E>, attempts: u32) {
+        if let Some(watch) = &slot.stamp.watch {
+            watch.note_failed(self.id, attempts);
         }
     }
 

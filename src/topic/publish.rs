@@ -1,4 +1,4 @@
-//! The act of publishing: at once, with patience, or until all have settled.
+//! The act of publishing one event: with patience, or until all have settled, or later.
 //!
 //! The board, a service's context and a [`Publisher`](crate::Publisher) make these futures.
 //!
@@ -13,10 +13,12 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use tokio::sync::oneshot;
-use tokio::time::Sleep;
+use tokio::time::Instant;
 
-use super::settlement::{Settled, Settlement};
+use super::line::Line;
+use super::schedule::Scheduled;
+use super::settled::PublishSettled;
+use super::settlement::Settlement;
 use super::{Origin, Refusal, Topic};
 use crate::clock::deadline;
 use crate::event::{Event, EventId};
@@ -88,6 +90,21 @@ impl<E> PublishError<E> {
             Refusal::Closed => PublishError::Closed { event },
         }
     }
+
+    pub(super) fn cycle(event: E, cycle: &Cycle) -> Self {
+        let path = cycle.to_string();
+        PublishError::Cycle { path, event }
+    }
+
+    /// The same refusal, of this event.
+    pub(super) fn of<T>(self, event: T) -> PublishError<T> {
+        match self {
+            PublishError::Full { service, .. } => PublishError::Full { service, event },
+            PublishError::Closed { .. } => PublishError::Closed { event },
+            PublishError::Blocking { .. } => PublishError::Blocking { event },
+            PublishError::Cycle { path, .. } => PublishError::Cycle { path, event },
+        }
+    }
 }
 
 impl<E> fmt::Debug for PublishError<E> {
@@ -121,26 +138,12 @@ impl<E> fmt::Debug for PublishError<E> {
 /// Dropping the future before it is ready publishes nothing; the event is dropped with it.
 #[must_use = "an event is published only when the future is awaited"]
 pub struct Publish<E: Event> {
-    topic: Arc<Topic<E>>,
+    line: Line<E>,
     event: Option<E>,
     origin: Origin,
-    wait: Duration,
     watch: Option<Arc<Settlement>>,
-    in_line: Option<InLine>,
-    /// Who had no room when it was last tried.
-    full: Option<Refusal>,
-    /// The board, to find the service that waits: it is the one that polls.
-    board: usize,
-    /// For whose room that service is about to wait.
-    for_room: Option<Waiting>,
-    /// For whose outcomes it waits.
+    /// For whose outcomes the service that polls will wait.
     for_readers: Option<Arc<Waiting>>,
-}
-
-/// A place among those who wait for room.
-struct InLine {
-    ticket: u64,
-    sleep: Pin<Box<Sleep>>,
 }
 
 // The event is moved, never pinned.
@@ -155,23 +158,19 @@ impl<E: Event> Publish<E> {
         board: usize,
     ) -> Self {
         Publish {
-            topic,
+            line: Line::new(topic, wait, board, origin.insider),
             event: Some(event),
             origin,
-            wait,
             watch: None,
-            in_line: None,
-            full: None,
-            board,
-            for_room: None,
             for_readers: None,
         }
     }
 
     /// Waits further, until every subscriber has settled the event, and tells how.
     ///
-    /// Ordered by the subscribers' paths; empty if nobody had subscribed. There is no deadline:
-    /// a subscriber that never finishes is waited for until the board ends.
+    /// Ordered by the subscribers' paths; empty if nobody had subscribed. There is no deadline
+    /// unless [`within`](PublishSettled::within) sets one: a subscriber that never finishes is
+    /// waited for until the board ends.
     ///
     /// In a handler it is [`PublishError::Cycle`] at once, with nothing accepted, if a subscriber
     /// waits for the service that publishes, or is that service.
@@ -180,50 +179,71 @@ impl<E: Event> Publish<E> {
     /// Once accepted the event goes its way whether or not somebody still waits.
     pub fn settled(mut self) -> PublishSettled<E> {
         let (watch, outcome) = Settlement::new();
+        let patience = Arc::downgrade(&watch);
         self.watch = Some(watch);
-        PublishSettled {
-            publish: Some(self),
-            outcome,
-            waiting: None,
-        }
+        PublishSettled::new(self, patience, outcome)
     }
 
-    fn stop_waiting(&mut self) {
-        if let Some(waiting) = self.in_line.take() {
-            self.topic.leave_room(waiting.ticket);
-        }
+    /// Publishes it later: once `delay` is over, counted from this call. See [`Publish::at`].
+    ///
+    /// ```
+    /// # use callboard::prelude::*;
+    /// # struct Reminder { order: u64 }
+    /// # impl Event for Reminder { const NAME: &'static str = "reminder"; }
+    /// # async fn remind(board: Board) {
+    /// board.publish(Reminder { order: 7 }).after(secs(3_600)); // goes its way
+    /// let last = board.publish(Reminder { order: 8 }).after(secs(7_200));
+    /// assert!(last.cancel().is_some()); // this one does not
+    /// # }
+    /// ```
+    pub fn after(self, delay: Duration) -> Scheduled<E> {
+        let now = self.topic().pulse.clock.now();
+        self.at(deadline(now, delay))
     }
 
-    /// Gets in line for room and arms the deadline. True if it is worth another try, false if
-    /// the deadline has passed.
-    fn poll_room(&mut self, cx: &mut Context<'_>) -> Poll<bool> {
-        let topic = &self.topic;
-        let in_line = self.in_line.get_or_insert_with(|| {
-            let clock = &topic.pulse.clock;
-            let until = deadline(clock.now(), self.wait);
-            InLine {
-                ticket: topic.room_ticket(),
-                sleep: Box::pin(clock.sleep_until(until)),
-            }
-        });
-        let (insider, waiting) = (self.origin.insider, self.for_room.take());
-        if !topic.wait_for_room(in_line.ticket, cx.waker(), insider, waiting) {
-            return Poll::Ready(true);
-        }
-        in_line.sleep.as_mut().poll(cx).map(|()| false)
+    /// Publishes it later: at this time of the board's clock, not before, and at once if that is
+    /// past. Returns at once; nothing has to be awaited.
+    ///
+    /// The event is accepted, numbered and heard as of that time. Until then no row of the ledger
+    /// has it and [`Board::settle`](crate::Board::settle) does not wait for it. Events that are due
+    /// at the same time are published in the order in which they were scheduled. One that meets a
+    /// full subscriber waits for room, at most 5 s, and holds up no other. From a handler it keeps
+    /// its [cause](crate::Cause), and outlives the life that scheduled it.
+    ///
+    /// Once the board begins to shut down nothing more falls due: what was scheduled comes back to
+    /// its handle as [`PublishError::Closed`], and
+    /// [`ShutdownReport::not_due`](crate::ShutdownReport::not_due) counts it. There is no bound on
+    /// how much is scheduled: each takes memory until it is due.
+    pub fn at(mut self, due: Instant) -> Scheduled<E> {
+        self.line.begin_anew();
+        // By then the span that the caller is in may have ended, and its number be another's.
+        self.origin.span = None;
+        Scheduled::new(self, due)
     }
 
-    /// Notes that the service which polls, if one does, is about to wait for the room of this
-    /// one, unless that is noted already. Whoever was let go in between has waited for nobody.
-    fn wait_for_room_of(&mut self, path: &Arc<str>) -> Result<(), Cycle> {
-        let in_line = self.in_line.as_ref();
-        let is_noted = self.for_readers.is_some()
-            || in_line.is_some_and(|in_line| self.topic.is_waiting(in_line.ticket));
-        self.for_room = running(self.board)
-            .filter(|_| !is_noted)
-            .map(|waiter| waiter.wait(vec![Arc::clone(path)]))
-            .transpose()?;
-        Ok(())
+    /// For how long it waits for room, at most.
+    pub(super) fn wait_at_most(&mut self, limit: Duration) {
+        self.line.wait_at_most(limit);
+    }
+
+    pub(super) fn topic(&self) -> &Arc<Topic<E>> {
+        &self.line.topic
+    }
+
+    /// For whose outcomes the service that has polled this waits.
+    pub(super) fn take_waiting(&mut self) -> Option<Arc<Waiting>> {
+        self.for_readers.take()
+    }
+
+    /// Whether it has not been accepted or refused yet.
+    pub(super) fn is_open(&self) -> bool {
+        self.event.is_some()
+    }
+
+    /// The event, unless it has been accepted or refused.
+    pub(super) fn take_back(&mut self) -> Option<E> {
+        self.line.leave();
+        self.event.take()
     }
 
     /// Notes, before anything is accepted, that it will wait for everybody who hears the event;
@@ -232,8 +252,8 @@ impl<E: Event> Publish<E> {
         let Some(watch) = self.watch.as_ref().filter(|_| self.for_readers.is_none()) else {
             return Ok(());
         };
-        if let Some(waiter) = running(self.board) {
-            let waiting = Arc::new(waiter.wait(self.topic.readers())?);
+        if let Some(waiter) = running(self.line.board) {
+            let waiting = Arc::new(waiter.wait(self.line.topic.readers())?);
             watch.ends(&waiting);
             self.for_readers = Some(waiting);
         }
@@ -243,36 +263,20 @@ impl<E: Event> Publish<E> {
     /// Tries once. `Ok(None)`: there is no room, and waiting for it may help.
     fn attempt(&mut self, event: E) -> Result<Option<EventId>, PublishError<E>> {
         if let Err(cycle) = self.wait_for_readers() {
-            return Err(PublishError::Cycle {
-                path: cycle.to_string(),
-                event,
-            });
+            return Err(PublishError::cycle(event, &cycle));
         }
-        let offered = self.topic.offer(event, &self.origin, self.watch.as_ref());
-        let (event, refusal) = match offered {
+        let (topic, watch) = (&self.line.topic, self.watch.as_ref());
+        let (event, refusal) = match topic.offer(event, &self.origin, watch) {
             Ok(id) => return Ok(Some(id)),
             Err(refused) => refused,
         };
-        let Refusal::Full {
-            path,
-            stalled: false,
-            ..
-        } = &refusal
-        else {
-            return Err(PublishError::refused(event, &refusal));
-        };
-        if self.wait.is_zero() {
-            return Err(PublishError::refused(event, &refusal));
+        match self.line.accept(refusal, self.for_readers.is_some()) {
+            Ok(()) => {
+                self.event = Some(event);
+                Ok(None)
+            }
+            Err(refused) => Err(refused.of(event)),
         }
-        if let Err(cycle) = self.wait_for_room_of(path) {
-            return Err(PublishError::Cycle {
-                path: cycle.to_string(),
-                event,
-            });
-        }
-        self.event = Some(event);
-        self.full = Some(refusal);
-        Ok(None)
     }
 }
 
@@ -286,69 +290,28 @@ impl<E: Event> Future for Publish<E> {
             match this.attempt(event) {
                 Ok(None) => {}
                 Ok(Some(id)) => {
-                    this.stop_waiting();
+                    this.line.leave();
                     return Poll::Ready(Ok(id));
                 }
                 Err(refused) => {
-                    this.stop_waiting();
+                    this.line.leave();
                     return Poll::Ready(Err(refused));
                 }
             }
-            if ready!(this.poll_room(cx)) {
-                continue;
-            }
-            this.topic.mark_stalled();
-            this.stop_waiting();
-            if let Some((event, refusal)) = this.event.take().zip(this.full.take()) {
-                return Poll::Ready(Err(PublishError::refused(event, &refusal)));
+            if let Err(refused) = ready!(this.line.poll(cx))
+                && let Some(event) = this.event.take()
+            {
+                return Poll::Ready(Err(refused.of(event)));
             }
         }
         Poll::Pending
     }
 }
 
-impl<E: Event> Drop for Publish<E> {
-    fn drop(&mut self) {
-        self.stop_waiting();
-    }
-}
-
 impl<E: Event> fmt::Debug for Publish<E> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Publish")
-            .field("topic", &self.topic)
+            .field("topic", self.topic())
             .finish_non_exhaustive()
-    }
-}
-
-/// Publishes one event and waits until every subscriber has settled it; see
-/// [`Publish::settled`].
-#[must_use = "an event is published only when the future is awaited"]
-#[derive(Debug)]
-pub struct PublishSettled<E: Event> {
-    publish: Option<Publish<E>>,
-    outcome: oneshot::Receiver<Vec<Settled>>,
-    /// For whose outcomes the publishing service waits.
-    waiting: Option<Arc<Waiting>>,
-}
-
-impl<E: Event> Future for PublishSettled<E> {
-    type Output = Result<Vec<Settled>, PublishError<E>>;
-
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let this = &mut *self;
-        if let Some(publish) = &mut this.publish {
-            let accepted = ready!(Pin::new(&mut *publish).poll(cx));
-            let waiting = publish.for_readers.take();
-            this.publish = None;
-            if let Err(refused) = accepted {
-                return Poll::Ready(Err(refused));
-            }
-            this.waiting = waiting;
-        }
-        let outcome = ready!(Pin::new(&mut this.outcome).poll(cx));
-        this.waiting = None;
-        // The watch always reports before it is dropped, so there is no error to pass on.
-        Poll::Ready(Ok(outcome.unwrap_or_default()))
     }
 }

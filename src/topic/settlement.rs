@@ -3,8 +3,9 @@
 //! `publish(..).settled()` hangs one of these on its event; each reader reports to it when the
 //! delivery reaches a final state.
 //!
-//! Invariant: every subscriber that accepted the event is reported exactly once; what has not
-//! been when the watch is dropped counts as undelivered.
+//! Invariant: every subscriber that accepted the event is told of exactly once: as it was
+//! reported, as open if the publisher's patience has ended before that, and as undelivered if it
+//! has not been reported when the watch is dropped.
 //!
 //! It costs unwatched events nothing but a look at an empty field.
 
@@ -15,10 +16,11 @@ use std::sync::Weak;
 use serde::{Deserialize, Serialize};
 use tokio::sync::oneshot;
 
+use crate::policy::Reason;
 use crate::sync::{Arc, Mutex, lock};
 use crate::waits::Waiting;
 
-/// The final state of one delivery.
+/// What became of one delivery.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[non_exhaustive]
 pub enum Fate {
@@ -34,6 +36,10 @@ pub enum Fate {
     Shed,
     /// The service ended, or the board stopped, before handling it.
     Undelivered,
+    /// Not settled when the publisher's [deadline](crate::PublishSettled::within) passed: queued,
+    /// in flight, or to be tried again. It goes on, and is told of to nobody; in the ledger it is
+    /// never a state.
+    Open,
 }
 
 impl fmt::Display for Fate {
@@ -45,11 +51,14 @@ impl fmt::Display for Fate {
             Fate::Expired => "expired",
             Fate::Shed => "shed",
             Fate::Undelivered => "undelivered",
+            Fate::Open => "open",
         })
     }
 }
 
-/// How one subscriber settled a watched event.
+/// How one subscriber settled a watched event, or that it has not yet.
+///
+/// Shown as one line: `shop/mail: dead-lettered after 3 attempts (attempts used up)`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Settled {
@@ -57,6 +66,60 @@ pub struct Settled {
     pub service: String,
     /// What became of the event there.
     pub fate: Fate,
+    /// How many attempts were counted, the last one included: 0 if none was begun, or the only one
+    /// was interrupted. For one that is open: how many have failed so far.
+    #[serde(default)]
+    pub attempts: u32,
+    /// Why it was given up, if it was.
+    #[serde(default)]
+    pub reason: Option<Reason>,
+}
+
+impl fmt::Display for Settled {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.service, self.fate)?;
+        match self.attempts {
+            0 => {}
+            1 => f.write_str(" after 1 attempt")?,
+            many => write!(f, " after {many} attempts")?,
+        }
+        let reason = self.reason.as_ref();
+        reason.map_or(Ok(()), |reason| write!(f, " ({reason})"))
+    }
+}
+
+/// How one delivery ended.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Ending {
+    pub(crate) fate: Fate,
+    pub(crate) attempts: u32,
+    pub(crate) reason: Option<Reason>,
+}
+
+impl Ending {
+    /// It ended so, after so many attempts.
+    pub(crate) fn after(attempts: u32, fate: Fate) -> Self {
+        Ending {
+            fate,
+            attempts,
+            reason: None,
+        }
+    }
+
+    /// It was given up for this reason.
+    pub(crate) fn because(mut self, reason: Reason) -> Self {
+        self.reason = Some(reason);
+        self
+    }
+
+    fn of(self, service: &str) -> Settled {
+        Settled {
+            service: service.to_owned(),
+            fate: self.fate,
+            attempts: self.attempts,
+            reason: self.reason,
+        }
+    }
 }
 
 pub(crate) struct Settlement(Mutex<State>);
@@ -70,12 +133,19 @@ pub(crate) struct Reader {
 }
 
 struct State {
-    pending: BTreeMap<u64, Reader>,
+    pending: BTreeMap<u64, Pending>,
     settled: Vec<Settled>,
     done: Option<oneshot::Sender<Vec<Settled>>>,
     /// The wait of the service that published, if one waits. Whoever has settled the event is
     /// not waited for any more, whether or not the publisher has been polled since.
     waiting: Weak<Waiting>,
+}
+
+/// A subscriber that has not settled the event.
+struct Pending {
+    reader: Reader,
+    /// How many attempts have failed so far.
+    failed: u32,
 }
 
 impl Settlement {
@@ -97,50 +167,60 @@ impl Settlement {
 
     /// Names all who have accepted the event; called once, when it is published.
     pub(crate) fn expect(&self, readers: impl Iterator<Item = (u64, Reader)>) {
+        let pending = |(id, reader)| (id, Pending { reader, failed: 0 });
         let mut state = lock(&self.0);
-        state.pending = readers.collect();
+        state.pending = readers.map(pending).collect();
         if state.pending.is_empty() {
-            state.finish();
+            state.finish(Fate::Undelivered);
+        }
+    }
+
+    /// Another attempt of the reader `id` has failed: so many by now.
+    pub(crate) fn note_failed(&self, id: u64, attempts: u32) {
+        if let Some(pending) = lock(&self.0).pending.get_mut(&id) {
+            pending.failed = attempts;
         }
     }
 
     /// The reader `id` has settled the event.
-    pub(crate) fn report(&self, id: u64, fate: Fate) {
+    pub(crate) fn report(&self, id: u64, ending: Ending) {
         let mut state = lock(&self.0);
-        let Some(reader) = state.pending.remove(&id) else {
+        let Some(Pending { reader, .. }) = state.pending.remove(&id) else {
             return;
         };
         if let Some(waiting) = state.waiting.upgrade() {
             waiting.end_for(&reader.path);
         }
-        state.settled.push(Settled {
-            service: reader.service.to_string(),
-            fate,
-        });
+        state.settled.push(ending.of(&reader.service));
         if state.pending.is_empty() {
-            state.finish();
+            state.finish(Fate::Undelivered);
         }
+    }
+
+    /// Nobody waits any more: whoever has not settled the event is told of as open.
+    pub(crate) fn stop_waiting(&self) {
+        lock(&self.0).finish(Fate::Open);
     }
 }
 
 impl State {
-    fn finish(&mut self) {
+    /// Tells the publisher, once; those who have not been reported have met this fate.
+    fn finish(&mut self, fate: Fate) {
+        let Some(done) = self.done.take() else {
+            return;
+        };
         let left = std::mem::take(&mut self.pending);
+        let left = left.into_values();
         self.settled
-            .extend(left.into_values().map(|reader| Settled {
-                service: reader.service.to_string(),
-                fate: Fate::Undelivered,
-            }));
+            .extend(left.map(|one| Ending::after(one.failed, fate).of(&one.reader.service)));
         self.settled.sort_by(|a, b| a.service.cmp(&b.service));
-        if let Some(done) = self.done.take() {
-            let _ = done.send(std::mem::take(&mut self.settled));
-        }
+        let _ = done.send(std::mem::take(&mut self.settled));
     }
 }
 
 impl Drop for State {
     fn drop(&mut self) {
-        self.finish();
+        self.finish(Fate::Undelivered);
     }
 }
 

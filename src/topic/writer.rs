@@ -14,7 +14,7 @@ use std::collections::{BTreeMap, BinaryHeap, VecDeque};
 use super::Refusal;
 use super::block::{Block, Slot, Stamp};
 use super::place::{Overflow, Place, Terms};
-use super::settlement::{Fate, Settlement};
+use super::settlement::{Ending, Fate, Settlement};
 use super::squad::Squad;
 use super::tally::Count;
 use crate::bell::Bell;
@@ -193,7 +193,7 @@ impl<E> Writer<E> {
     /// Tells the watch of an event, if it has one, what became of it; returns its number.
     fn report(&self, place: &Place<E>, position: u64, fate: Fate) -> Option<u64> {
         let slot = self.find(position)?.slot(position)?;
-        place.report(slot, fate);
+        place.report(slot, Ending::after(0, fate));
         Some(slot.stamp.number)
     }
 

@@ -5,9 +5,10 @@ use std::rc::Rc;
 use callboard::prelude::*;
 use callboard::{
     AskError, Blocking, BlockingError, BoardBuilder, BoardError, Breaker, Cause, Dedupe, EventId,
-    FailedAttempt, Key, Ledger, LookupError, Panic, Publish, PublishError, PublishSettled,
-    Publisher, RateLimit, Recipient, RedriveError, RetryBudget, Settled, ShutdownReport,
-    StartError, Stop, SubscribeError, TellError, TimerId,
+    FailedAttempt, Key, Ledger, LookupError, Panic, Publish, PublishAll, PublishAllError,
+    PublishError, PublishSettled, Publisher, RateLimit, Recipient, RedriveError, RetryBudget,
+    Scheduled, Series, Settled, ShutdownReport, StartError, Stop, SubscribeError, TellError,
+    TimerId,
 };
 
 /// Neither `Send` nor `Sync`, as a service may be.
@@ -46,6 +47,8 @@ const _: () = {
     goes_anywhere::<FailedAttempt>();
     goes_anywhere::<Panic>();
     goes_anywhere::<Settled>();
+    goes_anywhere::<Scheduled<Fact>>();
+    goes_anywhere::<Series>();
     goes_anywhere::<Stop>();
     goes_anywhere::<(EventId, Cause, Key, TimerId)>();
 };
@@ -57,6 +60,7 @@ const _: () = {
     is_sent::<Publish<Fact>>();
     is_sent::<Blocking<std::cell::Cell<u8>>>();
     is_sent::<PublishSettled<Fact>>();
+    is_sent::<PublishAll<Fact>>();
     is_sent::<AskError<Question>>();
     is_sent::<TellError<Question>>();
 };
@@ -72,6 +76,7 @@ const _: () = {
     is_shown::<Context<Homebody>>();
     is_shown::<AskError<Question>>();
     is_an_error::<PublishError<Fact>>();
+    is_an_error::<PublishAllError<Fact>>();
     is_an_error::<AskError<Question>>();
     is_an_error::<TellError<Question>>();
     is_an_error::<BoardError>();

@@ -59,6 +59,9 @@ mod retry;
 /// Each part of a policy does what it says, wherever in the tree it is set.
 mod policies;
 
+/// One instance per key: in order for each, none waiting for another, and none kept for ever.
+mod per_key;
+
 /// A handler that takes too long is cancelled, or noted as late.
 mod timeout;
 
@@ -74,8 +77,17 @@ mod memory;
 /// Every delivery is in one state, and the gap is 0 at every moment.
 mod ledger;
 
-/// A publisher may wait for what becomes of its event at each subscriber.
+/// A publisher may wait for what becomes of its event at each subscriber, or until a deadline.
 mod settled;
+
+/// What is scheduled is published when it is due, comes back, and keeps nobody waiting.
+mod schedule;
+
+/// Series publish an event per tick, whatever happens to some of them.
+mod series;
+
+/// Many events at once: accepted in order, and what is refused comes back.
+mod batch;
 
 /// `settle` returns when nothing is on its way, and not before.
 mod settle;

@@ -2,6 +2,8 @@
 
 mod backoff;
 
+mod by_policy;
+
 mod chain;
 
 mod completion;

@@ -201,6 +201,23 @@ fn what_a_handler_publishes_follows_from_the_handlers_span() {
 }
 
 #[test]
+fn what_was_scheduled_follows_from_no_span() {
+    let seen = witness("debug", async |board, _| {
+        let outside = ::tracing::info_span!("outside");
+        let note = Note {
+            id: 1,
+            deed: Deed::Nothing,
+        };
+        let scheduled = outside.in_scope(|| board.publish(note).after(secs(1)));
+        drop(outside);
+        scheduled.await.unwrap();
+    });
+    let handled = seen.spans("handle");
+    // The span has ended long ago; its number may be another's.
+    assert_eq!((handled.len(), handled[0].follows.len()), (1, 0));
+}
+
+#[test]
 fn an_answer_has_a_span_too() {
     let seen = witness("debug", async |board, _| {
         let a = board

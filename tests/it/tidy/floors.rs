@@ -22,6 +22,7 @@ pub(crate) const FLOORS: [&[&str]; 7] = [
         "bell",
         "lifecycle",
         "vitals",
+        "agenda",
         "pulse",
         "crew",
         "topic",

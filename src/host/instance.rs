@@ -1,0 +1,264 @@
+//! One instance of a per-key service: a task beside the life it belongs to.
+//!
+//! A keyed life makes it, gives it errands and retires it; it reports each errand's end, and its
+//! own.
+//!
+//! Invariant: one errand runs at a time; whatever ends the task is reported, unless the life has
+//! ended with it.
+//!
+//! It settles nothing and knows no other key.
+
+use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
+use std::future::{Future, poll_fn};
+use std::pin::pin;
+use std::rc::Rc;
+use std::task::{Poll, Waker};
+
+use crate::bell::Bell;
+use crate::clock::within;
+use crate::defaults::START_WAIT;
+use crate::event::Key;
+use crate::exit::Exit;
+use crate::failure::{Failure, Outcome};
+use crate::host::guard::Kept;
+use crate::panic::Panic;
+use crate::service::errand::{Ended, Handed, finish_all};
+use crate::service::inside::{Inside, Task};
+use crate::service::{Context, Job, Service};
+use crate::sync::Arc;
+
+/// What an instance tells its life.
+pub(super) struct News {
+    pub(super) key: Key,
+    /// Which instance of this key, ever.
+    pub(super) instance: u64,
+    pub(super) what: What,
+}
+
+pub(super) enum What {
+    /// An errand is over.
+    Ended { work: u64, ended: Ended },
+    /// The instance is.
+    Gone(Result<(), Loss>),
+}
+
+/// Why an instance was lost.
+pub(super) enum Loss {
+    Panicked(Panic),
+    Failed(Failure),
+}
+
+/// Where all instances of a life put their news.
+pub(super) struct Board {
+    news: RefCell<VecDeque<News>>,
+    bell: Arc<Bell>,
+}
+
+impl Board {
+    pub(super) fn new(bell: Arc<Bell>) -> Rc<Self> {
+        Rc::new(Board {
+            news: RefCell::default(),
+            bell,
+        })
+    }
+
+    pub(super) fn take(&self) -> Option<News> {
+        self.news.borrow_mut().pop_front()
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.news.borrow().is_empty()
+    }
+
+    fn tell(&self, news: News) {
+        self.news.borrow_mut().push_back(news);
+        self.bell.ring();
+    }
+}
+
+/// What an instance has to do.
+pub(super) struct Orders<S: Service> {
+    errands: RefCell<VecDeque<Handed<S>>>,
+    /// The number of the errand that runs.
+    current: Cell<Option<u64>>,
+    stop: RefCell<Option<Exit>>,
+    has_timers: Cell<bool>,
+    task: RefCell<Option<Waker>>,
+}
+
+impl<S: Service> Orders<S> {
+    pub(super) fn new(errands: VecDeque<Handed<S>>) -> Rc<Self> {
+        Rc::new(Orders {
+            errands: RefCell::new(errands),
+            current: Cell::new(None),
+            stop: RefCell::new(None),
+            has_timers: Cell::new(false),
+            task: RefCell::new(None),
+        })
+    }
+
+    pub(super) fn add(&self, errand: Handed<S>) {
+        self.errands.borrow_mut().push_back(errand);
+        self.wake();
+    }
+
+    /// Ends the instance in order, once the errand that runs is over.
+    pub(super) fn stop(&self, exit: Exit) {
+        self.stop.borrow_mut().get_or_insert(exit);
+        self.wake();
+    }
+
+    /// What has not been begun.
+    pub(super) fn take_all(&self) -> VecDeque<Handed<S>> {
+        std::mem::take(&mut *self.errands.borrow_mut())
+    }
+
+    pub(super) fn current(&self) -> Option<u64> {
+        self.current.get()
+    }
+
+    pub(super) fn is_stopping(&self) -> bool {
+        self.stop.borrow().is_some()
+    }
+
+    /// Whether it has nothing to do, now or at a later time.
+    pub(super) fn is_idle(&self) -> bool {
+        let is_busy = self.current.get().is_some() || self.has_timers.get();
+        !is_busy && self.errands.borrow().is_empty()
+    }
+
+    fn next(&self) -> Option<Handed<S>> {
+        let next = self.errands.borrow_mut().pop_front()?;
+        self.current.set(Some(next.work));
+        Some(next)
+    }
+
+    fn wake(&self) {
+        if let Some(task) = self.task.borrow_mut().take() {
+            task.wake();
+        }
+    }
+}
+
+/// What an instance is made of.
+pub(super) struct Birth<S: Service> {
+    pub(super) service: S,
+    pub(super) cx: Context<S>,
+    pub(super) key: Key,
+    pub(super) instance: u64,
+    pub(super) orders: Rc<Orders<S>>,
+    pub(super) board: Rc<Board>,
+}
+
+/// Begins an instance; it ends in disorder when the task is dropped.
+pub(super) fn begin<S: Service>(birth: Birth<S>) -> Task {
+    let (board, key, instance) = (Rc::clone(&birth.board), birth.key.clone(), birth.instance);
+    let inside = Inside::new(birth.cx.wall.id(), Box::pin(live(birth)));
+    Task::begin(async move {
+        let gone = match inside.await {
+            Ok(done) => done.map_err(Loss::Failed),
+            Err(panic) => Err(Loss::Panicked(panic)),
+        };
+        board.tell(News {
+            key,
+            instance,
+            what: What::Gone(gone),
+        });
+    })
+}
+
+/// Lives until it is told to stop, stops by itself, or fails outside of an errand.
+async fn live<S: Service>(birth: Birth<S>) -> Outcome {
+    let Birth {
+        service,
+        cx,
+        key,
+        instance,
+        orders,
+        board,
+    } = birth;
+    let (mut service, mut cx) = (Kept::new(service), Kept::new(cx));
+    let (service, cx) = (&mut *service, &mut *cx);
+    start(service, cx).await?;
+    loop {
+        let stop = orders.stop.borrow().clone();
+        if let Some(exit) = stop.or_else(|| cx.is_stopping().then_some(Exit::Normal)) {
+            return stopping(&exit, service, cx).await;
+        }
+        run_timers(service, cx).await?;
+        let Some(errand) = orders.next() else {
+            rest(&orders, cx).await;
+            continue;
+        };
+        let work = errand.work;
+        let ended = errand.errand.run(service, cx).await;
+        orders.current.set(None);
+        orders.has_timers.set(cx.timers.next_due().is_some());
+        board.tell(News {
+            key: key.clone(),
+            instance,
+            what: What::Ended { work, ended },
+        });
+    }
+}
+
+async fn start<S: Service>(service: &mut S, cx: &mut Context<S>) -> Outcome {
+    cx.begin_hook();
+    let pulse = Arc::clone(&cx.wall.pulse);
+    let _job = pulse.begin_job();
+    let starting = async {
+        service.started(cx).await?;
+        finish_all(service, cx).await
+    };
+    let started = within(&pulse.clock, Some(START_WAIT), starting).await;
+    started.unwrap_or_else(|| Err(Failure::new(format!("did not start within {START_WAIT:?}"))))
+}
+
+async fn stopping<S: Service>(exit: &Exit, service: &mut S, cx: &mut Context<S>) -> Outcome {
+    cx.begin_hook();
+    let _job = cx.wall.pulse.begin_job();
+    service.stopping(exit, cx).await;
+    // It ends anyway; as for a whole service, what cannot be published is not.
+    let _ = cx.publish_follow_ups().await;
+    Ok(())
+}
+
+async fn run_timers<S: Service>(service: &mut S, cx: &mut Context<S>) -> Outcome {
+    while cx.timers.next_due().is_some() {
+        let now = cx.now();
+        let Some((timer, at, job)) = cx.timers.take_due(now) else {
+            break;
+        };
+        cx.begin_hook();
+        let _job = cx.wall.pulse.begin_job();
+        match job {
+            Job::Once(job) => job.run(service, cx).await?,
+            Job::Every(interval, mut job) => {
+                job.run(service, cx).await?;
+                let now = cx.now();
+                cx.timers
+                    .put_back(timer, at, now, Job::Every(interval, job));
+            }
+        }
+        finish_all(service, cx).await?;
+    }
+    Ok(())
+}
+
+/// Waits for an errand, an order or a timer.
+async fn rest<S: Service>(orders: &Orders<S>, cx: &Context<S>) {
+    let due = cx.timers.next_due();
+    orders.has_timers.set(due.is_some());
+    let clock = &cx.wall.pulse.clock;
+    let mut sleep = pin!(due.map(|due| clock.sleep_until(due)));
+    poll_fn(|task| {
+        if !orders.errands.borrow().is_empty() || orders.is_stopping() {
+            return Poll::Ready(());
+        }
+        *orders.task.borrow_mut() = Some(task.waker().clone());
+        let sleep = sleep.as_mut().as_pin_mut();
+        sleep.map_or(Poll::Pending, |sleep| sleep.poll(task))
+    })
+    .await;
+}

@@ -1,0 +1,261 @@
+//! One event or letter on its way to the instance of its key.
+//!
+//! Sources hand them out to a per-key life; an instance runs them, one after the other.
+//!
+//! Invariant: an event that is out on an errand is open in its source, so it is never lost with
+//! the instance.
+//!
+//! It settles nothing: its end does, which the life hears of.
+
+use std::any::TypeId;
+use std::future::Future;
+use std::pin::Pin;
+use std::time::Duration;
+
+use tracing::Instrument;
+
+use crate::clock::Clock;
+use crate::event::{Event, Key};
+use crate::failure::{Failure, Outcome};
+use crate::mailbox::held::Sentence;
+use crate::mailbox::letters::Envelope;
+use crate::mailbox::source::{Admission, Ruling, Source};
+use crate::panic::guard;
+use crate::policy::{Reason, Rules, Trouble};
+use crate::service::deliver::{End, Fault, Work, attempt, failed, follow};
+use crate::service::follow_up::give_up;
+use crate::service::{AnyLetter, Context, Handle, LetterEnd, Service};
+use crate::sync::Arc;
+use crate::topic::block::Pinned;
+
+/// How an errand ended.
+#[derive(Debug)]
+pub(crate) enum Ended {
+    Handled {
+        late: bool,
+    },
+    Failed(Fault),
+    /// What had to follow an event that is given up was done, or could not be.
+    FollowedUp(Option<Reason>),
+    /// With the failure, and the message's name, if the answer was one.
+    Answered(Option<(&'static str, Failure)>),
+}
+
+/// An errand whose event or message is not known here.
+pub(crate) trait Errand<S: Service> {
+    fn run<'a>(
+        self: Box<Self>,
+        service: &'a mut S,
+        cx: &'a mut Context<S>,
+    ) -> Pin<Box<dyn Future<Output = Ended> + 'a>>;
+    /// It will not be run. True for a letter, whose asker has been told.
+    fn abandon(self: Box<Self>) -> bool;
+}
+
+/// An errand, and what it is about.
+pub(crate) struct Handed<S: Service> {
+    pub(crate) key: Key,
+    /// The number under which its event is open.
+    pub(crate) work: u64,
+    /// The event's type; `None` for a letter.
+    pub(crate) event: Option<TypeId>,
+    pub(crate) errand: Box<dyn Errand<S>>,
+}
+
+/// What sources hand out to.
+pub(crate) struct Tray<'a, S: Service> {
+    pub(crate) out: Vec<Handed<S>>,
+    pub(crate) next: &'a mut u64,
+    pub(crate) clock: &'a Clock,
+    /// How many more may be handed out.
+    pub(crate) room: usize,
+}
+
+struct EventErrand<E> {
+    event: Pinned<E>,
+    attempt: u32,
+    redriven: bool,
+    accepted: Option<Duration>,
+    rules: Arc<Rules>,
+    sentence: Option<Box<Sentence>>,
+}
+
+/// Hands out from one source, as long as there is something, and room.
+pub(crate) fn hand_out<S: Handle<E>, E: Event>(
+    source: &mut Source<E>,
+    work: Work,
+    tray: &mut Tray<'_, S>,
+) -> Result<(), Box<Ruling>> {
+    match work {
+        Work::Events { until } => {
+            while tray.room > 0 {
+                match source.admit(until, tray.clock) {
+                    Admission::Taken => hand_out_current(source, tray),
+                    Admission::Passed => {}
+                    Admission::Ruled(ruling) => return Err(ruling),
+                    Admission::Nothing => break,
+                }
+            }
+        }
+        Work::Held | Work::Aside => {
+            match work {
+                Work::Aside => source.take_up_aside(),
+                _ => source.take_up_held(),
+            }
+            if let Some(ruling) = source.give_up_overdue(tray.clock) {
+                return Err(Box::new(ruling));
+            }
+            hand_out_current(source, tray);
+        }
+        Work::Finished => {}
+    }
+    Ok(())
+}
+
+/// Hands out what is in flight.
+fn hand_out_current<S: Handle<E>, E: Event>(source: &mut Source<E>, tray: &mut Tray<'_, S>) {
+    *tray.next += 1;
+    let rules = Arc::clone(&source.rules);
+    let work = *tray.next;
+    let Some((key, held)) = source.open_for_key(work, tray.clock.now()) else {
+        return;
+    };
+    tray.room = tray.room.saturating_sub(1);
+    tray.out.push(Handed {
+        key,
+        work,
+        event: Some(TypeId::of::<E>()),
+        errand: Box::new(EventErrand {
+            event: held.event.clone(),
+            attempt: held.next_attempt(),
+            redriven: held.redriven,
+            accepted: held.accepted,
+            rules,
+            sentence: held.sentence.clone(),
+        }),
+    });
+}
+
+impl<S: Handle<E>, E: Event> Errand<S> for EventErrand<E> {
+    fn run<'a>(
+        self: Box<Self>,
+        service: &'a mut S,
+        cx: &'a mut Context<S>,
+    ) -> Pin<Box<dyn Future<Output = Ended> + 'a>> {
+        Box::pin(async move {
+            match self.sentence {
+                Some(_) => self.follow_up(cx).await,
+                None => self.handle(service, cx).await,
+            }
+        })
+    }
+
+    fn abandon(self: Box<Self>) -> bool {
+        false
+    }
+}
+
+impl<E: Event> EventErrand<E> {
+    async fn handle<S: Handle<E>>(&self, service: &mut S, cx: &mut Context<S>) -> Ended {
+        let Some(slot) = self.event.slot() else {
+            return Ended::Handled { late: false };
+        };
+        let clock = cx.wall.pulse.clock.clone();
+        let limit = self.rules.limit(self.accepted, || clock.since_start());
+        cx.begin(&slot.stamp, self.attempt, self.redriven, limit);
+        let done = async {
+            let end = attempt(slot, limit, service, cx, &clock).await?;
+            if end == End::Later {
+                finish_here(limit, service, cx, &clock).await?;
+            }
+            follow(&self.rules, slot, service, cx).await?;
+            Ok(Ended::Handled {
+                late: end == End::Late,
+            })
+        };
+        done.await.unwrap_or_else(Ended::Failed)
+    }
+
+    async fn follow_up<S: Handle<E>>(&self, cx: &mut Context<S>) -> Ended {
+        let (Some(slot), Some(sentence)) = (self.event.slot(), &self.sentence) else {
+            return Ended::FollowedUp(None);
+        };
+        let attempts = self.attempt.saturating_sub(1).max(1);
+        cx.begin(&slot.stamp, attempts, self.redriven, None);
+        let then = self.rules.on_failure(&sentence.failure);
+        let followed = give_up(then, &slot.event, &sentence.failure, cx).await;
+        Ended::FollowedUp(followed.err().map(|failure| {
+            cx.note_not_followed_up(E::NAME, &failure);
+            Reason::NotFollowedUp
+        }))
+    }
+}
+
+/// Does what the handler has asked to be done later, while its instance waits.
+async fn finish_here<S: Service>(
+    limit: Option<Duration>,
+    service: &mut S,
+    cx: &mut Context<S>,
+    clock: &Clock,
+) -> Result<(), Fault> {
+    let done = crate::clock::within(clock, limit, finish_all(service, cx)).await;
+    match done {
+        Some(done) => done.map_err(failed),
+        None => Err(Fault {
+            trouble: Trouble::TimedOut,
+            failure: super::deliver::timed_out(limit),
+            began: None,
+        }),
+    }
+}
+
+/// Does what has been asked to be done later, and what that asks, here and now.
+pub(crate) async fn finish_all<S: Service>(service: &mut S, cx: &mut Context<S>) -> Outcome {
+    while cx.laters.is_asked() {
+        for future in cx.laters.take_asked() {
+            future.await.run(service, cx).await?;
+        }
+    }
+    cx.publish_follow_ups().await
+}
+
+/// A letter for the instance of its key.
+pub(crate) struct LetterErrand<S: Service>(pub(crate) Envelope<Box<dyn AnyLetter<S>>>);
+
+impl<S: Service> LetterErrand<S> {
+    /// What its message is about: `Key::None` if it cannot say.
+    pub(crate) fn key(&self) -> Key {
+        guard(|| self.0.letter.key()).unwrap_or_default()
+    }
+}
+
+impl<S: Service> Errand<S> for LetterErrand<S> {
+    fn run<'a>(
+        self: Box<Self>,
+        service: &'a mut S,
+        cx: &'a mut Context<S>,
+    ) -> Pin<Box<dyn Future<Output = Ended> + 'a>> {
+        Box::pin(async move {
+            let LetterErrand(envelope) = *self;
+            let until = envelope.letter.until();
+            cx.begin_letter(envelope.number, envelope.origin.cause, until);
+            let message = envelope.letter.name();
+            let span = cx.letter_span(message, envelope.number, envelope.origin.span.as_ref());
+            let answering = async {
+                let end = envelope.letter.answer(service, cx).await;
+                (end, finish_all(service, cx).await)
+            };
+            match answering.instrument(span).await {
+                (LetterEnd::Answered, Ok(())) => Ended::Answered(None),
+                (LetterEnd::Failed(failure), _) | (_, Err(failure)) => {
+                    Ended::Answered(Some((message, failure)))
+                }
+            }
+        })
+    }
+
+    fn abandon(self: Box<Self>) -> bool {
+        self.0.letter.abandon();
+        true
+    }
+}

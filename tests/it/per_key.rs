@@ -1,0 +1,604 @@
+//! One instance per key: in order for each, none waiting for another, and none kept for ever.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+
+use callboard::prelude::*;
+use callboard::{Exit, Key, PerKey, ServiceSpec, State};
+use tokio::sync::Semaphore;
+
+use crate::support_events::{ON_PURPOSE, be_quiet, gate, here, paused, row, shop};
+use crate::support_lives::until;
+
+/// The `id`th event about an account.
+#[derive(Clone, Copy)]
+struct Move {
+    account: u64,
+    id: u64,
+}
+impl Event for Move {
+    const NAME: &'static str = "move";
+    fn key(&self) -> Key {
+        self.account.into()
+    }
+}
+
+struct Freeze(u64);
+impl Event for Freeze {
+    const NAME: &'static str = "freeze";
+    fn key(&self) -> Key {
+        self.0.into()
+    }
+}
+
+/// Asks the instance of an account what it has seen in this life.
+struct Seen(u64);
+impl Message for Seen {
+    type Reply = Vec<u64>;
+    fn key(&self) -> Key {
+        self.0.into()
+    }
+}
+
+enum Do {
+    Nothing,
+    Fail,
+    Panic,
+    Wait(Arc<Semaphore>),
+    Later(Arc<Semaphore>),
+    After(Duration),
+    Stop,
+}
+
+type Script = Arc<dyn Fn(Move, u32) -> Do + Send + Sync>;
+
+/// What all instances have done.
+#[derive(Default)]
+struct Books {
+    /// Account, id, attempt, in the order of the attempts.
+    attempts: Mutex<Vec<(u64, u64, u32)>>,
+    stopped: Mutex<Vec<(u64, String)>>,
+    made: AtomicU64,
+    alive: AtomicU64,
+    most: AtomicU64,
+}
+
+impl Books {
+    fn of(&self, account: u64) -> Vec<(u64, u32)> {
+        let all = self.attempts.lock().unwrap();
+        let mine = all.iter().filter(|(of, ..)| *of == account);
+        mine.map(|(_, id, attempt)| (*id, *attempt)).collect()
+    }
+
+    fn len(&self) -> usize {
+        self.attempts.lock().unwrap().len()
+    }
+
+    fn made(&self) -> u64 {
+        self.made.load(Ordering::SeqCst)
+    }
+}
+
+struct Account {
+    number: u64,
+    seen: Vec<u64>,
+    script: Script,
+    books: Arc<Books>,
+}
+
+impl Drop for Account {
+    fn drop(&mut self) {
+        self.books.alive.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
+impl Service for Account {
+    async fn stopping(&mut self, exit: &Exit, _: &mut Context<Self>) {
+        let mut stopped = self.books.stopped.lock().unwrap();
+        stopped.push((self.number, exit.to_string()));
+    }
+}
+
+impl Handle<Move> for Account {
+    async fn handle(&mut self, event: &Move, cx: &mut Context<Self>) -> Outcome {
+        assert_eq!(event.account, self.number);
+        let entry = (event.account, event.id, cx.attempt());
+        self.books.attempts.lock().unwrap().push(entry);
+        match (self.script)(*event, cx.attempt()) {
+            Do::Nothing => {}
+            Do::Fail => return Err(Failure::new(ON_PURPOSE)),
+            Do::Panic => panic!("{ON_PURPOSE}"),
+            Do::Wait(gate) => gate.acquire().await?.forget(),
+            Do::Later(gate) => cx.later(
+                async move { gate.acquire().await.map(|permit| permit.forget()) },
+                async |account: &mut Self, done: Result<_, _>, _: &mut Context<Self>| {
+                    done?;
+                    account.seen.push(1_000);
+                    Ok(())
+                },
+            ),
+            Do::After(time) => {
+                cx.after(time, async |account: &mut Self, _| {
+                    account.seen.push(2_000);
+                    Ok(())
+                });
+            }
+            Do::Stop => cx.stop(),
+        }
+        self.seen.push(event.id);
+        Ok(())
+    }
+}
+
+impl Handle<Freeze> for Account {
+    async fn handle(&mut self, freeze: &Freeze, _: &mut Context<Self>) -> Outcome {
+        assert_eq!(freeze.0, self.number);
+        let mut attempts = self.books.attempts.lock().unwrap();
+        attempts.push((self.number, 9_999, 1));
+        self.seen.push(9_999);
+        Ok(())
+    }
+}
+
+impl Answer<Seen> for Account {
+    async fn answer(&mut self, seen: Seen, _: &mut Context<Self>) -> Outcome<Vec<u64>> {
+        assert_eq!(seen.0, self.number);
+        Ok(self.seen.clone())
+    }
+}
+
+type Spec = ServiceSpec<Account, callboard::And<callboard::On<Move>, callboard::Nothing>>;
+
+fn accounts(
+    terms: impl FnOnce(PerKey) -> PerKey,
+    script: impl Fn(Move, u32) -> Do + Send + Sync + 'static,
+) -> (Spec, Arc<Books>) {
+    be_quiet();
+    let books = Arc::new(Books::default());
+    let (kept, script) = (Arc::clone(&books), Arc::new(script) as Script);
+    let make = move |key: &Key| {
+        let Key::Number(number) = *key else {
+            panic!("{ON_PURPOSE}")
+        };
+        kept.made.fetch_add(1, Ordering::SeqCst);
+        let alive = kept.alive.fetch_add(1, Ordering::SeqCst) + 1;
+        kept.most.fetch_max(alive, Ordering::SeqCst);
+        Account {
+            number,
+            seen: Vec::new(),
+            script: Arc::clone(&script),
+            books: Arc::clone(&kept),
+        }
+    };
+    let spec = service("accounts", || -> Account { unreachable!("not used") });
+    (spec.on::<Move>().per_key_with(make, terms), books)
+}
+
+async fn publish(board: &Board, moves: impl IntoIterator<Item = (u64, u64)>) {
+    for (account, id) in moves {
+        board.publish(Move { account, id }).await.unwrap();
+    }
+}
+
+#[test]
+fn each_key_has_an_instance_and_keeps_its_order() {
+    paused(async {
+        let gates = [gate(), gate()];
+        let wait = gates.clone();
+        let (spec, books) = accounts(
+            |terms| terms,
+            move |event, _| match event {
+                Move { account, id: 0 } if account < 2 => {
+                    Do::Wait(Arc::clone(&wait[account as usize]))
+                }
+                _ => Do::Nothing,
+            },
+        );
+        let address = spec.address();
+        let board = here(shop().child(spec)).await;
+        publish(&board, (0..12).map(|n| (n % 3, n / 3))).await;
+        until(|| books.len() == 6).await;
+        // Two keys wait, the third does not.
+        assert_eq!(address.ask(Seen(2)).await.unwrap(), [0, 1, 2, 3]);
+        let open = row(&board, "shop/accounts", "move");
+        assert_eq!(
+            (open.in_flight, open.deferred, open.acknowledged),
+            (2, 6, 4)
+        );
+        gates[1].add_permits(1);
+        assert_eq!(address.ask(Seen(1)).await.unwrap()[..1], [0]);
+        gates[0].add_permits(1);
+        board.settle().await.unwrap();
+        for account in 0..3 {
+            assert_eq!(address.ask(Seen(account)).await.unwrap(), [0, 1, 2, 3]);
+        }
+        assert_eq!(
+            (
+                books.made(),
+                row(&board, "shop/accounts", "move").acknowledged
+            ),
+            (3, 12)
+        );
+    });
+}
+
+#[test]
+fn only_so_many_keys_are_at_work_at_once() {
+    paused(async {
+        let gate = gate();
+        let wait = Arc::clone(&gate);
+        let (spec, books) = accounts(
+            |terms| terms.at_once(2),
+            move |_, _| Do::Wait(Arc::clone(&wait)),
+        );
+        let board = here(shop().child(spec)).await;
+        publish(&board, (0..5).map(|account| (account, 0))).await;
+        until(|| books.len() == 2).await;
+        for _ in 0..100 {
+            tokio::task::yield_now().await;
+        }
+        assert_eq!(
+            (books.len(), row(&board, "shop/accounts", "move").in_flight),
+            (2, 2)
+        );
+        gate.add_permits(5);
+        board.settle().await.unwrap();
+        assert_eq!(books.len(), 5);
+    });
+}
+
+#[test]
+fn a_panic_costs_its_own_instance_alone() {
+    paused(async {
+        let (spec, books) = accounts(
+            |terms| terms,
+            |event, attempt| match (event.account, event.id) {
+                (1, 1) if attempt == 1 => Do::Panic,
+                (2, 1) => Do::Panic,
+                _ => Do::Nothing,
+            },
+        );
+        let address = spec.address();
+        let board = here(shop().child(spec)).await;
+        publish(&board, (0..9).map(|n| (n % 3, n / 3))).await;
+        board.settle().await.unwrap();
+        assert_eq!(books.of(1), [(0, 1), (1, 1), (1, 2), (2, 1)]);
+        assert_eq!(books.of(2), [(0, 1), (1, 1), (1, 2), (1, 3), (2, 1)]);
+        // The state before the panic is gone with the instance; other keys keep theirs.
+        assert_eq!(address.ask(Seen(1)).await.unwrap(), [1, 2]);
+        assert_eq!(address.ask(Seen(2)).await.unwrap(), [2]);
+        assert_eq!(address.ask(Seen(0)).await.unwrap(), [0, 1, 2]);
+        assert_eq!(board.inspect("shop/accounts").unwrap().life, 1);
+        let row = row(&board, "shop/accounts", "move");
+        assert_eq!((row.acknowledged, row.dead_lettered), (8, 1));
+        assert_eq!(board.dead_letters()[0].attempts().len(), 3);
+    });
+}
+
+#[test]
+fn an_event_that_waits_to_be_tried_again_holds_its_key_alone() {
+    paused(async {
+        for retry in [
+            Retry::fixed(secs(1)).in_place(),
+            Retry::fixed(secs(1)).deferred(),
+            Retry::fixed(secs(1)).parked(),
+        ] {
+            let (spec, books) = accounts(
+                |terms| terms,
+                |event, attempt| match event {
+                    Move { account: 0, id: 0 } if attempt < 3 => Do::Fail,
+                    _ => Do::Nothing,
+                },
+            );
+            let root = shop().child(spec.policy(Policy::new().retry(retry)));
+            let board = here(root).await;
+            let began = tokio::time::Instant::now();
+            publish(&board, [(0, 0), (0, 1), (1, 0), (1, 1)]).await;
+            until(|| books.of(1).len() == 2).await;
+            assert_eq!(began.elapsed(), Duration::ZERO);
+            board.settle().await.unwrap();
+            assert_eq!(began.elapsed(), secs(2));
+            assert_eq!(books.of(0), [(0, 1), (0, 2), (0, 3), (1, 1)]);
+        }
+    });
+}
+
+#[test]
+fn causes_come_before_effects_within_a_key_across_types() {
+    paused(async {
+        let gate = gate();
+        let wait = Arc::clone(&gate);
+        let (spec, books) = accounts(
+            |terms| terms,
+            move |event, _| match event.id {
+                0 => Do::Wait(Arc::clone(&wait)),
+                _ => Do::Nothing,
+            },
+        );
+        let address = spec.address();
+        let board = here(shop().child(spec.on::<Freeze>())).await;
+        publish(&board, [(7, 0)]).await;
+        board.publish(Freeze(7)).await.unwrap();
+        publish(&board, [(7, 1)]).await;
+        until(|| books.len() == 1).await;
+        gate.add_permits(1);
+        board.settle().await.unwrap();
+        let seen = address.ask(Seen(7)).await.unwrap();
+        assert_eq!(seen[..2], [0, 9_999], "{seen:?}");
+        assert_eq!(board.ledger().gap(), 0);
+    });
+}
+
+#[test]
+fn an_instance_waits_for_its_own_later_work() {
+    paused(async {
+        let gate = gate();
+        let wait = Arc::clone(&gate);
+        let (spec, books) = accounts(
+            |terms| terms,
+            move |event, _| match event {
+                Move { account: 0, id: 0 } => Do::Later(Arc::clone(&wait)),
+                _ => Do::Nothing,
+            },
+        );
+        let address = spec.address();
+        let board = here(shop().child(spec)).await;
+        publish(&board, [(0, 0), (0, 1), (1, 0)]).await;
+        until(|| books.of(1).len() == 1).await;
+        assert_eq!(books.of(0), [(0, 1)]);
+        gate.add_permits(1);
+        board.settle().await.unwrap();
+        assert_eq!(address.ask(Seen(0)).await.unwrap(), [0, 1_000, 1]);
+    });
+}
+
+#[test]
+fn idle_instances_are_retired_with_their_hook_and_made_anew() {
+    paused(async {
+        let (spec, books) = accounts(|terms| terms.idle(secs(10)), |_, _| Do::Nothing);
+        let address = spec.address();
+        let board = here(shop().child(spec)).await;
+        publish(&board, [(1, 0)]).await;
+        board.settle().await.unwrap();
+        tokio::time::sleep(secs(6)).await;
+        publish(&board, [(2, 0)]).await;
+        assert_eq!(address.ask(Seen(1)).await.unwrap(), [0]);
+        tokio::time::sleep(secs(9)).await;
+        assert!(books.stopped.lock().unwrap().is_empty());
+        tokio::time::sleep(secs(2)).await;
+        let stopped = std::mem::take(&mut *books.stopped.lock().unwrap());
+        assert_eq!(stopped.len(), 2, "{stopped:?}");
+        assert_eq!(books.alive.load(Ordering::SeqCst), 0);
+        assert!(address.ask(Seen(1)).await.unwrap().is_empty());
+        assert_eq!(books.made(), 3);
+    });
+}
+
+#[test]
+fn an_instance_with_a_timer_is_not_idle() {
+    paused(async {
+        let (spec, books) = accounts(
+            |terms| terms.idle(secs(10)),
+            |event, _| match event.id {
+                0 => Do::After(secs(25)),
+                _ => Do::Nothing,
+            },
+        );
+        let address = spec.address();
+        let board = here(shop().child(spec)).await;
+        publish(&board, [(1, 0)]).await;
+        board.settle().await.unwrap();
+        tokio::time::sleep(secs(26)).await;
+        assert_eq!(address.ask(Seen(1)).await.unwrap(), [0, 2_000]);
+        tokio::time::sleep(secs(60)).await;
+        assert_eq!(books.stopped.lock().unwrap().len(), 1);
+    });
+}
+
+#[test]
+fn an_instance_may_stop_itself_and_another_follows() {
+    paused(async {
+        let (spec, books) = accounts(
+            |terms| terms,
+            |event, _| match event.id {
+                0 => Do::Stop,
+                _ => Do::Nothing,
+            },
+        );
+        let board = here(shop().child(spec)).await;
+        publish(&board, [(1, 0), (1, 1), (1, 2)]).await;
+        board.settle().await.unwrap();
+        assert_eq!(books.of(1), [(0, 1), (1, 1), (2, 1)]);
+        assert_eq!(books.made(), 2);
+        assert_eq!(
+            books.stopped.lock().unwrap()[..],
+            [(1, "ended normally".to_owned())]
+        );
+    });
+}
+
+/// 20,000 keys (a million in release), of which few live at a time.
+#[test]
+fn many_keys_over_time_leave_nothing_behind() {
+    const KEYS: u64 = if cfg!(debug_assertions) {
+        20_000
+    } else {
+        1_000_000
+    };
+    paused(async {
+        let (spec, books) = accounts(|terms| terms.kept(100).at_once(8), |_, _| Do::Nothing);
+        let board = here(shop().child(spec)).await;
+        publish(&board, (0..KEYS).map(|account| (account, 0))).await;
+        board.settle().await.unwrap();
+        assert_eq!(row(&board, "shop/accounts", "move").acknowledged, KEYS);
+        assert_eq!(books.made(), KEYS);
+        let most = books.most.load(Ordering::SeqCst);
+        assert!(most <= 100 + 2 * 8 + 128, "{most} at once");
+    });
+}
+
+#[test]
+fn a_recipe_that_panics_counts_an_attempt() {
+    paused(async {
+        struct Keyless;
+        impl Event for Keyless {
+            const NAME: &'static str = "keyless";
+        }
+        impl Handle<Keyless> for Account {
+            async fn handle(&mut self, _: &Keyless, _: &mut Context<Self>) -> Outcome {
+                Ok(())
+            }
+        }
+        let (spec, books) = accounts(|terms| terms, |_, _| Do::Nothing);
+        let board = here(shop().child(spec.on::<Keyless>())).await;
+        board.publish(Keyless).await.unwrap();
+        publish(&board, [(1, 0)]).await;
+        board.settle().await.unwrap();
+        assert_eq!((books.made(), board.dead_letters().len()), (1, 1));
+        assert_eq!(board.dead_letters()[0].attempts().len(), 3);
+        assert_eq!(board.inspect("shop/accounts").unwrap().life, 1);
+    });
+}
+
+#[test]
+fn a_failure_policy_that_stops_the_service_ends_all_instances() {
+    paused(async {
+        let (spec, books) = accounts(
+            |terms| terms,
+            |event, _| match event.account {
+                1 => Do::Fail,
+                _ => Do::Nothing,
+            },
+        );
+        let policy = Policy::new()
+            .retry(Retry::never())
+            .failure(OnFailure::discard().stop());
+        let board = here(shop().child(spec.policy(policy))).await;
+        publish(&board, [(0, 0)]).await;
+        board.settle().await.unwrap();
+        publish(&board, [(1, 0), (0, 1)]).await;
+        until(|| {
+            board
+                .inspect("shop/accounts")
+                .is_ok_and(|one| one.state == State::Closed)
+        })
+        .await;
+        assert_eq!(books.alive.load(Ordering::SeqCst), 0);
+        assert_eq!(books.stopped.lock().unwrap().len(), 2);
+        assert_eq!(board.ledger().gap(), 0);
+    });
+}
+
+#[test]
+fn a_shutdown_drains_all_keys_or_leaves_them_undelivered() {
+    paused(async {
+        for drained in [true, false] {
+            let gate = gate();
+            let wait = Arc::clone(&gate);
+            let (spec, books) = accounts(
+                |terms| terms,
+                move |event, _| match event.account {
+                    0 => Do::Wait(Arc::clone(&wait)),
+                    _ => Do::Nothing,
+                },
+            );
+            let board = here(shop().child(spec)).await;
+            publish(&board, (0..12).map(|n| (n % 3, n / 3))).await;
+            until(|| books.len() == 9).await;
+            gate.add_permits(if drained { 4 } else { 0 });
+            let report = board.shutdown(secs(30)).await;
+            let row = report.ledger.delivery("shop/accounts", "move").unwrap();
+            let expected = if drained { (12, 0) } else { (8, 4) };
+            assert_eq!((row.acknowledged, row.undelivered), expected, "{report}");
+            assert_eq!(report.ledger.gap(), 0);
+            tokio::task::yield_now().await;
+            assert_eq!(books.alive.load(Ordering::SeqCst), 0);
+            let stopped = books.stopped.lock().unwrap().len();
+            assert_eq!(stopped, if drained { 3 } else { 2 });
+        }
+    });
+}
+
+#[test]
+fn every_event_is_handled_in_order_under_random_trouble() {
+    for seed in 0..20_u64 {
+        paused(async move {
+            let mut dice = fastrand::Rng::with_seed(seed);
+            let salt = dice.u64(..);
+            let (spec, books) = accounts(
+                |terms| terms.at_once(4).kept(3).idle(millis(200)),
+                move |event, attempt| {
+                    let mix = fastrand::Rng::with_seed(
+                        salt ^ (event.account << 40) ^ (event.id << 8) ^ u64::from(attempt),
+                    )
+                    .u32(..100);
+                    match mix {
+                        0..8 => Do::Fail,
+                        8..12 => Do::Panic,
+                        12..16 => Do::After(millis(50)),
+                        16..18 => Do::Stop,
+                        _ => Do::Nothing,
+                    }
+                },
+            );
+            let retry = Retry::fixed(millis(20)).attempts(3);
+            let spec = spec.policy(Policy::new().retry(retry));
+            let board = here(shop().child(spec)).await;
+            let mut next = BTreeMap::<u64, u64>::new();
+            for _ in 0..600 {
+                let account = dice.u64(..12);
+                let id = next.entry(account).or_default();
+                publish(&board, [(account, *id)]).await;
+                *id += 1;
+                if dice.u32(..20) == 0 {
+                    tokio::time::sleep(millis(dice.u64(1..400))).await;
+                }
+            }
+            board.settle().await.unwrap();
+            for (account, count) in next {
+                let attempts = books.of(account);
+                let mut ids: Vec<_> = attempts.iter().map(|(id, _)| *id).collect();
+                assert!(
+                    ids.is_sorted(),
+                    "seed {seed}, account {account}: {attempts:?}"
+                );
+                ids.dedup();
+                assert_eq!(ids, (0..count).collect::<Vec<_>>(), "seed {seed}");
+                assert!(attempts.iter().all(|(_, attempt)| *attempt <= 3));
+            }
+            let row = row(&board, "shop/accounts", "move");
+            assert_eq!(row.acknowledged + row.dead_lettered, 600);
+            assert_eq!(board.dead_letters().len() as u64, row.dead_lettered);
+            let report = board.shutdown(secs(5)).await;
+            assert_eq!(report.ledger.gap(), 0);
+        });
+    }
+}
+
+#[test]
+fn terms_that_cannot_be_meant_are_refused() {
+    paused(async {
+        let (spec, _) = accounts(
+            |terms| terms.at_once(0).idle(Duration::ZERO),
+            |_, _| Do::Nothing,
+        );
+        let refused = Board::builder()
+            .on_this_thread()
+            .start(shop().child(spec))
+            .await;
+        let text = refused.unwrap_err().to_string();
+        for word in ["shop/accounts", "no key may be at work", "at least 1 ms"] {
+            assert!(text.contains(word), "{word} in {text}");
+        }
+        let (spec, _) = accounts(|terms| terms, |_, _| Do::Nothing);
+        let root = shop().child(spec.workers(2));
+        let text = Board::builder()
+            .on_this_thread()
+            .start(root)
+            .await
+            .unwrap_err()
+            .to_string();
+        assert!(text.contains("it takes no workers"), "{text}");
+    });
+}
