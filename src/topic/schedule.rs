@@ -310,6 +310,7 @@ mod tests {
             service: "full".into(),
             capacity: 1,
             overflow: Overflow::Wait,
+            share: None,
         };
         let _place = topic.subscribe(terms, Arc::new(Bell::new()));
         publish(&topic).await.unwrap();
