@@ -183,11 +183,11 @@ async fn do_work<S: Handle<E>, E: Event>(
             if !turn.pace.step(turn.clock) {
                 return Ok(());
             }
-            match work {
-                Work::Aside => source.take_up_aside(),
-                _ => source.take_up_held(),
+            match source.take_up(matches!(work, Work::Aside), turn.clock) {
+                Admission::Taken => deliver_current(source, service, cx, turn).await,
+                Admission::Ruled(ruling) => Err(Halt::Ruled(ruling)),
+                Admission::Passed | Admission::Nothing => Ok(()),
             }
-            deliver_current(source, service, cx, turn).await
         }
     }
 }
@@ -268,9 +268,7 @@ async fn deliver_carefully<S: Handle<E>, E: Event>(
             break;
         }
         follow(&source.rules, slot, service, cx).await?;
-        source.cursor.place.settle_done(end == End::Late);
-        let ending = Ending::after(1, Fate::Acknowledged);
-        source.cursor.place.report(slot, ending);
+        source.settle_taken(slot, end == End::Late);
     }
     Ok(())
 }
@@ -282,9 +280,6 @@ async fn deliver_current<S: Handle<E>, E: Event>(
     cx: &mut Context<S>,
     turn: &mut Turn<'_>,
 ) -> Result<(), Halt> {
-    if let Some(ruling) = source.give_up_overdue(turn.clock) {
-        return Err(Halt::Ruled(Box::new(ruling)));
-    }
     let Some(held) = &source.current else {
         return Ok(());
     };
