@@ -302,6 +302,8 @@ impl<S: Service, L: Deliver<S>> Life<S, L> {
         let Some(envelope) = self.mailbox.letters.take(Count::InFlight) else {
             return;
         };
+        // Taking it has made room; its answer may take long.
+        self.mailbox.letters.announce_room();
         let tally = &self.mailbox.letters.shared.tally;
         if envelope.letter.is_expired() {
             envelope.letter.abandon();
@@ -329,7 +331,6 @@ impl<S: Service, L: Deliver<S>> Life<S, L> {
                 note_failed_letter(cx.path(), message, &failure);
             }
         }
-        self.mailbox.letters.announce_room();
         begin_laters(cx);
     }
 

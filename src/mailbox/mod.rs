@@ -249,7 +249,12 @@ impl<L: Sources, D: AsSource + ?Sized, T> Mailbox<L, D, T> {
         });
         let mut letters_seen = self.look_at_letters(&mut head);
         let mut seen = head.is_some();
-        while seen && (L::LEN + self.added.len() > 1 || !letters_seen) {
+        let several = L::LEN + self.added.len() > 1;
+        let is_letter = |head: &Option<Head>| {
+            let lane = head.as_ref().map(|head| head.lane);
+            lane == Some(Lane::Letters)
+        };
+        while seen && (several || !letters_seen || is_letter(&head)) {
             seen = false;
             self.each(|index, source| {
                 if source.is_dry()

@@ -125,6 +125,11 @@ pub(crate) trait AnySource {
     fn dues(&self) -> Dues;
     /// Takes what is open under this number back into hand. False if it is gone.
     fn take_back(&mut self, work: u64) -> bool;
+    /// The number of the oldest event of this key that is not settled, while such events wait for
+    /// each other.
+    fn line_head(&self, key: &Key) -> Option<u64>;
+    /// Whether something is open under this number.
+    fn is_open(&self, work: u64) -> bool;
     /// What was taken back was handled.
     fn finish(&mut self, late: bool);
     /// What was taken back is settled after what had to follow it.
@@ -439,7 +444,7 @@ impl<E: Event> Source<E> {
             None => {
                 let key = held.event.slot().map(|slot| key_of(&slot.event));
                 let key = key.unwrap_or_default();
-                self.aside.begin_line(&key);
+                self.aside.begin_line(&key, held.number());
                 key
             }
         };
@@ -606,7 +611,8 @@ impl<E: Event> Source<E> {
             held.is_aside = true;
             if is_parked && let Some(slot) = held.event.slot() {
                 let key = key_of(&slot.event);
-                held.line = (key != Key::None && self.aside.begin_line(&key)).then_some(key);
+                held.line =
+                    (key != Key::None && self.aside.begin_line(&key, held.number())).then_some(key);
             }
         }
         self.wait(held, due);
@@ -723,6 +729,14 @@ impl<E: Event> AnySource for Source<E> {
 
     fn take_back(&mut self, work: u64) -> bool {
         self.close_up(work)
+    }
+
+    fn line_head(&self, key: &Key) -> Option<u64> {
+        self.aside.line_head(key)
+    }
+
+    fn is_open(&self, work: u64) -> bool {
+        self.open.contains_key(&work)
     }
 
     fn finish(&mut self, late: bool) {

@@ -180,8 +180,8 @@ impl Policy {
     /// nearest and then the one set last counts.
     ///
     /// The type is that of the error itself, not of its causes; see
-    /// [`Failure::is`](crate::Failure::is). [`TimedOut`](crate::TimedOut), [`Overdue`](crate::Overdue)
-    /// and [`Panic`](crate::Panic) are types as well.
+    /// [`Failure::is`](crate::Failure::is). [`TimedOut`](crate::TimedOut),
+    /// [`Overdue`](crate::Overdue) and [`Panic`](crate::Panic) are types as well.
     pub fn failure_of<T: Error + 'static>(mut self, then: OnFailure) -> Self {
         self.failure_of
             .insert(0, Part::new(FailureOf::new::<T>(then)));

@@ -8,7 +8,8 @@
 //! It catches no panic and decides nothing: that is the host's.
 
 use std::any::TypeId;
-use std::future::Future;
+use std::future::{Future, poll_fn};
+use std::pin::pin;
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -143,7 +144,29 @@ impl<S: Handle<E>, E: Event, R: Deliver<S>> Deliver<S> for Then<Source<E>, R> {
 }
 
 /// Delivers from one source until its work, or the turn, is done.
+///
+/// Whatever it takes makes room, which publishers hear of when it is done, or as soon as a handler
+/// waits: that may be for long.
 pub(crate) async fn deliver<S: Handle<E>, E: Event>(
+    source: &mut Source<E>,
+    work: Work,
+    service: &mut S,
+    cx: &mut Context<S>,
+    turn: &mut Turn<'_>,
+) -> Result<(), Halt> {
+    let topic = Arc::clone(&source.cursor.topic);
+    let mut working = pin!(do_work(source, work, service, cx, turn));
+    poll_fn(|task| {
+        let polled = working.as_mut().poll(task);
+        if polled.is_pending() {
+            topic.announce_room();
+        }
+        polled
+    })
+    .await
+}
+
+async fn do_work<S: Handle<E>, E: Event>(
     source: &mut Source<E>,
     work: Work,
     service: &mut S,

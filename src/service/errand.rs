@@ -55,6 +55,8 @@ pub(crate) trait Errand<S: Service> {
 /// An errand, and what it is about.
 pub(crate) struct Handed<S: Service> {
     pub(crate) key: Key,
+    /// The number of its event or letter.
+    pub(crate) number: u64,
     /// The number under which its event is open.
     pub(crate) work: u64,
     /// The event's type; `None` for a letter.
@@ -118,6 +120,7 @@ fn hand_out_current<S: Handle<E>, E: Event>(source: &mut Source<E>, tray: &mut T
     tray.room = tray.room.saturating_sub(1);
     tray.out.push(Handed {
         key,
+        number: held.number(),
         work,
         event: Some(TypeId::of::<E>()),
         errand: Box::new(EventErrand {

@@ -159,7 +159,8 @@ impl<E: Event> Topic<E> {
         accepted: &mut Vec<EventId>,
         most: usize,
     ) -> Option<Refusal> {
-        let (mut freed, mut unheard, mut refusal) = (Vec::new(), Vec::new(), None);
+        let (mut freed, mut unheard, mut woken) = (Vec::new(), Vec::new(), Vec::new());
+        let mut refusal = None;
         let most = most.min(events.len());
         let first = events.as_slice().get(..most).unwrap_or_default();
         let (mut writer, lanes) = self.lock_to_write_all(first);
@@ -176,17 +177,19 @@ impl<E: Event> Topic<E> {
             if writer.count_published() {
                 let lane = lanes.next().flatten().unwrap_or(writer.tail);
                 freed.extend(self.write(&mut writer, number, lane, event, origin, None));
+                if writer.is_shared() {
+                    // Each event wakes the worker whose it is, and is passed over for the others.
+                    woken.extend(writer.wake());
+                }
             } else {
                 unheard.push(event);
             }
         }
         // Nobody falls asleep while the lock is held, so waking them once is enough. They must not
         // be woken for nothing: falling asleep again wakes whoever waits for room, and so on.
-        let woken = if writer.tail > tail {
-            writer.wake()
-        } else {
-            Vec::new()
-        };
+        if writer.tail > tail && !writer.is_shared() {
+            woken = writer.wake();
+        }
         drop(writer);
         drop(freed);
         for event in unheard {

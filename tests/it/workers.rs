@@ -40,6 +40,27 @@ fn what_has_one_key_goes_to_one_worker_in_order() {
 }
 
 #[test]
+fn a_batch_reaches_all_whose_it_is() {
+    paused(async {
+        let (spec, book) = hands(|_| Step::Done);
+        let spec = spec.on::<Order>().on::<Note>();
+        let board = here(shop().child(spec.workers(4))).await;
+        for first in [0, 100, 200] {
+            let orders = (first..first + 100).map(|number| Order::new(number % 23, number));
+            board.publish_all(orders).await.unwrap();
+            // All sleep before the next batch, which has to wake them.
+            board.settle().await.unwrap();
+        }
+        book.check_order();
+        board.publish_all((0..100).map(Note)).await.unwrap();
+        board.settle().await.unwrap();
+        assert_eq!(book.handled().len(), 400);
+        assert_eq!(book.workers().len(), 4);
+        assert_eq!(row(&board, "shop/hands", "order").acknowledged, 300);
+    });
+}
+
+#[test]
 fn what_has_no_key_is_shared_out_evenly() {
     paused(async {
         let (spec, book) = hands(|_| Step::Done);
