@@ -9,6 +9,7 @@
 //! It bounds how many keys are at work, and how many instances are kept idle.
 
 use std::any::TypeId;
+use std::cmp::Reverse;
 use std::collections::{BTreeMap, VecDeque};
 use std::rc::Rc;
 
@@ -50,6 +51,9 @@ pub(super) struct KeyedLife<S: Service, L> {
     idle: BTreeMap<(Instant, u64), Key>,
     /// What is out, by its number: the event's type, or `None` for a letter.
     out: BTreeMap<u64, Option<TypeId>>,
+    /// What has been handed out before its turn: an older event of its key, of another type, is
+    /// not settled yet.
+    early: BTreeMap<Key, Vec<Handed<S>>>,
     board: Rc<Board>,
     next: u64,
 }
@@ -63,6 +67,7 @@ impl<S: Service, L: Deliver<S>> KeyedLife<S, L> {
             instances: BTreeMap::new(),
             idle: BTreeMap::new(),
             out: BTreeMap::new(),
+            early: BTreeMap::new(),
             board,
             next: 0,
         }
@@ -87,7 +92,9 @@ impl<S: Service, L: Deliver<S>> KeyedLife<S, L> {
                 if let Some(exit) = self.life.ending(cx) {
                     return exit;
                 }
-                self.life.make_changes();
+                if let Err(exit) = self.make_changes(cx) {
+                    return exit;
+                }
                 if let Err(exit) = self.hear(cx) {
                     return exit;
                 }
@@ -112,6 +119,15 @@ impl<S: Service, L: Deliver<S>> KeyedLife<S, L> {
         }
     }
 
+    /// Changes subscriptions, as was asked for. What was early may have waited for one that ends.
+    fn make_changes(&mut self, cx: &Context<S>) -> Result<(), Exit> {
+        if !self.life.inbox.has_changes() {
+            return Ok(());
+        }
+        self.life.make_changes();
+        self.release_all(cx)
+    }
+
     fn look(&mut self, cx: &Context<S>) -> Next {
         let is_full = self.room() == 0;
         self.life.mailbox.shut(is_full);
@@ -120,9 +136,11 @@ impl<S: Service, L: Deliver<S>> KeyedLife<S, L> {
         self.life.mailbox.next_below(below, || clock.now())
     }
 
-    /// How many more may be out.
+    /// How many more may be out. What is early is not at work, and must not keep away what it
+    /// waits for.
     fn room(&self) -> usize {
-        let at_once = self.recipe.terms.at_once;
+        let early: usize = self.early.values().map(Vec::len).sum();
+        let at_once = self.recipe.terms.at_once + early;
         at_once.saturating_sub(self.out.len())
     }
 
@@ -176,7 +194,10 @@ impl<S: Service, L: Deliver<S>> KeyedLife<S, L> {
         }
         match handed {
             Ok(()) => Ok(()),
-            Err(ruling) => self.carry_out(*ruling, None, cx),
+            Err(ruling) => {
+                self.carry_out(*ruling, None, cx)?;
+                self.release_all(cx)
+            }
         }
     }
 
@@ -198,6 +219,7 @@ impl<S: Service, L: Deliver<S>> KeyedLife<S, L> {
         self.send(
             Handed {
                 key: errand.key(),
+                number: errand.0.number,
                 work: self.next,
                 event: None,
                 errand,
@@ -211,9 +233,65 @@ impl<S: Service, L: Deliver<S>> KeyedLife<S, L> {
         letters.shared.tally.shift(Count::InFlight, end);
     }
 
-    /// Sends an errand to the instance of its key, which is made if there is none.
+    /// Sends an errand to the instance of its key, when its turn has come. Letters are not kept
+    /// back: events may wait for long to be tried again.
     fn send(&mut self, errand: Handed<S>, cx: &Context<S>) -> Result<(), Exit> {
         self.out.insert(errand.work, errand.event);
+        if errand.event.is_none() || self.is_next(&errand) {
+            return self.give(errand, cx);
+        }
+        let early = self.early.entry(errand.key.clone());
+        early.or_default().push(errand);
+        Ok(())
+    }
+
+    /// Whether all older events of its key are settled, of whatever type.
+    fn is_next(&mut self, errand: &Handed<S>) -> bool {
+        let mut is_next = true;
+        self.life.mailbox.each(|_, source| {
+            let head = source.line_head(&errand.key);
+            is_next = is_next && head.is_none_or(|head| head >= errand.number);
+        });
+        is_next
+    }
+
+    /// An event of this key is settled: it may be the turn of another.
+    fn release(&mut self, key: &Key, cx: &Context<S>) -> Result<(), Exit> {
+        let Some(mut early) = self.early.remove(key) else {
+            return Ok(());
+        };
+        early.retain(|errand| self.is_open(errand));
+        early.sort_by_key(|errand| Reverse(errand.number));
+        if early.last().is_some_and(|first| self.is_next(first))
+            && let Some(first) = early.pop()
+        {
+            self.give(first, cx)?;
+        }
+        if !early.is_empty() {
+            self.early.insert(key.clone(), early);
+        }
+        Ok(())
+    }
+
+    /// Whether it is still to be done: its subscription may have ended meanwhile.
+    fn is_open(&mut self, errand: &Handed<S>) -> bool {
+        let mailbox = &mut *self.life.mailbox;
+        let source = errand.event.and_then(|event| mailbox.source_of(event));
+        let is_open =
+            source.and_then(|source| mailbox.with(source, |one| one.is_open(errand.work)));
+        if is_open != Some(true) {
+            self.out.remove(&errand.work);
+        }
+        is_open == Some(true)
+    }
+
+    fn release_all(&mut self, cx: &Context<S>) -> Result<(), Exit> {
+        let keys: Vec<Key> = self.early.keys().cloned().collect();
+        keys.iter().try_for_each(|key| self.release(key, cx))
+    }
+
+    /// Gives an errand to the instance of its key, which is made if there is none.
+    fn give(&mut self, errand: Handed<S>, cx: &Context<S>) -> Result<(), Exit> {
         let Some(instance) = self.instances.get_mut(&errand.key) else {
             let key = errand.key.clone();
             return self.make(key, VecDeque::from([errand]), cx);
@@ -267,6 +345,7 @@ impl<S: Service, L: Deliver<S>> KeyedLife<S, L> {
             match what {
                 What::Ended { work, ended } => {
                     self.settle(work, ended, Some(&key), cx)?;
+                    self.release(&key, cx)?;
                     self.note_idle(&key);
                 }
                 What::Gone(gone) => self.bury(key, instance, gone, cx)?,
@@ -386,10 +465,10 @@ impl<S: Service, L: Deliver<S>> KeyedLife<S, L> {
                 self.settle(work, Ended::Failed(fault(loss)), None, cx)?;
             }
         }
-        if errands.is_empty() {
-            return Ok(());
+        if !errands.is_empty() {
+            self.make(key.clone(), errands, cx)?;
         }
-        self.make(key, errands, cx)
+        self.release(&key, cx)
     }
 
     /// There is no instance for these.
@@ -412,6 +491,7 @@ impl<S: Service, L: Deliver<S>> KeyedLife<S, L> {
                 began: None,
             };
             self.settle(errand.work, Ended::Failed(copy), None, cx)?;
+            self.release(&errand.key, cx)?;
         }
         Ok(())
     }
@@ -484,6 +564,8 @@ impl<S: Service, L: Deliver<S>> KeyedLife<S, L> {
 
     /// What no instance has begun.
     fn recall(&mut self) -> Vec<Handed<S>> {
+        // Events, which are still open in their sources.
+        self.early.clear();
         let orders = self.instances.values().map(|instance| &instance.orders);
         orders.flat_map(|orders| orders.take_all()).collect()
     }

@@ -19,10 +19,17 @@ pub(crate) struct Aside<E> {
     /// By due time, then age; the last number keeps two from being one.
     waiting: BTreeMap<(Instant, u64, u64), Held<E>>,
     serial: u64,
-    /// Behind the event that heads each line.
-    lines: BTreeMap<Key, VecDeque<Held<E>>>,
+    lines: BTreeMap<Key, Line<E>>,
     /// How many stand in the lines.
     lined_up: usize,
+}
+
+/// The events of one key that are to be handled one after the other.
+#[derive(Debug)]
+struct Line<E> {
+    /// The number of the event that heads it, wherever that is.
+    head: u64,
+    behind: VecDeque<Held<E>>,
 }
 
 impl<E> Aside<E> {
@@ -64,12 +71,19 @@ impl<E> Aside<E> {
         self.lines.contains_key(key)
     }
 
-    /// Begins a line behind an event. False if another heads one for this key already.
-    pub(crate) fn begin_line(&mut self, key: &Key) -> bool {
+    /// The number of the event that heads the line of this key.
+    pub(crate) fn line_head(&self, key: &Key) -> Option<u64> {
+        self.lines.get(key).map(|line| line.head)
+    }
+
+    /// Begins a line behind the event with this number. False if another heads one for this key
+    /// already.
+    pub(crate) fn begin_line(&mut self, key: &Key, head: u64) -> bool {
         if self.has_line(key) {
             return false;
         }
-        self.lines.insert(key.clone(), VecDeque::new());
+        let behind = VecDeque::new();
+        self.lines.insert(key.clone(), Line { head, behind });
         true
     }
 
@@ -77,7 +91,7 @@ impl<E> Aside<E> {
     pub(crate) fn line_up(&mut self, key: &Key, held: Held<E>) {
         match self.lines.get_mut(key) {
             Some(line) => {
-                line.push_back(held);
+                line.behind.push_back(held);
                 self.lined_up += 1;
             }
             None => self.put(held),
@@ -86,11 +100,12 @@ impl<E> Aside<E> {
 
     /// The head of a line is settled: the next one is due, and heads what is left of it.
     pub(crate) fn move_up(&mut self, key: Key, now: Instant) {
-        let Some(next) = self.lines.get_mut(&key).map(VecDeque::pop_front) else {
+        let Some(line) = self.lines.get_mut(&key) else {
             return;
         };
-        match next {
+        match line.behind.pop_front() {
             Some(mut next) => {
+                line.head = next.number();
                 self.lined_up -= 1;
                 next.line = Some(key);
                 next.due = now;
@@ -103,7 +118,8 @@ impl<E> Aside<E> {
     /// Takes out all, the oldest first.
     pub(crate) fn drain(&mut self) -> Vec<Held<E>> {
         let waiting = std::mem::take(&mut self.waiting).into_values();
-        let lines = std::mem::take(&mut self.lines).into_values().flatten();
+        let lines = std::mem::take(&mut self.lines).into_values();
+        let lines = lines.flat_map(|line| line.behind);
         let mut all: Vec<_> = waiting.chain(lines).collect();
         self.lined_up = 0;
         all.sort_by_key(Held::number);

@@ -8,6 +8,8 @@
 //! It runs no handler; it says what is next and keeps what was taken.
 
 mod aside;
+pub(crate) mod gauge;
+mod guards;
 pub(crate) mod held;
 pub(crate) mod letters;
 pub(crate) mod source;
@@ -20,6 +22,7 @@ use tokio::time::Instant;
 use crate::bell::Bell;
 use crate::policy::Rules;
 use crate::sync::Arc;
+use gauge::Watch;
 use letters::Letters;
 use source::AnySource;
 
@@ -321,15 +324,23 @@ impl<L: Sources, D: AsSource + ?Sized, T> Mailbox<L, D, T> {
         (self.holding, self.aside) = (holding, aside);
     }
 
-    /// Follows other rules from now on.
-    pub(crate) fn follow(&mut self, all: Vec<(TypeId, Arc<Rules>)>) {
+    /// Follows other rules from now on; `watch` is whom their guards tell.
+    pub(crate) fn follow(
+        &mut self,
+        all: Vec<(TypeId, Arc<Rules>)>,
+        watch: &dyn Fn() -> Option<Arc<dyn Watch>>,
+    ) {
+        if all.is_empty() {
+            return;
+        }
         for (event, rules) in all {
             self.each(|_, source| {
                 if source.event_type() == event {
-                    source.follow(&rules);
+                    source.follow(&rules, watch);
                 }
             });
         }
+        self.note_waiting();
     }
 
     /// The source whose event is in flight.

@@ -55,6 +55,8 @@ pub(crate) trait Errand<S: Service> {
 /// An errand, and what it is about.
 pub(crate) struct Handed<S: Service> {
     pub(crate) key: Key,
+    /// The number of its event or letter.
+    pub(crate) number: u64,
     /// The number under which its event is open.
     pub(crate) work: u64,
     /// The event's type; `None` for a letter.
@@ -97,16 +99,11 @@ pub(crate) fn hand_out<S: Handle<E>, E: Event>(
                 }
             }
         }
-        Work::Held | Work::Aside => {
-            match work {
-                Work::Aside => source.take_up_aside(),
-                _ => source.take_up_held(),
-            }
-            if let Some(ruling) = source.give_up_overdue(tray.clock) {
-                return Err(Box::new(ruling));
-            }
-            hand_out_current(source, tray);
-        }
+        Work::Held | Work::Aside => match source.take_up(matches!(work, Work::Aside), tray.clock) {
+            Admission::Taken => hand_out_current(source, tray),
+            Admission::Ruled(ruling) => return Err(ruling),
+            Admission::Passed | Admission::Nothing => {}
+        },
         Work::Finished => {}
     }
     Ok(())
@@ -123,6 +120,7 @@ fn hand_out_current<S: Handle<E>, E: Event>(source: &mut Source<E>, tray: &mut T
     tray.room = tray.room.saturating_sub(1);
     tray.out.push(Handed {
         key,
+        number: held.number(),
         work,
         event: Some(TypeId::of::<E>()),
         errand: Box::new(EventErrand {

@@ -232,9 +232,10 @@ impl<S: Service, L> ServiceSpec<S, L> {
     /// Keeps one instance for each [key](Event::key) of its events and messages, made by this
     /// recipe when the first of a key comes; the recipe given to [`service()`] is not used.
     ///
-    /// Events of one key are handled one after the other, in their order, each by the instance of
-    /// its key; keys do not wait for each other. So state that belongs to an order, an account or
-    /// a case needs no map. Events without a key share one instance. The default [`PerKey`] holds.
+    /// Events of one key are handled one after the other, in their order whatever their types, each
+    /// by the instance of its key; keys do not wait for each other. Letters go to the instance as
+    /// they come, past events that wait. So state that belongs to an order, an account or a case
+    /// needs no map. Events without a key share one instance. The default [`PerKey`] holds.
     ///
     /// ```
     /// # use callboard::prelude::*;

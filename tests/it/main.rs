@@ -35,6 +35,9 @@ mod shop;
 /// The tree example, run as a user runs it: what it tells, its errors and exit codes.
 mod tree_example;
 
+/// The casework example, run as a user runs it: its numbers, complaints and exit codes.
+mod casework;
+
 /// What we build upon: versions with known holes, doubles, sources, and how many there are.
 mod supply;
 

@@ -331,6 +331,57 @@ fn causes_come_before_effects_within_a_key_across_types() {
 }
 
 #[test]
+fn events_of_one_key_keep_their_order_whatever_their_types() {
+    paused(async {
+        let (spec, books) = accounts(
+            |terms| terms.at_once(2),
+            |event, attempt| match event.id {
+                2 if attempt == 1 => Do::Fail,
+                _ => Do::Nothing,
+            },
+        );
+        let retry = Policy::new().retry(Retry::fixed(secs(1)));
+        let board = here(shop().child(spec.on::<Freeze>().policy(retry))).await;
+        // Behind the first of its key, the others are lined up in a topic each.
+        publish(&board, (0..4).map(|id| (7, id))).await;
+        board.publish(Freeze(7)).await.unwrap();
+        publish(&board, (4..6).map(|id| (7, id))).await;
+        board.publish(Freeze(8)).await.unwrap();
+        until(|| !books.of(8).is_empty()).await;
+        let before = [(0, 1), (1, 1), (2, 1)];
+        assert_eq!(books.of(7), before, "what waits holds its key alone");
+        board.settle().await.unwrap();
+        let after = [(2, 2), (3, 1), (9_999, 1), (4, 1), (5, 1)];
+        assert_eq!(books.of(7)[3..], after);
+        assert_eq!(board.ledger().gap(), 0);
+    });
+}
+
+#[test]
+fn an_event_that_waited_for_a_subscription_that_ends_goes_on() {
+    paused(async {
+        let (spec, books) = accounts(
+            |terms| terms,
+            |event, _| match event.id {
+                0 => Do::Fail,
+                _ => Do::Nothing,
+            },
+        );
+        let address = spec.address();
+        let retry = Policy::new().retry(Retry::fixed(secs(60)));
+        let board = here(shop().child(spec.on::<Freeze>().policy(retry))).await;
+        publish(&board, [(7, 0), (7, 1)]).await;
+        board.publish(Freeze(7)).await.unwrap();
+        until(|| books.len() == 1).await;
+        board.unsubscribe::<Move>(&address).await.unwrap();
+        board.settle().await.unwrap();
+        assert_eq!(books.of(7), [(0, 1), (9_999, 1)]);
+        assert_eq!(row(&board, "shop/accounts", "move").undelivered, 2);
+        assert_eq!(board.ledger().gap(), 0);
+    });
+}
+
+#[test]
 fn an_instance_waits_for_its_own_later_work() {
     paused(async {
         let gate = gate();
