@@ -152,6 +152,18 @@ fn many_bad_rows_are_all_counted() {
 }
 
 #[test]
+fn what_a_log_says_does_not_control_a_terminal() {
+    let said = told(
+        &["-"],
+        b"case,activity,time\nc,\x1b[2J,2024-03-01\nc,\x1b[2J,\x1b\n",
+    );
+    assert!(
+        said.contains("   [2J ") && !said.contains('\u{1b}'),
+        "{said}"
+    );
+}
+
+#[test]
 fn a_log_with_a_header_alone_has_no_cases() {
     let found = told_json(&["-"], b"case,activity,time\n\n");
     assert_eq!((&found["rows"], &found["cases"]), (&0.into(), &0.into()));
