@@ -323,4 +323,18 @@ mod tests {
         agenda.clock.sleep_until(after(&agenda, 99)).await;
         assert_eq!((seen.told(), agenda.called_off()), ((2, 3), 2));
     }
+
+    #[tokio::test(start_paused = true)]
+    async fn others_have_a_turn_while_many_are_told() {
+        let (agenda, seen) = agenda();
+        for _ in 0..300 {
+            agenda.enter(after(&agenda, 0), Arc::clone(&seen) as Arc<dyn Entry>);
+        }
+        let mut turns = vec![0];
+        while turns.last() < Some(&300) {
+            tokio::task::yield_now().await;
+            turns.push(seen.told().0);
+        }
+        assert!(turns.contains(&128) && turns.contains(&256), "{turns:?}");
+    }
 }

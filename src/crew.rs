@@ -163,15 +163,20 @@ impl Crew {
     /// change: what has a higher one is shared by the new number.
     pub(crate) fn scale(&self, workers: usize, pulse: &Pulse) -> u64 {
         let mut state = lock(&self.state);
-        // First: whoever sees a number beyond the change is to see that there was one, and then
-        // waits for this lock.
+        let is_first = state.shifts.len() == 1;
+        if is_first {
+            // Before the version: whoever has seen that has seen a limit no later than the change.
+            self.limit.store(pulse.numbers_given(), Ordering::SeqCst);
+        }
+        // Before the number: whoever sees one beyond the change is to see that there was one, and
+        // then waits for this lock.
         self.version.fetch_add(1, Ordering::SeqCst);
         let from = pulse.next_number();
         state.shifts.push(Shift {
             from,
             workers: workers as u64,
         });
-        if state.shifts.len() == 2 {
+        if is_first {
             self.limit.store(from, Ordering::SeqCst);
             state.await_all();
         }

@@ -249,6 +249,15 @@ pub struct Overdue {
     pub limit: Duration,
 }
 
+/// The failure of an event that is given up without an attempt, because a breaker is open that
+/// [lets nothing wait](crate::Breaker::dead_letters).
+///
+/// A policy finds it by `failure.is::<BreakerOpen>()`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("not tried: the breaker is open")]
+#[non_exhaustive]
+pub struct BreakerOpen;
+
 #[derive(Debug, thiserror::Error)]
 #[error("(the error is gone)")]
 struct Gone;

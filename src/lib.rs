@@ -71,6 +71,45 @@
 //! | too many restarts | its supervisor gives up, the next one up decides | stays in the mailbox |
 //! | shutdown | stops in order | *undelivered*, named in the report: never a failure |
 //!
+#![doc = include_str!("both_ways.md")]
+//! All of it is set by one [`Policy`], inherited down the tree; [`Board::policies`] tells what is
+//! in force where, and [`Board::set_policy`] changes it while the board runs.
+//!
+//! ```
+//! use callboard::prelude::*;
+//!
+//! # struct OrderPlaced { id: u64 }
+//! # impl Event for OrderPlaced {
+//! #     const NAME: &'static str = "order.placed";
+//! #     fn key(&self) -> callboard::Key { self.id.into() }
+//! # }
+//! # struct OrderRejected { id: u64 }
+//! # impl Event for OrderRejected { const NAME: &'static str = "order.rejected"; }
+//! # #[derive(Default)] struct Accounts;
+//! # impl Service for Accounts {}
+//! # impl Handle<OrderPlaced> for Accounts {
+//! #     async fn handle(&mut self, _: &OrderPlaced, _: &mut Context<Self>) -> Outcome {
+//! #         Err(std::io::Error::other("the bank does not answer").into())
+//! #     }
+//! # }
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let policy = Policy::new()
+//!     .retry(Retry::exponential(millis(1)).attempts(3).within(secs(30)).parked())
+//!     .timeout(secs(2))
+//!     .deadline(secs(60))
+//!     .failure_of::<std::io::Error>(OnFailure::discard().publish(
+//!         |order: &OrderPlaced, _: &Failure| OrderRejected { id: order.id },
+//!     ));
+//! let accounts = service("accounts", Accounts::default).on::<OrderPlaced>().policy(policy);
+//! let board = Board::start(Supervisor::one_for_one("shop").child(accounts))?;
+//! println!("{}", board.policies());
+//! board.publish_blocking(OrderPlaced { id: 7 })?;
+//! board.settle_blocking()?;
+//! assert_eq!(board.ledger().topic("order.rejected").map(|row| row.published), Some(1));
+//! # board.shutdown_blocking(secs(5));
+//! # Ok(()) }
+//! ```
+//!
 //! # Supervision
 //!
 //! A [`Supervisor`] restarts the child that failed ([`one_for_one`](Supervisor::one_for_one)), all
@@ -109,7 +148,8 @@
 //!
 //! Per event type: by publishing. Across types: nobody sees an effect before its cause, for first
 //! attempts. A retry in place keeps the order; younger events of that service wait, letters do
-//! not.
+//! not. A retry that steps aside leaves it; one that is parked keeps it for its key. With workers,
+//! and with an instance per key, order holds for each key.
 //!
 //! # Waiting in a circle
 //!
@@ -194,6 +234,7 @@ mod dice;
 mod event;
 mod exit;
 mod failure;
+mod gauges;
 mod host;
 mod ledger;
 mod lifecycle;
@@ -227,10 +268,11 @@ pub use broker::RedriveError;
 pub use dead_letter::{DeadLetter, FailedAttempt};
 pub use event::{Cause, Event, EventId, Key};
 pub use exit::Exit;
-pub use failure::{Failure, Outcome, Overdue};
+pub use failure::{BreakerOpen, Failure, Outcome, Overdue};
 pub use host::seed::Problem;
 pub use ledger::{DeliveryRow, Ledger, LetterRow, TopicRow};
 pub use lifecycle::{Change, Lifecycle};
+pub use mailbox::gauge::Guarded;
 pub use message::Message;
 pub use panic::Panic;
 pub use policy::{

@@ -66,6 +66,25 @@ pub enum Change {
     Suspended,
     /// It handles what has come in meanwhile.
     Resumed,
+    /// The breaker of one of its subscriptions has opened: too many attempts have failed. One that
+    /// is shared is told of where an attempt has made it change.
+    #[non_exhaustive]
+    BreakerOpened {
+        /// The event's name.
+        event: &'static str,
+    },
+    /// That breaker lets a few attempts through, to see how they fare.
+    #[non_exhaustive]
+    BreakerHalfOpen {
+        /// The event's name.
+        event: &'static str,
+    },
+    /// That breaker has closed: those attempts have succeeded.
+    #[non_exhaustive]
+    BreakerClosed {
+        /// The event's name.
+        event: &'static str,
+    },
 }
 
 impl Lifecycle {
@@ -116,6 +135,9 @@ impl fmt::Display for Change {
             Change::Closed => f.write_str("has ended for good"),
             Change::Suspended => f.write_str("is suspended"),
             Change::Resumed => f.write_str("is resumed"),
+            Change::BreakerOpened { event } => write!(f, "stops trying {event}: breaker open"),
+            Change::BreakerHalfOpen { event } => write!(f, "probes {event}: breaker half open"),
+            Change::BreakerClosed { event } => write!(f, "tries {event} again: breaker closed"),
         }
     }
 }

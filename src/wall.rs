@@ -14,6 +14,7 @@ use dashmap::DashMap;
 
 use crate::dead_letter::DeadLetter;
 use crate::event::Event;
+use crate::gauges::Gauges;
 use crate::ledger::{Ledger, LetterRow, take_tree};
 use crate::lifecycle::{Change, Lifecycle};
 use crate::pulse::{Phase, Pulse};
@@ -51,6 +52,7 @@ pub(crate) struct Wall {
     undelivered: Mutex<Unread>,
     /// The services that are suspended: what they hold does not move.
     suspended: Mutex<BTreeSet<Arc<str>>>,
+    pub(crate) gauges: Gauges,
     /// The board that this hangs on.
     owner: OnceLock<Weak<dyn Any + Send + Sync>>,
     /// Begins the end of the board, without waiting for it.
@@ -67,6 +69,14 @@ pub enum SettleError {
     Suspended {
         /// Their paths, sorted.
         services: Vec<String>,
+    },
+    /// All else is settled, or suspended, but in these subscriptions an open breaker makes events
+    /// wait.
+    #[error("held by open breakers: {}", subscriptions.join(", "))]
+    #[non_exhaustive]
+    BreakerOpen {
+        /// The path of each service, ` on ` and the event's name; sorted.
+        subscriptions: Vec<String>,
     },
     /// A service of this board, or its blocking work, asked: it would wait for itself.
     #[error("a service that waits for its own board to settle would wait for itself")]
@@ -85,6 +95,7 @@ impl Wall {
             folded: Mutex::default(),
             undelivered: Mutex::new(BTreeMap::new()),
             suspended: Mutex::default(),
+            gauges: Gauges::default(),
             owner: OnceLock::new(),
             end: OnceLock::new(),
         })
@@ -229,7 +240,7 @@ impl Wall {
     /// read. Whatever is accepted takes a number: if none was taken during the reading, nothing
     /// slipped.
     pub(crate) async fn settle(&self) -> Result<(), SettleError> {
-        self.quiet(|| false).await
+        self.quiet(|| false, Self::held).await
     }
 
     /// Whether all is settled, or all but what is suspended; `None` if something still moves.
@@ -245,6 +256,14 @@ impl Wall {
             let services = open.keys().map(|service| (*service).to_owned()).collect();
             Err(SettleError::Suspended { services })
         })
+    }
+
+    /// What open breakers hold, if all that is open is held by one, or suspended.
+    fn held(&self) -> Option<SettleError> {
+        let held = self.gauges.held_back(self.pulse.clock.since_start())?;
+        let suspended = lock(&self.suspended).clone();
+        let subscriptions = held.all(&self.detailed_ledger(), &suspended)?;
+        Some(SettleError::BreakerOpen { subscriptions })
     }
 
     /// Lets a service handle nothing for now, or again something. Tells whether that is new.
@@ -306,6 +325,7 @@ impl Wall {
             rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
         };
         lock(&self.suspended).retain(|one| !within(one));
+        self.gauges.forget(within);
         let mut undelivered = lock(&self.undelivered);
         let theirs = undelivered.keys().filter(|(service, _)| within(service));
         for key in theirs.cloned().collect::<Vec<_>>() {
@@ -318,11 +338,16 @@ impl Wall {
     /// As [`Wall::settle`], and waits for the hooks and timers that are running as well: what they
     /// still publish is to be delivered.
     pub(crate) async fn drain(&self) -> Result<(), SettleError> {
-        self.quiet(|| self.pulse.has_jobs()).await
+        // Breakers do not stay open for ever, but a drain has a deadline.
+        self.quiet(|| self.pulse.has_jobs(), |_| None).await
     }
 
-    /// Waits until all is settled, and `busy` says no.
-    async fn quiet(&self, busy: impl Fn() -> bool) -> Result<(), SettleError> {
+    /// Waits until all is settled, and `busy` says no, or `held` what keeps it from that.
+    async fn quiet(
+        &self,
+        busy: impl Fn() -> bool,
+        held: impl Fn(&Self) -> Option<SettleError>,
+    ) -> Result<(), SettleError> {
         let quiet = || {
             let before = self.pulse.numbers_given();
             // Looked at first: a job that is over has published what the ledger then shows.
@@ -330,6 +355,7 @@ impl Wall {
                 return None;
             }
             let settled = self.settled(&self.ledger());
+            let settled = settled.or_else(|| held(self).map(Err));
             settled.filter(|_| self.pulse.numbers_given() == before)
         };
         self.pulse.until(quiet).await

@@ -159,80 +159,78 @@ fn first_hangs_later(job: u64, _: u32) -> Plan {
     }
 }
 
-fn print(concern: &str, how: &str, seen: &str) {
-    println!("{concern:<16} {how:<34} {seen}");
+fn print(concern: &str, how: &str, seen: Seen) -> Result<(), Box<dyn std::error::Error>> {
+    println!("{concern:<16} {how:<34} {}", seen?);
+    Ok(())
+}
+
+async fn ways_of_working() -> Result<(), Box<dyn std::error::Error>> {
+    let works = |_, _| Plan::Work;
+    print("communication", "ask", ask().await)?;
+    print("", "tell", tell().await)?;
+    print(
+        "processing",
+        "one after the other",
+        jobs(works, once()).await,
+    )?;
+    print("", ".workers(2)", parallel().await)?;
+    print("", ".per_key(..)", per_key().await)?;
+    let not_yet = String::from("a log on disk or an engine: not yet");
+    print("storage", "in memory", Ok(not_yet))?;
+    print(
+        "result",
+        "the handler is awaited",
+        jobs(works, once()).await,
+    )?;
+    print("", "cx.later(..)", jobs(|_, _| Plan::Later, once()).await)?;
+    print("telling", "publish(..).settled().await", told(true).await)?;
+    print("", "publish(..).await", told(false).await)
+}
+
+async fn ways_of_failing() -> Result<(), Box<dyn std::error::Error>> {
+    let judged = given_up(first_fails).await;
+    print("error", "judged before the next event", judged)?;
+    let judged = given_up(first_fails_later).await;
+    print("", "judged when the later work ends", judged)?;
+    let in_place = Policy::new().retry(twice());
+    print("retry", "in place", jobs(first_fails, in_place).await)?;
+    let deferred = Policy::new().retry(twice().deferred());
+    print("", ".deferred()", jobs(first_fails, deferred).await)?;
+    let hurry = || once().timeout(millis(40));
+    let cancelled = jobs(first_hangs, hurry()).await;
+    print("timeout", "the handler is cancelled", cancelled)?;
+    let cancelled = jobs(first_hangs_later, hurry()).await;
+    print("", "later work is cancelled", cancelled)
+}
+
+async fn ways_of_following_up() -> Result<(), Box<dyn std::error::Error>> {
+    let works = |_, _| Plan::Work;
+    for (concern, how, then) in [
+        (
+            "failure policy",
+            ".publish(..).waited()",
+            compensate().waited(),
+        ),
+        ("", ".publish(..)", compensate()),
+    ] {
+        print(concern, how, jobs(first_fails, once().failure(then)).await)?;
+    }
+    for (concern, how, then) in [
+        (
+            "success policy",
+            ".publish(..).waited()",
+            announce().waited(),
+        ),
+        ("", ".publish(..)", announce()),
+    ] {
+        print(concern, how, jobs(works, once().success(then)).await)?;
+    }
+    Ok(())
 }
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let hurry = || once().timeout(millis(40));
-    print("communication", "ask", &ask().await?);
-    print("", "tell", &tell().await?);
-    print(
-        "processing",
-        "one after the other",
-        &jobs(|_, _| Plan::Work, once()).await?,
-    );
-    print("", ".workers(2)", &parallel().await?);
-    print("", ".per_key(..)", &per_key().await?);
-    print(
-        "storage",
-        "in memory",
-        "a log on disk or an engine: not yet",
-    );
-    print(
-        "result",
-        "the handler is awaited",
-        &jobs(|_, _| Plan::Work, once()).await?,
-    );
-    print("", "cx.later(..)", &jobs(|_, _| Plan::Later, once()).await?);
-    print("telling", "publish(..).settled().await", &told(true).await?);
-    print("", "publish(..).await", &told(false).await?);
-    print(
-        "error",
-        "judged before the next event",
-        &given_up(first_fails).await?,
-    );
-    print(
-        "",
-        "judged when the later work ends",
-        &given_up(first_fails_later).await?,
-    );
-    print(
-        "retry",
-        "in place",
-        &jobs(first_fails, Policy::new().retry(twice())).await?,
-    );
-    print(
-        "",
-        ".deferred()",
-        &jobs(first_fails, Policy::new().retry(twice().deferred())).await?,
-    );
-    print(
-        "timeout",
-        "the handler is cancelled",
-        &jobs(first_hangs, hurry()).await?,
-    );
-    print(
-        "",
-        "later work is cancelled",
-        &jobs(first_hangs_later, hurry()).await?,
-    );
-    let policy = once().failure(compensate().waited());
-    print(
-        "failure policy",
-        ".publish(..).waited()",
-        &jobs(first_fails, policy).await?,
-    );
-    let policy = once().failure(compensate());
-    print("", ".publish(..)", &jobs(first_fails, policy).await?);
-    let policy = once().success(announce().waited());
-    print(
-        "success policy",
-        ".publish(..).waited()",
-        &jobs(|_, _| Plan::Work, policy).await?,
-    );
-    let policy = once().success(announce());
-    print("", ".publish(..)", &jobs(|_, _| Plan::Work, policy).await?);
-    Ok(())
+    ways_of_working().await?;
+    ways_of_failing().await?;
+    ways_of_following_up().await
 }

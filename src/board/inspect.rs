@@ -12,6 +12,7 @@ use std::time::Duration;
 use super::{Board, Inner};
 use crate::exit::Exit;
 use crate::ledger::Ledger;
+use crate::mailbox::gauge::Guarded;
 use crate::restart::Restart;
 use crate::supervisor::{Branch, LookupError, Node, Strategy};
 use crate::sync::Arc;
@@ -47,6 +48,8 @@ pub struct Inspection {
     pub current: Option<Current>,
     /// What its mailbox holds.
     pub mailbox: MailboxLoad,
+    /// How the guards of its subscriptions stand, by event, where its policy has any.
+    pub guards: Vec<Guarded>,
     /// Its children, for a supervisor, in the order of their starting.
     pub children: Vec<Inspection>,
 }
@@ -189,6 +192,7 @@ impl Inner {
             last_failure: vitals.last_failure(),
             current,
             mailbox: load,
+            guards: self.wall.gauges.read(node.path(), now),
             children: below.collect(),
         }
     }

@@ -196,7 +196,7 @@ impl<S: Service, L: Deliver<S>> Life<S, L> {
         if !self.inbox.has_changes() {
             return;
         }
-        self.mailbox.follow(self.inbox.take_new_rules());
+        self.follow_new_rules();
         for change in self.inbox.take_changes() {
             match change {
                 Change::Subscribe(source) => self.mailbox.add(source),
@@ -205,6 +205,11 @@ impl<S: Service, L: Deliver<S>> Life<S, L> {
                 }
             }
         }
+    }
+
+    fn follow_new_rules(&mut self) {
+        let rules = self.inbox.take_new_rules();
+        self.mailbox.follow(rules, &|| self.inbox.watch());
     }
 
     /// Handles what is next. False if there is nothing to do now.
@@ -285,7 +290,7 @@ impl<S: Service, L: Deliver<S>> Life<S, L> {
             jitter: self.dice.f64(),
         };
         // A policy applies from the first failure after it was changed.
-        self.mailbox.follow(self.inbox.take_new_rules());
+        self.follow_new_rules();
         let consequence = ruling::judge(&mut self.mailbox, setback, &cx.wall, &self.vitals);
         suffer(consequence, trouble, failure)
     }
@@ -297,6 +302,8 @@ impl<S: Service, L: Deliver<S>> Life<S, L> {
         let Some(envelope) = self.mailbox.letters.take(Count::InFlight) else {
             return;
         };
+        // Taking it has made room; its answer may take long.
+        self.mailbox.letters.announce_room();
         let tally = &self.mailbox.letters.shared.tally;
         if envelope.letter.is_expired() {
             envelope.letter.abandon();
@@ -324,7 +331,6 @@ impl<S: Service, L: Deliver<S>> Life<S, L> {
                 note_failed_letter(cx.path(), message, &failure);
             }
         }
-        self.mailbox.letters.announce_room();
         begin_laters(cx);
     }
 

@@ -213,7 +213,7 @@ impl<S: Service, L: Deliver<S> + 'static> Stage for Engine<S, L> {
         home.vitals.note_rest();
         self.with_mailbox(|mailbox| {
             let now = pulse.clock.now();
-            mailbox.follow(self.inbox.take_new_rules());
+            mailbox.follow(self.inbox.take_new_rules(), &|| self.inbox.watch());
             if let Some((trouble, failure)) = trouble(&exit, killed) {
                 let at = pulse.clock.since_start();
                 let setback = Setback {

@@ -13,6 +13,7 @@ use tokio::time::Instant;
 use crate::dead_letter::FailedAttempt;
 use crate::event::Key;
 use crate::failure::Failure;
+use crate::mailbox::guards::Ticket;
 use crate::policy::Verdict;
 use crate::topic::block::Pinned;
 
@@ -35,6 +36,8 @@ pub(crate) struct Held<E> {
     pub(crate) line: Option<Key>,
     /// It is given up, and what is to follow has not been done yet. A box, since it is rare.
     pub(crate) sentence: Option<Box<Sentence>>,
+    /// While it is tried: what its breaker is to hear of that.
+    pub(crate) ticket: Option<Ticket>,
 }
 
 /// What is to be done about an event that is given up.
@@ -57,7 +60,13 @@ impl<E> Held<E> {
             is_later: false,
             line: None,
             sentence: None,
+            ticket: None,
         }
+    }
+
+    /// Whether no attempt at it has begun yet.
+    pub(crate) fn is_new(&self) -> bool {
+        self.first.is_none() && self.attempts.is_empty() && self.sentence.is_none()
     }
 
     /// Which attempt the next one is; 1 for the first.

@@ -8,6 +8,8 @@
 //! It runs no handler; it says what is next and keeps what was taken.
 
 mod aside;
+pub(crate) mod gauge;
+mod guards;
 pub(crate) mod held;
 pub(crate) mod letters;
 pub(crate) mod source;
@@ -20,6 +22,7 @@ use tokio::time::Instant;
 use crate::bell::Bell;
 use crate::policy::Rules;
 use crate::sync::Arc;
+use gauge::Watch;
 use letters::Letters;
 use source::AnySource;
 
@@ -246,7 +249,12 @@ impl<L: Sources, D: AsSource + ?Sized, T> Mailbox<L, D, T> {
         });
         let mut letters_seen = self.look_at_letters(&mut head);
         let mut seen = head.is_some();
-        while seen && (L::LEN + self.added.len() > 1 || !letters_seen) {
+        let several = L::LEN + self.added.len() > 1;
+        let is_letter = |head: &Option<Head>| {
+            let lane = head.as_ref().map(|head| head.lane);
+            lane == Some(Lane::Letters)
+        };
+        while seen && (several || !letters_seen || is_letter(&head)) {
             seen = false;
             self.each(|index, source| {
                 if source.is_dry()
@@ -316,15 +324,23 @@ impl<L: Sources, D: AsSource + ?Sized, T> Mailbox<L, D, T> {
         (self.holding, self.aside) = (holding, aside);
     }
 
-    /// Follows other rules from now on.
-    pub(crate) fn follow(&mut self, all: Vec<(TypeId, Arc<Rules>)>) {
+    /// Follows other rules from now on; `watch` is whom their guards tell.
+    pub(crate) fn follow(
+        &mut self,
+        all: Vec<(TypeId, Arc<Rules>)>,
+        watch: &dyn Fn() -> Option<Arc<dyn Watch>>,
+    ) {
+        if all.is_empty() {
+            return;
+        }
         for (event, rules) in all {
             self.each(|_, source| {
                 if source.event_type() == event {
-                    source.follow(&rules);
+                    source.follow(&rules, watch);
                 }
             });
         }
+        self.note_waiting();
     }
 
     /// The source whose event is in flight.

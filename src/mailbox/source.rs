@@ -17,13 +17,15 @@ use crate::bell::Bell;
 use crate::clock::{Clock, deadline};
 use crate::dead_letter::{DeadLetter, FailedAttempt, Obituary};
 use crate::event::{Event, EventId, Key};
-use crate::failure::{Failure, Overdue};
+use crate::failure::{BreakerOpen, Failure, Overdue};
 use crate::mailbox::aside::Aside;
+use crate::mailbox::gauge::Watch;
+use crate::mailbox::guards::{Guards, Ticket, Word};
 use crate::mailbox::held::{Held, Sentence};
 use crate::panic::guard;
 use crate::policy::{
-    Attempt, EventVerdict, Manner, OnFailure, Reason, Rules, Trouble, Verdict, WorkerVerdict,
-    decide, give_up,
+    Attempt, EventVerdict, Identity, Manner, OnFailure, Reason, Report, Rules, Trouble, Verdict,
+    WorkerVerdict, decide, give_up,
 };
 use crate::sync::Arc;
 use crate::topic::Topic;
@@ -65,12 +67,22 @@ pub(crate) struct Ruling {
 pub(crate) enum Admission {
     /// It is in flight.
     Taken,
-    /// It was passed over, and counted.
+    /// It was passed over, and counted, or lined up.
     Passed,
     /// It is given up without an attempt.
     Ruled(Box<Ruling>),
     /// Nothing is to be read now.
     Nothing,
+}
+
+/// The event at the head of a subscription, as it is looked at before it is taken.
+struct Head {
+    number: u64,
+    accepted: Option<Duration>,
+    /// The line that it belongs in.
+    line: Option<Key>,
+    /// By what it is known, if that is to be asked.
+    identity: Option<Identity>,
 }
 
 /// When what waits in a source is to be taken up.
@@ -94,6 +106,8 @@ pub(crate) struct Source<E> {
     open: BTreeMap<u64, Held<E>>,
     /// Nothing is read before.
     paused: Option<Instant>,
+    /// A box: most subscriptions have none.
+    guards: Option<Box<Guards>>,
     terms: Terms,
     /// Found nothing when it last looked.
     dry: bool,
@@ -140,7 +154,7 @@ pub(crate) trait AnySource {
     /// Subscribes anew after an end, from the topic's tail on.
     fn reopen(&mut self, bell: &Arc<Bell>);
     /// Follows other rules from now on; delays that have begun stay.
-    fn follow(&mut self, rules: &Arc<Rules>);
+    fn follow(&mut self, rules: &Arc<Rules>, watch: &dyn Fn() -> Option<Arc<dyn Watch>>);
     fn event_type(&self) -> TypeId;
     fn event_name(&self) -> &'static str;
 }
@@ -164,8 +178,19 @@ impl<E: Event> Source<E> {
             aside: Aside::new(),
             open: BTreeMap::new(),
             paused: None,
+            guards: None,
             terms,
             dry: false,
+        }
+    }
+
+    /// Sets up the guards that the rules ask for; `watch` is whom they tell.
+    pub(crate) fn guard(&mut self, watch: &dyn Fn() -> Option<Arc<dyn Watch>>) {
+        if self.rules.has_guards()
+            && let Some(watch) = watch()
+        {
+            let guards = Guards::new(self.cursor.topic.name, &self.rules, watch);
+            self.guards = Some(Box::new(guards));
         }
     }
 
@@ -176,11 +201,124 @@ impl<E: Event> Source<E> {
 
     /// Takes the event at the head, if its number is below `until` and nothing stands against it.
     pub(crate) fn admit(&mut self, until: u64, clock: &Clock) -> Admission {
-        let Some(key) = self.head(until, |slot, lines| lines.then(|| key_of(&slot.event))) else {
+        let Some(head) = self.look_at_head(until) else {
             return Admission::Nothing;
         };
-        let line = key.filter(|key| self.aside.has_line(key));
-        if line.is_some() && self.is_full() {
+        let now = clock.now();
+        let at = clock.since_start_at(now);
+        if is_over(self.rules.time_to_live, head.accepted, at) {
+            return self.pass_over(now, Count::Expired, Fate::Expired);
+        }
+        if self.is_copy(head.number, head.identity, at) {
+            return self.pass_over(now, Count::Discarded, Fate::Discarded);
+        }
+        if let Some(key) = head.line {
+            return self.admit_to_line(&key, now, at);
+        }
+        if is_over(self.rules.deadline, head.accepted, at) {
+            return self.give_up_head(now, Self::rule_overdue);
+        }
+        match self.ask(at, true) {
+            Word::Go(ticket) if self.take_head() => {
+                self.begin_first(ticket, at);
+                Admission::Taken
+            }
+            Word::Go(ticket) => {
+                self.hear(ticket, Report::Void);
+                Admission::Nothing
+            }
+            Word::Wait(until) => {
+                self.paused = Some(instant(now, at, until));
+                Admission::Nothing
+            }
+            Word::Refused => self.give_up_head(now, Self::rule_refused),
+        }
+    }
+
+    /// Looks at the event at the head, if its number is below `until`.
+    fn look_at_head(&mut self, until: u64) -> Option<Head> {
+        let (aside, guards) = (&self.aside, &self.guards);
+        let (block, steps) = self.cursor.split()?;
+        let slot = block.slot(steps.position()?)?;
+        let stamp = &slot.stamp;
+        if stamp.number >= until {
+            return None;
+        }
+        let line = aside.has_lines().then(|| key_of(&slot.event));
+        let guards = guards.as_deref();
+        let dedupe = guards.and_then(|guards| guards.dedupe(stamp.number));
+        Some(Head {
+            number: stamp.number,
+            accepted: stamp.accepted(),
+            line: line.filter(|key| aside.has_line(key)),
+            identity: dedupe.map(|dedupe| dedupe.identity(&slot.event, stamp.cause)),
+        })
+    }
+
+    /// Whether the event at the head is a copy of an earlier one.
+    fn is_copy(&mut self, number: u64, identity: Option<Identity>, at: Duration) -> bool {
+        let asked = self.guards.as_mut().zip(identity);
+        asked.is_some_and(|(guards, identity)| !guards.vet(number, identity, at))
+    }
+
+    /// Asks for an attempt, for which all events of the mailbox wait if it is one `in_place`.
+    fn ask(&mut self, at: Duration, in_place: bool) -> Word {
+        match &mut self.guards {
+            Some(guards) => guards.ask(at, in_place),
+            None => Word::Go(None),
+        }
+    }
+
+    /// What has just been taken is tried for the first time.
+    fn begin_first(&mut self, ticket: Option<Ticket>, at: Duration) {
+        if let Some(guards) = &mut self.guards {
+            guards.ticket = ticket;
+            guards.deposit(at);
+        }
+    }
+
+    /// Tells the breaker that let an attempt through how it went.
+    fn hear(&mut self, ticket: Option<Ticket>, report: Report) {
+        let Some(ticket) = ticket else { return };
+        let at = self.cursor.topic.pulse.clock.since_start();
+        if ticket.report(report, at) {
+            // Whoever waits for it need not wait longer.
+            self.paused = None;
+            self.guards.as_mut().into_iter().for_each(|it| it.go_on());
+        }
+    }
+
+    /// Settles the event at the head without an attempt.
+    fn pass_over(&mut self, now: Instant, count: Count, fate: Fate) -> Admission {
+        if !self.take_head() {
+            return Admission::Nothing;
+        }
+        if let Some(held) = self.in_custody(now) {
+            tracing::debug!(
+                target: "callboard::policy",
+                service = %self.terms.service, event = self.cursor.topic.name,
+                event_id = held.number(), ?fate,
+                "an event is passed over"
+            );
+            self.settle(&held.event, count, Ending::after(0, fate));
+        }
+        Admission::Passed
+    }
+
+    /// Gives up the event at the head.
+    fn give_up_head(&mut self, now: Instant, rule: fn(&mut Self, Held<E>) -> Ruling) -> Admission {
+        if !self.take_head() {
+            return Admission::Nothing;
+        }
+        match self.in_custody(now) {
+            Some(held) => Admission::Ruled(Box::new(rule(self, held))),
+            None => Admission::Nothing,
+        }
+    }
+
+    /// Lets the event at the head wait behind another with its key, if there is room.
+    fn admit_to_line(&mut self, key: &Key, now: Instant, at: Duration) -> Admission {
+        if self.is_full() {
             // Whatever it waits behind is due then, and may make room.
             self.paused = self.aside.due();
             return Admission::Nothing;
@@ -188,23 +326,9 @@ impl<E: Event> Source<E> {
         if !self.take_head() {
             return Admission::Nothing;
         }
-        if let Some(key) = line {
-            self.line_up(&key, clock.now());
-            return Admission::Passed;
-        }
-        if self.rules.needs_time() {
-            self.admit_in_time(clock)
-        } else {
-            Admission::Taken
-        }
-    }
-
-    /// Looks at the event at the head, if its number is below `until`.
-    fn head<R>(&mut self, until: u64, look: impl FnOnce(&Slot<E>, bool) -> R) -> Option<R> {
-        let lines = self.aside.has_lines();
-        let (block, steps) = self.cursor.split()?;
-        let slot = block.slot(steps.position()?)?;
-        (slot.stamp.number < until).then(|| look(slot, lines))
+        self.begin_first(None, at);
+        self.line_up(key, now);
+        Admission::Passed
     }
 
     fn take_head(&mut self) -> bool {
@@ -230,79 +354,85 @@ impl<E: Event> Source<E> {
         }
     }
 
-    /// Passes over what has just been taken, if it is too old.
-    fn admit_in_time(&mut self, clock: &Clock) -> Admission {
-        let now = clock.now();
-        let at = clock.since_start_at(now);
-        let Some(held) = self.in_custody(now) else {
-            return Admission::Nothing;
-        };
-        let age = held.accepted.map(|accepted| at.saturating_sub(accepted));
-        let is_over =
-            |limit: Option<Duration>| age.zip(limit).is_some_and(|(age, limit)| age >= limit);
-        if is_over(self.rules.time_to_live) {
-            self.settle(&held.event, Count::Expired, Ending::after(0, Fate::Expired));
-            return Admission::Passed;
-        }
-        if is_over(self.rules.deadline) {
-            return Admission::Ruled(Box::new(self.rule_overdue(held)));
-        }
-        Admission::Taken
-    }
-
     /// How long an attempt may take that begins now at an event accepted then.
     pub(crate) fn limit(&self, accepted: Option<Duration>, clock: &Clock) -> Option<Duration> {
         self.rules.limit(accepted, || clock.since_start())
     }
 
-    /// Begins another attempt at the event that waits in place.
-    pub(crate) fn take_up_held(&mut self) {
-        self.current = self.held.take();
-        self.count_taken_up();
-    }
-
-    /// Begins another attempt at the event that is due first of those that wait aside.
-    pub(crate) fn take_up_aside(&mut self) {
-        self.current = self.aside.take_first();
-        self.count_taken_up();
-    }
-
-    fn count_taken_up(&self) {
-        let Some(held) = &self.current else {
-            return;
+    /// Takes up the event that waits in place, or the one that is due first of those that wait
+    /// aside, if nothing stands against another attempt.
+    pub(crate) fn take_up(&mut self, is_aside: bool, clock: &Clock) -> Admission {
+        let held = if is_aside {
+            self.aside.take_first()
+        } else {
+            self.held.take()
         };
-        let again = !held.attempts.is_empty() && held.sentence.is_none();
-        self.cursor.place.tally.change(|tally| {
-            tally.take(Count::Deferred);
-            tally.add(Count::InFlight, 1);
-            if again {
-                tally.add(Count::Retried, 1);
+        let Some(mut held) = held else {
+            return Admission::Nothing;
+        };
+        self.shift(Count::Deferred, Count::InFlight);
+        if held.sentence.is_some() {
+            self.current = Some(held);
+            return Admission::Taken;
+        }
+        held.due = clock.now();
+        let at = clock.since_start_at(held.due);
+        let is_late = held.is_new() && !held.redriven;
+        if is_late && is_over(self.rules.time_to_live, held.accepted, at) {
+            self.settle(&held.event, Count::Expired, Ending::after(0, Fate::Expired));
+            self.move_up(held.line, held.due);
+            return Admission::Passed;
+        }
+        if is_over(self.rules.deadline, held.accepted, at) {
+            return Admission::Ruled(Box::new(self.rule_overdue(held)));
+        }
+        match self.ask(at, !is_aside) {
+            Word::Go(ticket) => {
+                self.begin_again(held, ticket, at);
+                Admission::Taken
             }
-        });
+            Word::Wait(until) => {
+                let due = instant(held.due, at, until);
+                self.wait(held, due);
+                Admission::Nothing
+            }
+            Word::Refused => Admission::Ruled(Box::new(self.rule_refused(held))),
+        }
+    }
+
+    fn begin_again(&mut self, mut held: Held<E>, ticket: Option<Ticket>, at: Duration) {
+        if held.redriven && held.is_new() {
+            self.begin_first(None, at);
+        }
+        if !held.attempts.is_empty() {
+            let tally = &self.cursor.place.tally;
+            tally.change(|tally| tally.add(Count::Retried, 1));
+        }
+        held.ticket = ticket;
+        self.current = Some(held);
+    }
+
+    /// The event that was taken last was handled.
+    pub(crate) fn settle_taken(&mut self, slot: &Slot<E>, late: bool) {
+        let ticket = self.guards.as_mut().and_then(|it| it.ticket.take());
+        self.hear(ticket, Report::Succeeded);
+        let place = &self.cursor.place;
+        place.settle_done(late);
+        place.report(slot, Ending::after(1, Fate::Acknowledged));
     }
 
     /// The event that was taken up was handled.
     pub(crate) fn settle_current(&mut self, late: bool) {
-        let Some(held) = self.current.take() else {
+        let Some(mut held) = self.current.take() else {
             return;
         };
+        self.hear(held.ticket.take(), Report::Succeeded);
         let place = &self.cursor.place;
         place.settle_done(late);
         if let Some(slot) = held.event.slot() {
             place.report(slot, Ending::after(held.next_attempt(), Fate::Acknowledged));
         }
         self.move_up(held.line, held.due);
-    }
-
-    /// Gives up what was taken up, if its deadline has passed.
-    pub(crate) fn give_up_overdue(&mut self, clock: &Clock) -> Option<Ruling> {
-        let current = self.current.as_ref()?;
-        let left = self.rules.left(current.accepted, || clock.since_start())?;
-        if !left.is_zero() || current.sentence.is_some() {
-            return None;
-        }
-        let held = self.current.take()?;
-        Some(self.rule_overdue(held))
     }
 
     /// What is in flight is handed out for its key, under this number: those behind it with the
@@ -340,15 +470,27 @@ impl<E: Event> Source<E> {
 
     /// What is in flight, out of the hands of whoever handles it.
     fn in_custody(&mut self, began: Instant) -> Option<Held<E>> {
-        let taken = self.current.take().or_else(|| {
-            let event = self.cursor.pin_taken()?;
-            let accepted = event.slot().and_then(|slot| slot.stamp.accepted());
-            Some(Held::new(event, accepted, began))
-        });
-        taken.map(|mut held| {
-            held.first.get_or_insert(began);
-            held
-        })
+        let mut held = match self.current.take() {
+            Some(held) => held,
+            None => self.taken(began)?,
+        };
+        held.first.get_or_insert(began);
+        Some(held)
+    }
+
+    /// What was taken last, out of the block it is in.
+    fn taken(&mut self, began: Instant) -> Option<Held<E>> {
+        let event = self.cursor.pin_taken()?;
+        let accepted = event.slot().and_then(|slot| slot.stamp.accepted());
+        let mut held = Held::new(event, accepted, began);
+        held.ticket = self.guards.as_mut().and_then(|it| it.ticket.take());
+        Some(held)
+    }
+
+    /// Whether the budget allows another retry; that is counted.
+    fn may_retry(&self, at: Duration) -> bool {
+        let guards = self.guards.as_ref();
+        guards.is_none_or(|guards| guards.withdraw(at))
     }
 
     fn shift(&self, from: Count, to: Count) {
@@ -384,10 +526,25 @@ impl<E: Event> Source<E> {
     fn rule_overdue(&mut self, held: Held<E>) -> Ruling {
         let limit = self.rules.deadline.unwrap_or_default();
         let failure = Failure::from(Overdue { limit });
-        let keep = WorkerVerdict::Keep;
-        let verdict = give_up(&failure, &self.rules, keep, Reason::DeadlinePassed);
+        self.rule_untried(held, Trouble::TimedOut, failure, Reason::DeadlinePassed)
+    }
+
+    /// Gives up an event that may not be tried (again), because the breaker is open.
+    fn rule_refused(&mut self, held: Held<E>) -> Ruling {
+        let failure = Failure::from(BreakerOpen);
+        self.rule_untried(held, Trouble::Failed, failure, Reason::BreakerOpen)
+    }
+
+    fn rule_untried(
+        &mut self,
+        held: Held<E>,
+        trouble: Trouble,
+        failure: Failure,
+        reason: Reason,
+    ) -> Ruling {
+        let verdict = give_up(&failure, &self.rules, WorkerVerdict::Keep, reason);
         let attempt = held.counted();
-        let ruling = self.ruling(&held, verdict, Trouble::TimedOut, failure, attempt);
+        let ruling = self.ruling(&held, verdict, trouble, failure, attempt);
         self.carry_out(held, ruling)
     }
 
@@ -438,6 +595,7 @@ impl<E: Event> Source<E> {
     fn wait(&mut self, mut held: Held<E>, due: Instant) {
         held.due = due;
         held.is_later = false;
+        self.hear(held.ticket.take(), Report::Void);
         if held.is_aside {
             self.aside.put(held);
         } else {
@@ -513,6 +671,17 @@ impl<E: Event> Source<E> {
         self.move_up(line, due);
         (fate == Fate::DeadLettered).then(|| self.bury(held, reason))
     }
+}
+
+/// Whether an event that was accepted then is older than this.
+fn is_over(limit: Option<Duration>, accepted: Option<Duration>, at: Duration) -> bool {
+    let limit = limit.zip(accepted);
+    limit.is_some_and(|(limit, accepted)| at.saturating_sub(accepted) >= limit)
+}
+
+/// The instant that is meant by a time since the board's start; `now` is `at`.
+fn instant(now: Instant, at: Duration, until: Duration) -> Instant {
+    deadline(now, until.saturating_sub(at))
 }
 
 /// What an event is about: `Key::None` if it cannot say.
@@ -616,12 +785,18 @@ impl<E: Event> AnySource for Source<E> {
             self.wait(held, now);
             return None;
         }
+        let ticket = held.ticket.take();
+        let report = ticket.as_ref().map(|it| it.judge(trouble, &failure));
+        self.hear(ticket, report.unwrap_or(Report::Void));
         let number = held.next_attempt();
         let age = now.saturating_duration_since(held.first.unwrap_or(now));
         let attempt = Attempt::new(trouble, &failure, number, age, jitter)
             .left(self.rules.left(held.accepted, || at))
             .later(held.is_later);
-        let verdict = decide(&attempt, &self.rules);
+        let mut verdict = decide(&attempt, &self.rules);
+        if verdict.event.is_retry() && !self.may_retry(at) {
+            verdict = decide(&attempt.broke(true), &self.rules);
+        }
         held.attempts.push(FailedAttempt {
             number,
             trouble,
@@ -657,8 +832,9 @@ impl<E: Event> AnySource for Source<E> {
         let open = std::mem::take(&mut self.open).into_values();
         let open = open.map(|held| (Count::InFlight, held));
         let mut numbers = Vec::new();
-        let place = &self.cursor.place;
-        for (from, held) in deferred.chain(open) {
+        for (from, mut held) in deferred.chain(open).collect::<Vec<_>>() {
+            self.hear(held.ticket.take(), Report::Void);
+            let place = &self.cursor.place;
             place.tally.shift(from, Count::Undelivered);
             if let Some(slot) = held.event.slot() {
                 numbers.push(slot.stamp.number);
@@ -666,7 +842,8 @@ impl<E: Event> AnySource for Source<E> {
             }
         }
         self.paused = None;
-        numbers.extend(self.cursor.topic.unsubscribe(place));
+        self.guards.as_mut().into_iter().for_each(|it| it.go_on());
+        numbers.extend(self.cursor.topic.unsubscribe(&self.cursor.place));
         numbers
     }
 
@@ -678,11 +855,22 @@ impl<E: Event> AnySource for Source<E> {
         }
     }
 
-    fn follow(&mut self, rules: &Arc<Rules>) {
+    fn follow(&mut self, rules: &Arc<Rules>, watch: &dyn Fn() -> Option<Arc<dyn Watch>>) {
         if rules.needs_time() {
             self.cursor.topic.keep_time();
         }
         self.rules = Arc::clone(rules);
+        match &mut self.guards {
+            None => self.guard(watch),
+            Some(guards) => {
+                guards.follow(rules);
+                if !rules.has_guards() && guards.ticket.is_none() {
+                    self.guards = None;
+                }
+                // They are asked anew.
+                self.paused = None;
+            }
+        }
     }
 
     fn event_type(&self) -> TypeId {

@@ -48,12 +48,12 @@ fn source<E: Event>(topic: &Arc<Topic<E>>, service: &str, bell: &Arc<Bell>) -> S
         Arc::clone(topic),
         terms,
         Arc::clone(bell),
-        Policy::new().rules(),
+        Arc::new(Policy::new().rules()),
     )
 }
 
 /// Handles events below `until`, as a host does: `heard` is called while each is in flight.
-fn deliver<E: Event>(source: &mut Source<E>, until: u64, mut heard: impl FnMut(&E)) {
+pub(super) fn deliver<E: Event>(source: &mut Source<E>, until: u64, mut heard: impl FnMut(&E)) {
     while source.cursor.head().is_some_and(|number| number < until) {
         let (block, mut steps) = source.cursor.split().unwrap();
         let Some(position) = steps.position() else {

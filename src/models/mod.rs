@@ -27,4 +27,6 @@ mod mailbox;
 #[cfg(shuttle)]
 mod topic;
 #[cfg(shuttle)]
+mod workers;
+#[cfg(shuttle)]
 mod world;

@@ -160,6 +160,27 @@ impl Breaker {
         self.sharing.state(|| Circuit::new(self))
     }
 
+    /// Whether both say the same, with the same function, and share with the same ones: what one
+    /// has counted fits the other.
+    pub(crate) fn is_like(&self, other: &Self) -> bool {
+        let said = |one: &Self| {
+            let times = (one.window, one.open_for);
+            (
+                one.failure_rate.to_bits(),
+                times,
+                one.at_least,
+                one.probes,
+                one.while_open,
+            )
+        };
+        let condition = match (&self.condition, &other.condition) {
+            (None, None) => true,
+            (Some(one), Some(other)) => Arc::ptr_eq(one, other),
+            _ => false,
+        };
+        condition && said(self) == said(other) && self.sharing.is_like(&other.sharing)
+    }
+
     /// Tells whether a failure counts. User code runs here, and no state is held meanwhile.
     pub(crate) fn counts(&self, trouble: Trouble, failure: &Failure) -> bool {
         match &self.condition {
@@ -224,6 +245,36 @@ impl fmt::Debug for Breaker {
             shown.field("when", &format_args!("(a function)"));
         }
         shown.field("shared", &self.sharing.is_shared()).finish()
+    }
+}
+
+impl fmt::Display for Breaker {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            failure_rate,
+            window,
+            at_least,
+            open_for,
+            probes,
+            ..
+        } = self;
+        write!(
+            f,
+            "opens for {open_for:?} when {failure_rate} of at least {at_least} "
+        )?;
+        write!(f, "have failed within {window:?}")?;
+        if self.condition.is_some() {
+            f.write_str(" in a way that a function counts")?;
+        }
+        match self.while_open {
+            WhileOpen::Wait => write!(f, ", closes after {probes}; meanwhile events wait")?,
+            WhileOpen::DeadLetter => write!(f, ", closes after {probes}; meanwhile dead letters")?,
+        }
+        f.write_str(if self.sharing.is_shared() {
+            "; shared"
+        } else {
+            ""
+        })
     }
 }
 

@@ -7,6 +7,7 @@
 //!
 //! It refuses and never delays; what follows a refusal is the failure policy's business.
 
+use std::fmt;
 use std::time::Duration;
 
 use crate::defaults;
@@ -78,6 +79,14 @@ impl RetryBudget {
         self.sharing.state(|| Purse::new(self))
     }
 
+    /// Whether both say the same, and share with the same ones: what one has counted fits the
+    /// other.
+    pub(crate) fn is_like(&self, other: &Self) -> bool {
+        let same = self.share.to_bits() == other.share.to_bits();
+        let same = same && (self.at_least, self.window) == (other.at_least, other.window);
+        same && self.sharing.is_like(&other.sharing)
+    }
+
     /// Names the settings that cannot be meant, in plain words.
     pub(crate) fn problems(&self) -> Vec<String> {
         let (share, window) = (self.share, self.window);
@@ -97,6 +106,26 @@ impl RetryBudget {
             .iter()
             .map(|problem| format!("retry budget: {problem}"));
         named.collect()
+    }
+}
+
+impl fmt::Display for RetryBudget {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            share,
+            at_least,
+            window,
+            ..
+        } = self;
+        write!(
+            f,
+            "{share} retries for each event and {at_least} a second, within {window:?}"
+        )?;
+        f.write_str(if self.sharing.is_shared() {
+            ", shared"
+        } else {
+            ""
+        })
     }
 }
 
@@ -132,13 +161,19 @@ impl Purse {
 
     /// Takes out for a retry, if enough is left.
     pub(crate) fn withdraw(&mut self, now: Duration) -> bool {
-        let [deliveries, retries] = self.window.totals(now);
-        let allowed = u128::from(deliveries) * self.share + self.reserve;
-        let is_allowed = (u128::from(retries) + 1) * RETRY <= allowed;
+        let is_allowed = self.left(now) > 0;
         if is_allowed {
             self.window.add(now, [0, 1]);
         }
         is_allowed
+    }
+
+    /// How many retries could be paid for now.
+    pub(crate) fn left(&mut self, now: Duration) -> u64 {
+        let [deliveries, retries] = self.window.totals(now);
+        let allowed = (u128::from(deliveries) * self.share + self.reserve) / RETRY;
+        let left = allowed.saturating_sub(u128::from(retries));
+        u64::try_from(left).unwrap_or(u64::MAX)
     }
 }
 
@@ -195,10 +230,10 @@ mod tests {
     fn those_who_share_a_budget_use_it_up_together() {
         let own = RetryBudget::new(0.0).at_least(1).window(SECOND);
         for (budget, second) in [(own.clone(), true), (own.shared(), false)] {
-            let [mut a, mut b] = [(); 2].map(|()| budget.clone().state());
+            let [a, b] = [(); 2].map(|()| budget.clone().state());
             assert!(a.with(|purse| purse.withdraw(Duration::ZERO)));
             assert_eq!(b.with(|purse| purse.withdraw(Duration::ZERO)), second);
-            let mut changed = budget.clone().at_least(2).state();
+            let changed = budget.clone().at_least(2).state();
             assert!(changed.with(|purse| purse.withdraw(Duration::ZERO)));
         }
     }

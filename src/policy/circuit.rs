@@ -93,6 +93,11 @@ impl Circuit {
         }
     }
 
+    /// Whether it lets nothing through now, and when that ends by itself.
+    pub(crate) fn is_open(&self, now: Duration) -> bool {
+        matches!(self.phase, Phase::Open { until } if now < until)
+    }
+
     /// Asks for one attempt now; says as well whether the state has changed.
     pub(crate) fn admit(&mut self, now: Duration) -> (Entry, Option<BreakerState>) {
         let mut became = None;

@@ -82,6 +82,17 @@ impl Dedupe {
         self
     }
 
+    /// Whether both say the same, with the same function: what is remembered for one fits the
+    /// other.
+    pub(crate) fn is_like(&self, other: &Self) -> bool {
+        let by = match (&self.by, &other.by) {
+            (By::Cause, By::Cause) | (By::Key, By::Key) => true,
+            (By::Told(one), By::Told(other)) => Arc::ptr_eq(one, other),
+            _ => false,
+        };
+        by && (self.window, self.at_most) == (other.window, other.at_most)
+    }
+
     /// What a new subscription remembers.
     pub(crate) fn state(&self) -> Memory {
         Memory {
@@ -144,6 +155,21 @@ impl fmt::Debug for Dedupe {
             .field("window", &self.window)
             .field("at_most", &self.at_most)
             .finish()
+    }
+}
+
+impl fmt::Display for Dedupe {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let by = match self.by {
+            By::Cause => "cause",
+            By::Key => "key",
+            By::Told(_) => "what a function says",
+        };
+        write!(
+            f,
+            "by {by} within {:?}, at most {} remembered",
+            self.window, self.at_most
+        )
     }
 }
 

@@ -8,45 +8,22 @@
 //! It carries nothing out, and knows nothing of restart intensity.
 
 use std::error::Error;
-use std::fmt;
-use std::sync::Arc;
 use std::time::Duration;
 
 mod backoff;
-#[cfg_attr(
-    not(test),
-    expect(dead_code, reason = "asked once deliveries are guarded")
-)]
 mod breaker;
-#[cfg_attr(
-    not(test),
-    expect(dead_code, reason = "asked once deliveries are guarded")
-)]
 mod budget;
-#[cfg_attr(
-    not(test),
-    expect(dead_code, reason = "asked once deliveries are guarded")
-)]
 mod circuit;
-#[cfg_attr(
-    not(test),
-    expect(dead_code, reason = "asked once deliveries are guarded")
-)]
 mod dedupe;
+mod explanation;
+mod inheritance;
+mod limit;
 mod on_failure;
 mod on_success;
 mod part;
-#[cfg_attr(
-    not(test),
-    expect(dead_code, reason = "asked once deliveries are guarded")
-)]
 mod rate;
 mod retry;
 mod rules;
-#[cfg_attr(
-    not(test),
-    expect(dead_code, reason = "asked once deliveries are guarded")
-)]
 mod sharing;
 mod standing;
 mod step;
@@ -57,19 +34,25 @@ pub use backoff::{Backoff, Jitter, LONGEST};
 pub use breaker::{Breaker, BreakerState};
 pub use budget::RetryBudget;
 pub use dedupe::Dedupe;
+pub use explanation::{ExplainedPart, Explanation};
 pub use on_failure::OnFailure;
 pub use on_success::OnSuccess;
-pub use part::{ExplainedPart, Explanation};
 pub use rate::RateLimit;
 pub use retry::Retry;
 pub use rules::Rules;
 pub use verdict::{Attempt, EventVerdict, Reason, Trouble, Verdict, WorkerVerdict, decide};
 
+pub(crate) use budget::Purse;
+pub(crate) use circuit::{Circuit, Entry, Pass, Report};
+pub(crate) use dedupe::{Identity, Memory};
+pub(crate) use rate::{Opening, Rate};
 pub(crate) use retry::Manner;
+pub(crate) use sharing::GuardState;
 pub(crate) use standing::Standing;
 pub(crate) use step::Step;
 pub(crate) use verdict::give_up;
 
+use limit::Limit;
 use on_failure::FailureOf;
 use part::Part;
 
@@ -80,12 +63,21 @@ use part::Part;
 /// The parts are applied in a fixed order, whatever the order in which they were set:
 ///
 /// 1. [`time_to_live`](Self::time_to_live): what has waited for too long is *expired*;
-/// 2. the attempt, cut off by [`timeout`](Self::timeout) and [`deadline`](Self::deadline);
-/// 3. after a success: [`success`](Self::success), then the event is acknowledged;
-/// 4. after a failure: [`retry`](Self::retry), bounded by its attempts, its total time and the
-///    deadline;
-/// 5. when it is given up: [`failure_of`](Self::failure_of) the type of the failure, else
+/// 2. [`dedupe`](Self::dedupe): a copy of an earlier event is *discarded*;
+/// 3. [`breaker`](Self::breaker): while it is open, nothing is tried;
+/// 4. [`rate_limit`](Self::rate_limit): what comes too fast waits;
+/// 5. the attempt, cut off by [`timeout`](Self::timeout) and [`deadline`](Self::deadline);
+/// 6. after a success: [`success`](Self::success), then the event is acknowledged;
+/// 7. after a failure: [`retry`](Self::retry), bounded by its attempts, its total time, the
+///    deadline and the [`retry_budget`](Self::retry_budget);
+/// 8. when it is given up: [`failure_of`](Self::failure_of) the type of the failure, else
 ///    [`failure`](Self::failure).
+///
+/// The first two are asked once for each event, breaker and rate limit before each attempt. While
+/// either of these makes the first event of a subscription wait, all events of its service wait, as
+/// during a retry in place, for their order is promised; letters and timers go on. What has passed
+/// its deadline asks neither, for it is not tried. What they count outlives restarts, and changes of
+/// the policy that leave them as they are.
 ///
 /// ```
 /// use std::time::Duration;
@@ -108,6 +100,10 @@ pub struct Policy {
     /// For each type of failure one, the nearest first.
     failure_of: Vec<Part<FailureOf>>,
     success: Option<Part<OnSuccess>>,
+    dedupe: Option<Part<Option<Dedupe>>>,
+    breaker: Option<Part<Option<Breaker>>>,
+    rate_limit: Option<Part<Option<RateLimit>>>,
+    retry_budget: Option<Part<Option<RetryBudget>>>,
 }
 
 impl Policy {
@@ -184,8 +180,8 @@ impl Policy {
     /// nearest and then the one set last counts.
     ///
     /// The type is that of the error itself, not of its causes; see
-    /// [`Failure::is`](crate::Failure::is). [`TimedOut`](crate::TimedOut), [`Overdue`](crate::Overdue)
-    /// and [`Panic`](crate::Panic) are types as well.
+    /// [`Failure::is`](crate::Failure::is). [`TimedOut`](crate::TimedOut),
+    /// [`Overdue`](crate::Overdue) and [`Panic`](crate::Panic) are types as well.
     pub fn failure_of<T: Error + 'static>(mut self, then: OnFailure) -> Self {
         self.failure_of
             .insert(0, Part::new(FailureOf::new::<T>(then)));
@@ -198,75 +194,63 @@ impl Policy {
         self
     }
 
-    /// Tells what each part is set to, and where.
-    ///
-    /// On a running board, see [`Board::policies`](crate::Board::policies).
-    #[must_use]
-    pub fn explain(&self) -> Explanation {
-        let limit = |limit: Option<&Limit>| limit.map_or_else(|| "none".into(), Limit::to_string);
-        let restarts = |restarts: Option<&bool>| String::from(yes_no(restarts == Some(&true)));
-        let mut parts = vec![
-            ExplainedPart::new("time_to_live", self.time_to_live.as_ref(), limit),
-            ExplainedPart::new("timeout", self.timeout.as_ref(), limit),
-            ExplainedPart::new("timeout_restarts", self.timeout_restarts.as_ref(), restarts),
-            ExplainedPart::new("deadline", self.deadline.as_ref(), limit),
-            ExplainedPart::new("success", self.success.as_ref(), shown),
-            ExplainedPart::new("retry", self.retry.as_ref(), shown),
-        ];
-        parts.extend(self.failure_of.iter().map(|part| {
-            ExplainedPart::new("failure_of", Some(part), |of| {
-                of.map_or_else(String::new, |of| format!("{}: {}", of.error, of.then))
-            })
-        }));
-        parts.push(ExplainedPart::new("failure", self.failure.as_ref(), shown));
-        Explanation { parts }
-    }
-
-    /// Notes that its parts were set here, where that is not known yet.
-    pub(crate) fn made_at(mut self, path: &str) -> Self {
-        let path = Arc::from(path);
-        made_at(&mut self.retry, &path);
-        made_at(&mut self.timeout, &path);
-        made_at(&mut self.timeout_restarts, &path);
-        made_at(&mut self.deadline, &path);
-        made_at(&mut self.time_to_live, &path);
-        made_at(&mut self.failure, &path);
-        made_at(&mut self.success, &path);
-        for part in &mut self.failure_of {
-            part.made_at(&path);
-        }
+    /// Discards events that are copies of earlier ones; by default none is.
+    pub fn dedupe(mut self, dedupe: Dedupe) -> Self {
+        self.dedupe = Some(Part::new(Some(dedupe)));
         self
     }
 
-    /// Fills in, for each part that is not set here, what the outer policy sets.
-    pub(crate) fn over(&self, outer: &Self) -> Self {
-        let failure_of = self.failure_of.iter().chain(&outer.failure_of);
-        Self {
-            retry: nearest(&self.retry, &outer.retry),
-            timeout: nearest(&self.timeout, &outer.timeout),
-            timeout_restarts: nearest(&self.timeout_restarts, &outer.timeout_restarts),
-            deadline: nearest(&self.deadline, &outer.deadline),
-            time_to_live: nearest(&self.time_to_live, &outer.time_to_live),
-            failure: nearest(&self.failure, &outer.failure),
-            failure_of: failure_of.cloned().collect(),
-            success: nearest(&self.success, &outer.success),
-        }
+    /// Handles copies as well, whatever is set further up the tree.
+    pub fn no_dedupe(mut self) -> Self {
+        self.dedupe = Some(Part::new(None));
+        self
     }
 
-    /// Fills in the defaults, for each part that is not set.
-    #[must_use]
-    pub fn rules(&self) -> Rules {
-        let of = |part: &Part<FailureOf>| part.value.clone();
-        Rules {
-            retry: value(&self.retry),
-            timeout: limit(&self.timeout),
-            timeout_restarts: value(&self.timeout_restarts),
-            deadline: limit(&self.deadline),
-            time_to_live: limit(&self.time_to_live),
-            failure: value(&self.failure),
-            failure_of: self.failure_of.iter().map(of).collect(),
-            success: value(&self.success),
-        }
+    /// Stops trying for a while when too many attempts fail; by default nothing does.
+    ///
+    /// ```
+    /// use callboard::{Breaker, Policy, RateLimit, RetryBudget, secs};
+    ///
+    /// let policy = Policy::new()
+    ///     .breaker(Breaker::new().open_for(secs(30)))
+    ///     .rate_limit(RateLimit::per_second(50))
+    ///     .retry_budget(RetryBudget::new(0.1));
+    /// ```
+    pub fn breaker(mut self, breaker: Breaker) -> Self {
+        self.breaker = Some(Part::new(Some(breaker)));
+        self
+    }
+
+    /// Tries whatever fails, whatever is set further up the tree.
+    pub fn no_breaker(mut self) -> Self {
+        self.breaker = Some(Part::new(None));
+        self
+    }
+
+    /// Bounds how often attempts are made; by default nothing does.
+    pub fn rate_limit(mut self, limit: RateLimit) -> Self {
+        self.rate_limit = Some(Part::new(Some(limit)));
+        self
+    }
+
+    /// Makes attempts as fast as they come, whatever is set further up the tree.
+    pub fn no_rate_limit(mut self) -> Self {
+        self.rate_limit = Some(Part::new(None));
+        self
+    }
+
+    /// Bounds how many retries there are for so many events; by default nothing does. What was to
+    /// be tried again and is not meets the failure policy, with the reason
+    /// [`RetryBudgetSpent`](crate::Reason::RetryBudgetSpent); retries after crashes count too.
+    pub fn retry_budget(mut self, budget: RetryBudget) -> Self {
+        self.retry_budget = Some(Part::new(Some(budget)));
+        self
+    }
+
+    /// Retries however many events fail, whatever is set further up the tree.
+    pub fn no_retry_budget(mut self) -> Self {
+        self.retry_budget = Some(Part::new(None));
+        self
     }
 
     /// The steps that it takes after a success or a failure, and whether they are waited for.
@@ -288,63 +272,20 @@ impl Policy {
             ("deadline", &self.deadline, "no attempt could begin"),
             ("time to live", &self.time_to_live, "no attempt could begin"),
         ] {
-            match part.as_ref().map(|part| part.value) {
-                Some(Limit::After(Duration::ZERO)) => {
-                    problems.push(format!("the {name} is zero, so {what}"));
-                }
-                Some(Limit::After(limit)) if limit > LONGEST => {
-                    problems.push(format!("the {name} of {limit:?} is longer than 365 days"));
-                }
-                _ => {}
-            }
+            let part = part.as_ref();
+            problems.extend(part.and_then(|part| part.value.problem(name, what)));
         }
+        problems.extend(problems_of(&self.dedupe, Dedupe::problems));
+        problems.extend(problems_of(&self.breaker, Breaker::problems));
+        problems.extend(problems_of(&self.rate_limit, RateLimit::problems));
+        problems.extend(problems_of(&self.retry_budget, RetryBudget::problems));
         problems
     }
 }
 
-fn made_at<T>(part: &mut Option<Part<T>>, path: &Arc<str>) {
-    if let Some(part) = part {
-        part.made_at(path);
-    }
-}
-
-fn nearest<T: Clone>(inner: &Option<Part<T>>, outer: &Option<Part<T>>) -> Option<Part<T>> {
-    inner.as_ref().or(outer.as_ref()).cloned()
-}
-
-fn value<T: Clone + Default>(part: &Option<Part<T>>) -> T {
-    let part = part.as_ref();
-    part.map_or_else(T::default, |part| part.value.clone())
-}
-
-fn limit(part: &Option<Part<Limit>>) -> Option<Duration> {
-    match part.as_ref()?.value {
-        Limit::After(limit) => Some(limit),
-        Limit::Never => None,
-    }
-}
-
-fn shown<T: fmt::Display + Default>(value: Option<&T>) -> String {
-    value.map_or_else(|| T::default().to_string(), T::to_string)
-}
-
-fn yes_no(yes: bool) -> &'static str {
-    if yes { "yes" } else { "no" }
-}
-
-#[derive(Clone, Copy, Debug)]
-enum Limit {
-    Never,
-    After(Duration),
-}
-
-impl fmt::Display for Limit {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Never => f.write_str("none"),
-            Self::After(limit) => write!(f, "{limit:?}"),
-        }
-    }
+fn problems_of<T>(part: &Option<Part<Option<T>>>, problems: fn(&T) -> Vec<String>) -> Vec<String> {
+    let guard = part.as_ref().and_then(|part| part.value.as_ref());
+    guard.map_or_else(Vec::new, problems)
 }
 
 #[cfg(all(test, not(any(loom, shuttle))))]

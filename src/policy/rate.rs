@@ -8,6 +8,7 @@
 //! It delays and never drops: what may not go yet waits in its mailbox.
 
 use std::cell::Cell;
+use std::fmt;
 use std::num::NonZeroU32;
 use std::time::Duration;
 
@@ -82,6 +83,13 @@ impl RateLimit {
         self.sharing.state(|| Rate::new(self))
     }
 
+    /// Whether both say the same, and share with the same ones: what one has counted fits the
+    /// other.
+    pub(crate) fn is_like(&self, other: &Self) -> bool {
+        let said = |one: &Self| (one.events, one.period, one.burst);
+        said(self) == said(other) && self.sharing.is_like(&other.sharing)
+    }
+
     /// Names the settings that cannot be meant, in plain words.
     pub(crate) fn problems(&self) -> Vec<String> {
         let (events, period, burst) = (self.events, self.period, self.burst_max());
@@ -112,6 +120,20 @@ impl RateLimit {
     /// The time from one attempt to the next, at the full rate.
     fn interval(&self) -> Duration {
         self.period.checked_div(self.events).unwrap_or_default()
+    }
+}
+
+impl fmt::Display for RateLimit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} in {:?}", self.events, self.period)?;
+        if let Some(burst) = self.burst {
+            write!(f, ", at most {burst} at once")?;
+        }
+        f.write_str(if self.sharing.is_shared() {
+            ", shared"
+        } else {
+            ""
+        })
     }
 }
 
@@ -184,7 +206,7 @@ mod tests {
     }
 
     fn ask(limit: &RateLimit, times: &[u64]) -> Vec<Option<u128>> {
-        let mut rate = limit.state();
+        let rate = limit.state();
         let asked = times
             .iter()
             .map(|at| rate.with(|rate| rate.admit(millis(*at))));
@@ -220,10 +242,10 @@ mod tests {
     fn those_who_share_a_rate_use_it_up_together() {
         let (own, shared) = (RateLimit::per_second(1), RateLimit::per_second(1).shared());
         for (limit, second) in [(own, Opening::Now), (shared, Opening::At(millis(1_000)))] {
-            let [mut a, mut b] = [(); 2].map(|()| limit.clone().state());
+            let [a, b] = [(); 2].map(|()| limit.clone().state());
             assert_eq!(a.with(|rate| rate.admit(millis(0))), Opening::Now);
             assert_eq!(b.with(|rate| rate.admit(millis(0))), second);
-            let mut changed = limit.burst(1).state();
+            let changed = limit.burst(1).state();
             assert_eq!(changed.with(|rate| rate.admit(millis(0))), Opening::Now);
         }
     }

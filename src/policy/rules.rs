@@ -9,8 +9,12 @@
 use std::time::Duration;
 
 use crate::failure::Failure;
+use crate::policy::breaker::Breaker;
+use crate::policy::budget::RetryBudget;
+use crate::policy::dedupe::Dedupe;
 use crate::policy::on_failure::{FailureOf, OnFailure};
 use crate::policy::on_success::OnSuccess;
+use crate::policy::rate::RateLimit;
 use crate::policy::retry::Retry;
 
 /// A [`Policy`](crate::Policy) with every part filled in.
@@ -32,6 +36,14 @@ pub struct Rules {
     pub(crate) failure_of: Vec<FailureOf>,
     /// What happens after an event was handled.
     pub success: OnSuccess,
+    /// Which events are copies, if any are.
+    pub dedupe: Option<Dedupe>,
+    /// When to stop trying, if ever.
+    pub breaker: Option<Breaker>,
+    /// How often attempts may be made, if that is bounded.
+    pub rate_limit: Option<RateLimit>,
+    /// How many retries there may be, if that is bounded.
+    pub retry_budget: Option<RetryBudget>,
 }
 
 impl Rules {
@@ -66,7 +78,13 @@ impl Rules {
 
     /// Whether each event is to be looked at before it is taken, or after it was handled.
     pub(crate) fn needs_care(&self) -> bool {
-        self.needs_time() || !self.success.steps.is_empty()
+        self.needs_time() || self.has_guards() || !self.success.steps.is_empty()
+    }
+
+    /// Whether something is to be asked before events are tried, or tried again.
+    pub(crate) fn has_guards(&self) -> bool {
+        let before = self.dedupe.is_some() || self.breaker.is_some() || self.rate_limit.is_some();
+        before || self.retry_budget.is_some()
     }
 
     /// Whether how old an event is matters.

@@ -14,14 +14,12 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 #[derive(Debug)]
 pub(crate) struct Sharing<T>(Option<Arc<OnceLock<Arc<Mutex<T>>>>>);
 
-/// The state of one guard.
+/// The state of one guard: a handle, which may be cloned.
+///
+/// A plain lock, not one of the board's: it is held for a few instructions, and nothing is waited
+/// for meanwhile.
 #[derive(Debug)]
-pub(crate) enum GuardState<T> {
-    Own(T),
-    /// A plain lock, not one of the board's: it is held for a few instructions, and nothing is
-    /// waited for meanwhile.
-    Shared(Arc<Mutex<T>>),
-}
+pub(crate) struct GuardState<T>(Arc<Mutex<T>>);
 
 impl<T> Sharing<T> {
     pub(crate) const fn none() -> Self {
@@ -44,15 +42,22 @@ impl<T> Sharing<T> {
         self.0.is_some()
     }
 
+    /// Whether both share with the same ones, or neither shares.
+    pub(crate) fn is_like(&self, other: &Self) -> bool {
+        match (&self.0, &other.0) {
+            (None, None) => true,
+            (Some(one), Some(other)) => Arc::ptr_eq(one, other),
+            _ => false,
+        }
+    }
+
     /// The state for one subscription; made anew unless one is there to be shared.
     pub(crate) fn state(&self, make: impl FnOnce() -> T) -> GuardState<T> {
-        match &self.0 {
-            None => GuardState::Own(make()),
-            Some(shared) => {
-                let shared = shared.get_or_init(|| Arc::new(Mutex::new(make())));
-                GuardState::Shared(Arc::clone(shared))
-            }
-        }
+        let state = || Arc::new(Mutex::new(make()));
+        GuardState(match &self.0 {
+            None => state(),
+            Some(shared) => Arc::clone(shared.get_or_init(state)),
+        })
     }
 }
 
@@ -63,11 +68,14 @@ impl<T> Clone for Sharing<T> {
 }
 
 impl<T> GuardState<T> {
-    pub(crate) fn with<R>(&mut self, ask: impl FnOnce(&mut T) -> R) -> R {
-        match self {
-            Self::Own(state) => ask(state),
-            Self::Shared(state) => ask(&mut state.lock().unwrap_or_else(PoisonError::into_inner)),
-        }
+    pub(crate) fn with<R>(&self, ask: impl FnOnce(&mut T) -> R) -> R {
+        ask(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+impl<T> Clone for GuardState<T> {
+    fn clone(&self) -> Self {
+        Self(Arc::clone(&self.0))
     }
 }
 
@@ -75,7 +83,7 @@ impl<T> GuardState<T> {
 mod tests {
     use super::*;
 
-    fn raise(state: &mut GuardState<u32>) -> u32 {
+    fn raise(state: &GuardState<u32>) -> u32 {
         state.with(|count| {
             *count += 1;
             *count
@@ -85,11 +93,11 @@ mod tests {
     #[test]
     fn each_has_its_own_state_unless_it_is_shared() {
         let mut sharing = Sharing::none();
-        let [mut a, mut b] = [(); 2].map(|()| sharing.clone().state(|| 0));
-        assert_eq!([raise(&mut a), raise(&mut b)], [1, 1]);
+        let [a, b] = [(); 2].map(|()| sharing.clone().state(|| 0));
+        assert_eq!([raise(&a), raise(&b)], [1, 1]);
         sharing.begin();
-        let [mut a, mut b] = [(); 2].map(|()| sharing.clone().state(|| 0));
-        assert_eq!([raise(&mut a), raise(&mut b)], [1, 2]);
+        let [a, b] = [(); 2].map(|()| sharing.clone().state(|| 0));
+        assert_eq!([raise(&a), raise(&b)], [1, 2]);
         assert!(sharing.is_shared());
     }
 
@@ -99,11 +107,11 @@ mod tests {
         sharing.renew();
         assert!(!sharing.is_shared());
         sharing.begin();
-        let mut before = sharing.state(|| 0);
+        let before = sharing.state(|| 0);
         let mut changed = sharing.clone();
         changed.renew();
-        let mut after = changed.state(|| 0);
-        assert_eq!([raise(&mut before), raise(&mut after)], [1, 1]);
-        assert_eq!(raise(&mut sharing.state(|| 0)), 2);
+        let after = changed.state(|| 0);
+        assert_eq!([raise(&before), raise(&after)], [1, 1]);
+        assert_eq!(raise(&sharing.state(|| 0)), 2);
     }
 }

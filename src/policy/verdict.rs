@@ -48,6 +48,8 @@ pub struct Attempt<'a> {
     /// Whether it was [later work](crate::Context::later) that failed: the service has gone on
     /// meanwhile, so the event is never tried again in place.
     pub is_later: bool,
+    /// Whether the retry budget has nothing left for it.
+    pub is_broke: bool,
 }
 
 /// Why an event was given up.
@@ -66,6 +68,10 @@ pub enum Reason {
     DeadlinePassed,
     /// It was to be followed by other events, and one of them could not be published.
     NotFollowedUp,
+    /// The policy's breaker was open, and lets nothing wait.
+    BreakerOpen,
+    /// There have been as many retries lately as the policy's budget allows.
+    RetryBudgetSpent,
 }
 
 impl fmt::Display for Reason {
@@ -77,6 +83,8 @@ impl fmt::Display for Reason {
             Self::TimeUsedUp => "time used up",
             Self::DeadlinePassed => "deadline passed",
             Self::NotFollowedUp => "its follow-up could not be published",
+            Self::BreakerOpen => "breaker open",
+            Self::RetryBudgetSpent => "retry budget spent",
         })
     }
 }
@@ -134,7 +142,7 @@ pub enum EventVerdict {
 /// | timed out, where that restarts | restart | retry now | failure policy |
 /// | crashed, or killed for being stuck | restart | retry now, in the new life | failure policy |
 ///
-/// It may be tried again while attempts, total time and deadline allow; a failure that is
+/// It may be tried again while attempts, total time, deadline and retry budget allow; a failure that is
 /// permanent, or of which [`Retry::when`] says no, may not. After a crash neither is asked. A
 /// function of the user that panics gives the event up. The delay is what the failure says
 /// ([`Failure::retry_after`]), else the backoff's; a retry that is deferred or parked steps aside
@@ -210,6 +218,9 @@ fn next_try(
     if attempt.left.is_some_and(|left| left <= delay) {
         return Err(Reason::DeadlinePassed);
     }
+    if attempt.is_broke {
+        return Err(Reason::RetryBudgetSpent);
+    }
     Ok(delay)
 }
 
@@ -243,6 +254,7 @@ impl<'a> Attempt<'a> {
             jitter,
             left: None,
             is_later: false,
+            is_broke: false,
         }
     }
 
@@ -258,6 +270,23 @@ impl<'a> Attempt<'a> {
     pub const fn later(mut self, is_later: bool) -> Self {
         self.is_later = is_later;
         self
+    }
+
+    /// Says whether the retry budget has nothing left for it.
+    #[must_use]
+    pub const fn broke(mut self, is_broke: bool) -> Self {
+        self.is_broke = is_broke;
+        self
+    }
+}
+
+impl EventVerdict {
+    /// Whether the event is to be tried again.
+    pub(crate) fn is_retry(self) -> bool {
+        matches!(
+            self,
+            Self::RetryNow | Self::RetryAfter(_) | Self::StepAside(_)
+        )
     }
 }
 

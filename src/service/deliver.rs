@@ -8,7 +8,8 @@
 //! It catches no panic and decides nothing: that is the host's.
 
 use std::any::TypeId;
-use std::future::Future;
+use std::future::{Future, poll_fn};
+use std::pin::pin;
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -143,7 +144,29 @@ impl<S: Handle<E>, E: Event, R: Deliver<S>> Deliver<S> for Then<Source<E>, R> {
 }
 
 /// Delivers from one source until its work, or the turn, is done.
+///
+/// Whatever it takes makes room, which publishers hear of when it is done, or as soon as a handler
+/// waits: that may be for long.
 pub(crate) async fn deliver<S: Handle<E>, E: Event>(
+    source: &mut Source<E>,
+    work: Work,
+    service: &mut S,
+    cx: &mut Context<S>,
+    turn: &mut Turn<'_>,
+) -> Result<(), Halt> {
+    let topic = Arc::clone(&source.cursor.topic);
+    let mut working = pin!(do_work(source, work, service, cx, turn));
+    poll_fn(|task| {
+        let polled = working.as_mut().poll(task);
+        if polled.is_pending() {
+            topic.announce_room();
+        }
+        polled
+    })
+    .await
+}
+
+async fn do_work<S: Handle<E>, E: Event>(
     source: &mut Source<E>,
     work: Work,
     service: &mut S,
@@ -160,11 +183,11 @@ pub(crate) async fn deliver<S: Handle<E>, E: Event>(
             if !turn.pace.step(turn.clock) {
                 return Ok(());
             }
-            match work {
-                Work::Aside => source.take_up_aside(),
-                _ => source.take_up_held(),
+            match source.take_up(matches!(work, Work::Aside), turn.clock) {
+                Admission::Taken => deliver_current(source, service, cx, turn).await,
+                Admission::Ruled(ruling) => Err(Halt::Ruled(ruling)),
+                Admission::Passed | Admission::Nothing => Ok(()),
             }
-            deliver_current(source, service, cx, turn).await
         }
     }
 }
@@ -245,9 +268,7 @@ async fn deliver_carefully<S: Handle<E>, E: Event>(
             break;
         }
         follow(&source.rules, slot, service, cx).await?;
-        source.cursor.place.settle_done(end == End::Late);
-        let ending = Ending::after(1, Fate::Acknowledged);
-        source.cursor.place.report(slot, ending);
+        source.settle_taken(slot, end == End::Late);
     }
     Ok(())
 }
@@ -259,9 +280,6 @@ async fn deliver_current<S: Handle<E>, E: Event>(
     cx: &mut Context<S>,
     turn: &mut Turn<'_>,
 ) -> Result<(), Halt> {
-    if let Some(ruling) = source.give_up_overdue(turn.clock) {
-        return Err(Halt::Ruled(Box::new(ruling)));
-    }
     let Some(held) = &source.current else {
         return Ok(());
     };

@@ -99,16 +99,11 @@ pub(crate) fn hand_out<S: Handle<E>, E: Event>(
                 }
             }
         }
-        Work::Held | Work::Aside => {
-            match work {
-                Work::Aside => source.take_up_aside(),
-                _ => source.take_up_held(),
-            }
-            if let Some(ruling) = source.give_up_overdue(tray.clock) {
-                return Err(Box::new(ruling));
-            }
-            hand_out_current(source, tray);
-        }
+        Work::Held | Work::Aside => match source.take_up(matches!(work, Work::Aside), tray.clock) {
+            Admission::Taken => hand_out_current(source, tray),
+            Admission::Ruled(ruling) => return Err(ruling),
+            Admission::Passed | Admission::Nothing => {}
+        },
         Work::Finished => {}
     }
     Ok(())

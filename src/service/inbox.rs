@@ -22,8 +22,10 @@ use crate::clock::deadline;
 use crate::crew::Share;
 use crate::defaults;
 use crate::ledger::LetterRow;
+use crate::lifecycle;
+use crate::mailbox::gauge::{Gauge, Watch};
 use crate::mailbox::letters::{Letterbox, Unsent};
-use crate::policy::{Policy, Rules, Standing};
+use crate::policy::{BreakerState, Policy, Rules, Standing};
 use crate::pulse::Pulse;
 use crate::service::team::Team;
 use crate::service::wish::Wish;
@@ -92,6 +94,11 @@ impl Home {
         share.map_or(&self.path, |share| &share.service)
     }
 
+    /// Who tells of the guards of the service's subscriptions.
+    pub(crate) fn watch(&self) -> Arc<dyn Watch> {
+        Arc::new(self.clone())
+    }
+
     /// Notes that the service which runs on this thread waits for this one, if it is of the same
     /// board.
     pub(crate) fn wait(&self) -> Result<Option<Waiting>, Cycle> {
@@ -99,6 +106,31 @@ impl Home {
         waiter
             .map(|waiter| waiter.wait_for(&self.waiter))
             .transpose()
+    }
+}
+
+impl Watch for Home {
+    fn enlist(&self, gauge: &Arc<Gauge>) {
+        self.wall.gauges.enlist(&self.path, self.service(), gauge);
+    }
+
+    fn turned(&self, event: &'static str, state: BreakerState) {
+        let service = &*self.path;
+        match state {
+            BreakerState::Open => tracing::warn!(
+                target: "callboard::policy",
+                service, event, "the breaker opens: too many attempts have failed"
+            ),
+            _ => {
+                tracing::info!(target: "callboard::policy", service, event, "the breaker is {state}")
+            }
+        }
+        let change = match state {
+            BreakerState::Open => lifecycle::Change::BreakerOpened { event },
+            BreakerState::HalfOpen => lifecycle::Change::BreakerHalfOpen { event },
+            BreakerState::Closed => lifecycle::Change::BreakerClosed { event },
+        };
+        self.wall.announce(&self.vitals, change);
     }
 }
 
@@ -225,6 +257,10 @@ impl<S: Service> Inbox<S> {
     /// Has the service make its rules anew.
     pub(crate) fn note_new_policy(&self) {
         self.has_new_policy.store(true, Ordering::SeqCst);
+        // What waits because of the old one is no reason any more not to settle.
+        if let Some(home) = self.home() {
+            home.wall.gauges.let_go(&home.path);
+        }
         self.call();
     }
 
@@ -239,6 +275,11 @@ impl<S: Service> Inbox<S> {
         let wishes = self.wishes(&home.policy.in_force());
         let rules = |wish: Wish| (wish.event_type, Arc::new(wish.policy.rules()));
         wishes.into_iter().map(rules).collect()
+    }
+
+    /// Whom the guards of new rules tell.
+    pub(crate) fn watch(&self) -> Option<Arc<dyn Watch>> {
+        self.home().map(Home::watch)
     }
 
     pub(crate) fn forget_subscriptions(&self) {

@@ -148,7 +148,10 @@ impl<E: Event> On<E> {
         let own = self.own(home.service());
         let rules = Arc::new(own.over(&home.policy.in_force()).rules());
         inbox.note_subscribed(TypeId::of::<E>(), E::NAME, own);
-        Source::open(home.wall.topic::<E>(), terms, inbox.bell.clone(), rules)
+        let topic = home.wall.topic::<E>();
+        let mut source = Source::open(topic, terms, inbox.bell.clone(), rules);
+        source.guard(&|| Some(home.watch()));
+        source
     }
 }
 

@@ -133,11 +133,7 @@ impl<E: Event> Ticks<E> {
                 return;
             }
             match guard(|| make(number)) {
-                Ok(event) => {
-                    if self.publish(event, number).await.is_err() {
-                        return;
-                    }
-                }
+                Ok(event) => self.publish(event, number).await,
                 Err(panic) => {
                     tracing::error!(
                         target: "callboard::series",
@@ -152,15 +148,14 @@ impl<E: Event> Ticks<E> {
         }
     }
 
-    /// Publishes one event. `Err`: the board takes in nothing more.
-    async fn publish(&self, event: E, number: u64) -> Result<(), ()> {
+    /// Publishes one event. Once the board takes in nothing more there is no next tick either.
+    async fn publish(&self, event: E, number: u64) {
         let (topic, origin) = (Arc::clone(&self.topic), Origin::default());
         let publish = Publish::new(topic, event, origin, PUBLISH_WAIT, self.board);
         let Err(refused) = publish.await else {
-            return Ok(());
+            return;
         };
-        let goes_on = !matches!(refused, PublishError::Closed { .. });
-        if goes_on {
+        if !matches!(refused, PublishError::Closed { .. }) {
             tracing::warn!(
                 target: "callboard::series",
                 event = E::NAME, number, error = %refused,
@@ -169,7 +164,6 @@ impl<E: Event> Ticks<E> {
         }
         // It is dropped here, which is nobody's failure.
         let _ = guard(move || drop(refused));
-        if goes_on { Ok(()) } else { Err(()) }
     }
 }
 

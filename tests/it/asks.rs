@@ -189,6 +189,25 @@ fn whoever_waits_for_room_gets_it() {
     });
 }
 
+#[test]
+fn room_is_heard_of_while_the_message_that_left_it_is_being_answered() {
+    paused(async {
+        let (log, began) = (Log::new(), Instant::now());
+        let spec = probe("a", &log).letters(1);
+        let a = spec.address();
+        let board = here(shop().child(spec)).await;
+        let sleep = || Do(Deed::Sleep(secs(3)));
+        a.tell(sleep()).await.unwrap();
+        log.wait_for("a Sleep(3s)").await;
+        a.tell(sleep()).await.unwrap();
+        a.tell(sleep()).await.unwrap();
+        // The second one has just been taken; its answer takes its time.
+        assert_eq!((began.elapsed(), log.count("a Sleep(3s)")), (secs(3), 2));
+        board.settle().await.unwrap();
+        end(&board).await;
+    });
+}
+
 /// A service that asks from inside its own answers.
 struct Inner(Address<Probe>);
 struct Itself;

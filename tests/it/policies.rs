@@ -1,8 +1,11 @@
 //! Each part of a policy does what it says, wherever in the tree it is set.
 
 mod aside;
+mod breaker;
 mod change;
 mod follow_ups;
+mod guards;
+mod guards_model;
 mod later;
 mod limits;
 mod shutdown;

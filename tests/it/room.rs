@@ -227,3 +227,20 @@ fn the_bound_holds_at_every_instant_with_four_publishers() {
     let report = board.shutdown_blocking(secs(5));
     assert_eq!((report.ledger.gap(), report.drained), (0, true));
 }
+
+#[test]
+fn room_is_heard_of_while_the_event_that_left_it_is_being_handled() {
+    paused(async {
+        let (slow, log) = clerk("slow", |_| Step::Sleep(secs(3)));
+        let board = here(shop().child(slow.on_with::<Note>(|on| on.capacity(1)))).await;
+        let began = Instant::now();
+        board.publish(Note(1)).await.unwrap();
+        log.until(1).await;
+        board.publish(Note(2)).await.unwrap();
+        board.publish(Note(3)).await.unwrap();
+        // The second one has just been taken; its handler takes its time.
+        assert_eq!((began.elapsed(), log.ids()), (secs(3), vec![1, 2]));
+        board.settle().await.unwrap();
+        assert_eq!(log.ids(), [1, 2, 3]);
+    });
+}

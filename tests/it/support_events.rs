@@ -134,15 +134,23 @@ pub(crate) fn clerk(
     name: &str,
     script: impl Fn(&Seen) -> Step + Send + Sync + 'static,
 ) -> (ServiceSpec<Clerk>, Log) {
+    let (make, log) = clerks(script);
+    (service(name, make), log)
+}
+
+/// A recipe for such clerks, all of whom write to one log.
+pub(crate) fn clerks(
+    script: impl Fn(&Seen) -> Step + Send + Sync + 'static,
+) -> (impl Fn() -> Clerk + Clone + Send + Sync + 'static, Log) {
     be_quiet();
     let log = Log::default();
     let (kept, script): (Log, Script) = (log.clone(), Arc::new(script));
-    let spec = service(name, move || Clerk {
+    let make = move || Clerk {
         log: kept.clone(),
         script: Arc::clone(&script),
         life: kept.0.lives.fetch_add(1, Ordering::SeqCst) + 1,
-    });
-    (spec, log)
+    };
+    (make, log)
 }
 
 impl Clerk {

@@ -51,9 +51,9 @@ fn a_batch_reaches_all_whose_it_is() {
             // All sleep before the next batch, which has to wake them.
             board.settle().await.unwrap();
         }
+        book.check_order();
         board.publish_all((0..100).map(Note)).await.unwrap();
         board.settle().await.unwrap();
-        book.check_order();
         assert_eq!(book.handled().len(), 400);
         assert_eq!(book.workers().len(), 4);
         assert_eq!(row(&board, "shop/hands", "order").acknowledged, 300);

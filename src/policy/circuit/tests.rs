@@ -194,7 +194,7 @@ fn those_who_share_a_breaker_open_it_together() {
         for state in &mut states {
             assert_eq!(state.with(|circuit| circuit.state()), expected);
         }
-        let mut changed = breaker.probes(1).state();
+        let changed = breaker.probes(1).state();
         assert_eq!(changed.with(|circuit| circuit.state()), Closed);
     }
 }

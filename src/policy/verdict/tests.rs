@@ -102,6 +102,7 @@ struct Case {
     is_last: bool,
     in_total_time: bool,
     in_deadline: bool,
+    is_broke: bool,
     hint: Option<Duration>,
     discards: bool,
     worker: Option<WorkerVerdict>,
@@ -115,7 +116,7 @@ fn cases() -> Vec<Case> {
         Some(WorkerVerdict::Stop),
         Some(WorkerVerdict::Escalate),
     ];
-    let bits = 1_u32 << 8;
+    let bits = 1_u32 << 9;
     for trouble in [Failed, TimedOut, Crashed, Killed] {
         for (manner, worker, mix) in (0..3)
             .flat_map(|manner| workers.map(|worker| (manner, worker)))
@@ -133,6 +134,7 @@ fn cases() -> Vec<Case> {
                 in_total_time: bit(5),
                 in_deadline: bit(6),
                 hint: bit(7).then_some(DELAY * 2),
+                is_broke: bit(8),
                 discards: mix % 3 == 0,
                 worker,
             });
@@ -156,6 +158,7 @@ fn expected(case: Case) -> (WorkerVerdict, EventVerdict, Option<Reason>) {
         (!case.helps && !died, Reason::NotRetried),
         (!case.in_total_time, Reason::TimeUsedUp),
         (!case.in_deadline, Reason::DeadlinePassed),
+        (case.is_broke, Reason::RetryBudgetSpent),
     ];
     let reason = against
         .iter()
@@ -223,7 +226,8 @@ fn every_combination_gets_what_the_docs_say() {
         };
         let attempt = Attempt::new(case.trouble, &failure, 2, age, 0.5)
             .left(left)
-            .later(case.later);
+            .later(case.later)
+            .broke(case.is_broke);
         let verdict = decide(&attempt, &policy.rules());
         let found = (verdict.worker, verdict.event, verdict.reason);
         assert_eq!(found, expected(case), "{case:?}");

@@ -66,11 +66,15 @@ fn a_policy_explains_itself_outside_of_any_tree() {
         );
     let expected = "\
 time_to_live: 3s
+dedupe: none (default)
+breaker: none (default)
+rate_limit: none (default)
 timeout: none (default)
 timeout_restarts: no (default)
 deadline: none (default)
 success: acknowledge, publish memo for note, waited for
 retry: 3 attempts parked by key, after 50ms, times 2, at most 5s, full jitter, within 9s
+retry_budget: none (default)
 failure_of: core::fmt::Error: dead letter, escalate the service
 failure: dead letter (default)";
     assert_eq!(policy.explain().to_string(), expected);

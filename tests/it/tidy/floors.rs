@@ -28,6 +28,7 @@ pub(crate) const FLOORS: [&[&str]; 7] = [
         "topic",
         "dead_letter",
         "mailbox",
+        "gauges",
         "shelf",
         "works",
         "wall",

@@ -462,3 +462,38 @@ fn a_service_that_is_stopped_during_a_change_counts_all_it_leaves() {
         });
     }
 }
+
+#[test]
+fn workers_that_drain_during_a_change_leave_nothing() {
+    for seed in 0..20 {
+        paused(async move {
+            let (spec, book) = hands(|_| Step::Sleep(millis(5)));
+            let spec = spec.on::<Order>().shutdown(Shutdown::Drain(secs(60)));
+            let board = here(shop().child(spec.workers(3))).await;
+            for number in 0..60 {
+                board
+                    .publish(Order::new(number % 13, number))
+                    .await
+                    .unwrap();
+            }
+            let change = async {
+                tokio::time::sleep(millis(seed)).await;
+                let _ = board.scale("shop/hands", 2).await;
+            };
+            let end = async {
+                tokio::time::sleep(millis(seed + 1)).await;
+                for number in 60..90 {
+                    board
+                        .publish(Order::new(number % 13, number))
+                        .await
+                        .unwrap();
+                }
+                board.stop("shop/hands").await.unwrap();
+            };
+            tokio::join!(change, end);
+            let row = row(&board, "shop/hands", "order");
+            assert_eq!((row.acknowledged, row.undelivered), (90, 0));
+            book.check_order();
+        });
+    }
+}
