@@ -166,8 +166,9 @@
 //! several waits are joined. A wait counts until it is over or its future is dropped, also where
 //! another one of a `select!` would do.
 //!
-//! What does not count: waits of tasks that a handler has spawned, of its blocking work, and of
-//! code outside the board. Those end by their deadline.
+//! What does not count: waits of tasks that a handler has spawned, of its blocking and its later
+//! work, of instances per key (the others go on meanwhile), and of code outside the board. Those
+//! end by their deadline.
 //!
 //! The way out is that one of them does not wait: it tells instead of asking, or publishes and
 //! hears the answer as an event. [`BoardBuilder::cycles`] turns the error into a warning.

@@ -102,6 +102,8 @@ pub(crate) struct Vitals {
     state: AtomicU8,
     life: AtomicU64,
     suspended: AtomicBool,
+    /// How many instances a per-key service has.
+    instances: AtomicU64,
     /// The watchdog has found that it blocks its thread.
     blocked: AtomicBool,
     /// Odd while the thread runs the service's code: counted up when a poll begins and ends.
@@ -134,6 +136,7 @@ impl Vitals {
             state: AtomicU8::new(State::Waiting as u8),
             life: AtomicU64::new(0),
             suspended: AtomicBool::new(false),
+            instances: AtomicU64::new(0),
             blocked: AtomicBool::new(false),
             polls: AtomicU64::new(0),
             busy_since: AtomicU64::new(0),
@@ -171,6 +174,15 @@ impl Vitals {
     /// Tells whether this changed anything: suspension is a state, not a count.
     pub(crate) fn suspend(&self, suspended: bool) -> bool {
         self.suspended.swap(suspended, Ordering::SeqCst) != suspended
+    }
+
+    pub(crate) fn note_instances(&self, count: usize) {
+        self.instances.store(count as u64, Ordering::Relaxed);
+    }
+
+    /// How many instances a per-key service has; 0 for any other.
+    pub(crate) fn instances(&self) -> u64 {
+        self.instances.load(Ordering::Relaxed)
     }
 
     pub(crate) fn note_poll_began(&self) {

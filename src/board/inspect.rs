@@ -30,6 +30,9 @@ pub struct Inspection {
     pub strategy: Option<Strategy>,
     /// How many workers it has, for a service with workers: its children.
     pub workers: Option<usize>,
+    /// How many instances a [per-key](crate::ServiceSpec::per_key) service has now, idle ones
+    /// included; 0 for any other.
+    pub instances: u64,
     /// Whether it makes its children from one recipe.
     pub dynamic: bool,
     /// When it is started again after it has ended.
@@ -183,6 +186,7 @@ impl Inner {
             type_name: service.map(|entry| entry.type_name()),
             strategy: branch.filter(|_| is_supervisor).map(|one| one.strategy),
             workers: branch.filter(|_| !is_supervisor).map(|_| children.len()),
+            instances: vitals.instances(),
             dynamic: branch.is_some_and(|branch| branch.dynamic),
             restart: node.restart,
             state: vitals.state(),

@@ -145,6 +145,14 @@ fn notes(of: &Inspection) -> String {
                 "restarts"
             },
         ),
+        (
+            of.instances,
+            if of.instances == 1 {
+                "instance"
+            } else {
+                "instances"
+            },
+        ),
         (load.queued, "queued"),
         (load.in_flight, "in flight"),
         (load.deferred, "deferred"),

@@ -58,6 +58,13 @@ pub(super) struct KeyedLife<S: Service, L> {
     next: u64,
 }
 
+/// The instances go with the life, however that ends.
+impl<S: Service, L> Drop for KeyedLife<S, L> {
+    fn drop(&mut self) {
+        self.life.vitals.note_instances(0);
+    }
+}
+
 impl<S: Service, L: Deliver<S>> KeyedLife<S, L> {
     pub(super) fn new(life: Life<S, L>, recipe: Borrowed<Keyed<S>>) -> Self {
         let board = Board::new(life.inbox.bell.clone());
@@ -331,6 +338,7 @@ impl<S: Service, L: Deliver<S>> KeyedLife<S, L> {
             idle: None,
         };
         self.instances.insert(key, instance);
+        self.life.vitals.note_instances(self.instances.len());
         Ok(())
     }
 
@@ -452,6 +460,7 @@ impl<S: Service, L: Deliver<S>> KeyedLife<S, L> {
         let Some(instance) = self.instances.remove(&key) else {
             return Ok(());
         };
+        self.life.vitals.note_instances(self.instances.len());
         if let Some(since) = instance.idle {
             self.idle.remove(&(since, number));
         }

@@ -84,7 +84,8 @@ impl OnFailure {
 
     /// The next event waits until all subscribers have settled what is published because of this
     /// one: the dead letter, and what [`publish`](Self::publish) makes. Without, the next event
-    /// waits only until it is accepted.
+    /// waits only until it is accepted. (An instance per key does not wait for the dead letter
+    /// itself, and only its own key waits for the rest.)
     pub const fn waited(mut self) -> Self {
         self.waited = true;
         self

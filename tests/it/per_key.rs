@@ -221,6 +221,13 @@ fn each_key_has_an_instance_and_keeps_its_order() {
             (open.in_flight, open.deferred, open.acknowledged),
             (2, 6, 4)
         );
+        assert_eq!(board.inspect("shop/accounts").unwrap().instances, 3);
+        assert!(
+            board
+                .tree()
+                .to_string()
+                .contains("3 instances, 2 in flight")
+        );
         gates[1].add_permits(1);
         assert_eq!(address.ask(Seen(1)).await.unwrap()[..1], [0]);
         gates[0].add_permits(1);
