@@ -79,6 +79,9 @@ use part::Part;
 /// its deadline asks neither, for it is not tried. What they count outlives restarts, and changes of
 /// the policy that leave them as they are.
 ///
+/// Each subscription has guards of its own, and so has each worker of a service, unless they are
+/// `shared`.
+///
 /// ```
 /// use std::time::Duration;
 /// use callboard::{Policy, Retry};

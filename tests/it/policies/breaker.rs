@@ -390,29 +390,84 @@ fn instances_per_key_share_their_subscriptions_breaker() {
     });
 }
 
+/// Two workers that have handled a bill about each of eight; then one of them fails once. Returns
+/// the board, whose bills were that one's and whose the other's, and who handles bills then.
+async fn two_workers(breaker: Breaker) -> (Board, [Vec<u64>; 2], Log) {
+    let (spec, log) = clerk("clerk", |seen| match seen.id {
+        100 => failing(),
+        _ => Step::Done,
+    });
+    let breaker = breaker.at_least(1).failure_rate(0.01);
+    let spec = spec.on::<Bill>().workers(2).policy(once(breaker));
+    let board = here(shop().child(spec)).await;
+    for id in 1..=8 {
+        board.publish(Bill { id, of: id }).await.unwrap();
+    }
+    board.settle().await.unwrap();
+    // Each worker has one life.
+    let seen = log.seen();
+    let of = |life| {
+        let theirs = seen.iter().filter(move |seen| seen.life == life);
+        theirs.map(|seen| seen.id).collect::<Vec<_>>()
+    };
+    let both = [of(1), of(2)];
+    assert!(both.iter().all(|ids| !ids.is_empty()), "{both:?}");
+    let of = both[0][0];
+    board.publish(Bill { id: 100, of }).await.unwrap();
+    board.settle().await.unwrap();
+    for id in 1..=8 {
+        board.publish(Bill { id, of: id }).await.unwrap();
+    }
+    (board, both, log)
+}
+
 #[test]
 fn each_worker_has_its_own_unless_it_is_shared() {
     paused(async {
-        for (breaker, acknowledged) in [(breaker(), 2), (breaker().shared(), 0)] {
-            let (spec, _) = clerk("clerk", |seen| match seen.id {
-                1 | 3 => failing(),
-                _ => Step::Done,
-            });
-            // In turn: the odd ones are the one worker's, the even ones the other's.
-            let spec = spec
-                .on::<Note>()
-                .workers(2)
-                .policy(once(breaker.failure_rate(0.6)));
-            let board = here(shop().child(spec)).await;
-            publish(&board, 1..=1).await;
+        for is_shared in [false, true] {
+            let breaker = breaker().dead_letters();
+            let breaker = if is_shared { breaker.shared() } else { breaker };
+            let (board, [_, other], log) = two_workers(breaker).await;
             board.settle().await.unwrap();
-            publish(&board, 3..=3).await;
-            let _ = board.settle().await;
-            publish(&board, 4..=5).await;
-            let _ = board.settle().await;
-            let row = row(&board, "shop/clerk", "note");
-            assert!(row.acknowledged >= acknowledged, "{row:?}");
+            let handled = log.ids().split_off(9);
+            let expected = if is_shared { vec![] } else { other };
+            assert_eq!(handled, expected, "shared: {is_shared}");
+            let row = row(&board, "shop/clerk", "bill");
+            assert_eq!(row.acknowledged, 8 + expected.len() as u64);
         }
+    });
+}
+
+#[test]
+fn settling_names_the_worker_whose_breaker_is_open() {
+    paused(async {
+        let (board, [_, other], log) = two_workers(breaker()).await;
+        let held = board.settle().await.unwrap_err();
+        let text = held.to_string();
+        let names = ["shop/clerk/0 on bill", "shop/clerk/1 on bill"];
+        assert_eq!(
+            names.iter().filter(|name| text.contains(**name)).count(),
+            1,
+            "{text}"
+        );
+        assert_eq!(log.ids().split_off(9), other);
+        settle(&board).await;
+        assert_eq!(row(&board, "shop/clerk", "bill").acknowledged, 16);
+    });
+}
+
+#[test]
+fn a_probe_that_says_nothing_is_followed_by_another() {
+    paused(async {
+        let (board, _, log) = notes(once(breaker()), |seen| match seen.id {
+            1 | 2 => failing(),
+            3 => Step::Fail(Failure::permanent("never")),
+            _ => Step::Done,
+        })
+        .await;
+        publish(&board, 1..=4).await;
+        settle(&board).await;
+        assert_eq!(log.pauses(), [secs(0), secs(10), secs(0)]);
     });
 }
 

@@ -323,3 +323,29 @@ fn a_service_that_may_open_no_event_is_refused() {
         );
     });
 }
+
+#[test]
+fn nothing_is_lost_when_more_fail_than_may_wait_aside() {
+    paused(async {
+        be_quiet();
+        let log = Log::default();
+        let kept = log.clone();
+        let spec = service("desk", move || Desk {
+            script: Arc::new(|_, attempt| match attempt {
+                1 => Work::Sleep(secs(1)),
+                _ => Work::Done,
+            }),
+            log: kept.clone(),
+            done: 0,
+            shared: Rc::default(),
+        });
+        let policy = retry().timeout(millis(500));
+        let spec = spec.on_with::<Note>(|on| on.capacity(1).policy(policy));
+        let board = here(shop().child(spec)).await;
+        publish(&board, 1..=5).await;
+        log.until(5).await;
+        board.settle().await.unwrap();
+        let row = row(&board, "shop/desk", "note");
+        assert_eq!((row.acknowledged, row.retried), (5, 5));
+    });
+}

@@ -1,0 +1,248 @@
+//! What stands before an attempt at an event: its age, copies, the line of its key, guards.
+//!
+//! Deliveries ask for the event at the head, and for those that wait. It calls the guards.
+//!
+//! Invariant: nothing is taken that has to wait, so whatever waits is where it was.
+//!
+//! It judges no attempt: that comes after it.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::{Ruling, Source, key_of};
+use crate::clock::{Clock, deadline};
+use crate::event::{Event, Key};
+use crate::mailbox::guards::{Ticket, Word};
+use crate::mailbox::held::Held;
+use crate::policy::{Identity, Report};
+use crate::topic::settlement::{Ending, Fate};
+use crate::topic::tally::Count;
+
+/// What becomes of the event at the head of a subscription.
+#[derive(Debug)]
+pub(crate) enum Admission {
+    /// It is in flight.
+    Taken,
+    /// It was passed over, and counted, or lined up.
+    Passed,
+    /// It is given up without an attempt.
+    Ruled(Box<Ruling>),
+    /// Nothing is to be read now.
+    Nothing,
+}
+
+/// The event at the head of a subscription, as it is looked at before it is taken.
+struct Head {
+    number: u64,
+    accepted: Option<Duration>,
+    /// The line that it belongs in.
+    line: Option<Key>,
+    /// By what it is known, if that is to be asked.
+    identity: Option<Identity>,
+}
+
+impl<E: Event> Source<E> {
+    /// Takes the event at the head, if its number is below `until` and nothing stands against it.
+    pub(crate) fn admit(&mut self, until: u64, clock: &Clock) -> Admission {
+        let Some(head) = self.look_at_head(until) else {
+            return Admission::Nothing;
+        };
+        let now = clock.now();
+        let at = clock.since_start_at(now);
+        if is_over(self.rules.time_to_live, head.accepted, at) {
+            return self.pass_over(now, Count::Expired, Fate::Expired);
+        }
+        if self.is_copy(head.number, head.identity, at) {
+            return self.pass_over(now, Count::Discarded, Fate::Discarded);
+        }
+        if let Some(key) = head.line {
+            return self.admit_to_line(&key, now, at);
+        }
+        if is_over(self.rules.deadline, head.accepted, at) {
+            return self.give_up_head(now, Self::rule_overdue);
+        }
+        match self.ask(at, true) {
+            Word::Go(ticket) if self.take_head() => {
+                self.begin_first(ticket, at);
+                Admission::Taken
+            }
+            Word::Go(ticket) => {
+                self.hear(ticket, Report::Void);
+                Admission::Nothing
+            }
+            Word::Wait(until) => {
+                self.paused = Some(instant(now, at, until));
+                Admission::Nothing
+            }
+            Word::Refused => self.give_up_head(now, Self::rule_refused),
+        }
+    }
+
+    /// Takes up the event that waits in place, or the one that is due first of those that wait
+    /// aside, if nothing stands against another attempt.
+    pub(crate) fn take_up(&mut self, is_aside: bool, clock: &Clock) -> Admission {
+        let held = if is_aside {
+            self.aside.take_first()
+        } else {
+            self.held.take()
+        };
+        let Some(mut held) = held else {
+            return Admission::Nothing;
+        };
+        self.shift(Count::Deferred, Count::InFlight);
+        if held.sentence.is_some() {
+            self.current = Some(held);
+            return Admission::Taken;
+        }
+        held.due = clock.now();
+        let at = clock.since_start_at(held.due);
+        let is_late = held.is_new() && !held.redriven;
+        if is_late && is_over(self.rules.time_to_live, held.accepted, at) {
+            self.settle(&held.event, Count::Expired, Ending::after(0, Fate::Expired));
+            self.move_up(held.line, held.due);
+            return Admission::Passed;
+        }
+        if is_over(self.rules.deadline, held.accepted, at) {
+            return Admission::Ruled(Box::new(self.rule_overdue(held)));
+        }
+        match self.ask(at, !is_aside) {
+            Word::Go(ticket) => {
+                self.begin_again(held, ticket, at);
+                Admission::Taken
+            }
+            Word::Wait(until) => {
+                let due = instant(held.due, at, until);
+                self.wait(held, due);
+                Admission::Nothing
+            }
+            Word::Refused => Admission::Ruled(Box::new(self.rule_refused(held))),
+        }
+    }
+
+    /// Looks at the event at the head, if its number is below `until`.
+    fn look_at_head(&mut self, until: u64) -> Option<Head> {
+        let (aside, guards) = (&self.aside, &self.guards);
+        let (block, steps) = self.cursor.split()?;
+        let slot = block.slot(steps.position()?)?;
+        let stamp = &slot.stamp;
+        if stamp.number >= until {
+            return None;
+        }
+        let line = aside.has_lines().then(|| key_of(&slot.event));
+        let guards = guards.as_deref();
+        let dedupe = guards.and_then(|guards| guards.dedupe(stamp.number));
+        Some(Head {
+            number: stamp.number,
+            accepted: stamp.accepted(),
+            line: line.filter(|key| aside.has_line(key)),
+            identity: dedupe.map(|dedupe| dedupe.identity(&slot.event, stamp.cause)),
+        })
+    }
+
+    /// Whether the event at the head is a copy of an earlier one.
+    fn is_copy(&mut self, number: u64, identity: Option<Identity>, at: Duration) -> bool {
+        let asked = self.guards.as_mut().zip(identity);
+        asked.is_some_and(|(guards, identity)| !guards.vet(number, identity, at))
+    }
+
+    /// Asks for an attempt, for which all events of the mailbox wait if it is one `in_place`.
+    fn ask(&mut self, at: Duration, in_place: bool) -> Word {
+        match &mut self.guards {
+            Some(guards) => guards.ask(at, in_place),
+            None => Word::Go(None),
+        }
+    }
+
+    /// What has just been taken is tried for the first time.
+    fn begin_first(&mut self, ticket: Option<Ticket>, at: Duration) {
+        if let Some(guards) = &mut self.guards {
+            guards.ticket = ticket;
+            guards.deposit(at);
+        }
+    }
+
+    /// Settles the event at the head without an attempt.
+    fn pass_over(&mut self, now: Instant, count: Count, fate: Fate) -> Admission {
+        if !self.take_head() {
+            return Admission::Nothing;
+        }
+        if let Some(held) = self.in_custody(now) {
+            tracing::debug!(
+                target: "callboard::policy",
+                service = %self.terms.service, event = self.cursor.topic.name,
+                event_id = held.number(), ?fate,
+                "an event is passed over"
+            );
+            self.settle(&held.event, count, Ending::after(0, fate));
+        }
+        Admission::Passed
+    }
+
+    /// Gives up the event at the head.
+    fn give_up_head(&mut self, now: Instant, rule: fn(&mut Self, Held<E>) -> Ruling) -> Admission {
+        if !self.take_head() {
+            return Admission::Nothing;
+        }
+        match self.in_custody(now) {
+            Some(held) => Admission::Ruled(Box::new(rule(self, held))),
+            None => Admission::Nothing,
+        }
+    }
+
+    /// Lets the event at the head wait behind another with its key, if there is room.
+    fn admit_to_line(&mut self, key: &Key, now: Instant, at: Duration) -> Admission {
+        if self.is_full() {
+            // Whatever it waits behind is due then, and may make room.
+            self.paused = self.aside.due();
+            return Admission::Nothing;
+        }
+        if !self.take_head() {
+            return Admission::Nothing;
+        }
+        self.begin_first(None, at);
+        self.line_up(key, now);
+        Admission::Passed
+    }
+
+    fn take_head(&mut self) -> bool {
+        let Some((_, mut steps)) = self.cursor.split() else {
+            return false;
+        };
+        let position = steps.position();
+        position.is_some_and(|position| steps.take(position, false))
+    }
+
+    /// What has just been taken waits behind another with its key.
+    fn line_up(&mut self, key: &Key, now: Instant) {
+        if let Some(mut held) = self.in_custody(now) {
+            held.first = None;
+            held.is_aside = true;
+            self.aside.line_up(key, held);
+            self.shift(Count::InFlight, Count::Deferred);
+        }
+    }
+
+    fn begin_again(&mut self, mut held: Held<E>, ticket: Option<Ticket>, at: Duration) {
+        if held.redriven && held.is_new() {
+            self.begin_first(None, at);
+        }
+        if !held.attempts.is_empty() {
+            let tally = &self.cursor.place.tally;
+            tally.change(|tally| tally.add(Count::Retried, 1));
+        }
+        held.ticket = ticket;
+        self.current = Some(held);
+    }
+}
+
+/// Whether an event that was accepted then is older than this.
+fn is_over(limit: Option<Duration>, accepted: Option<Duration>, at: Duration) -> bool {
+    let limit = limit.zip(accepted);
+    limit.is_some_and(|(limit, accepted)| at.saturating_sub(accepted) >= limit)
+}
+
+/// The instant that is meant by a time since the board's start; `now` is `at`.
+fn instant(now: Instant, at: Duration, until: Duration) -> Instant {
+    deadline(now, until.saturating_sub(at))
+}
