@@ -10,7 +10,7 @@
 
 use std::any::TypeId;
 use std::cmp::Reverse;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::rc::Rc;
 
 use tokio::time::Instant;
