@@ -1,5 +1,7 @@
 //! Which columns hold what: by the names that are given, or else by those that are usual.
 
+use std::str;
+
 use clap::Args;
 use csv::ByteRecord;
 
@@ -34,7 +36,7 @@ pub(crate) struct Columns {
 impl Names {
     /// Finds the columns in the header of a log; the error lists those there are.
     pub(crate) fn find(&self, header: &ByteRecord) -> Result<Columns, String> {
-        let header: Vec<_> = header.iter().map(String::from_utf8_lossy).collect();
+        let header = readable(header)?;
         let find = |what: &str, given: &Option<String>, usual: &[&str]| {
             let names = given.as_deref().map_or(usual.to_vec(), |name| vec![name]);
             names
@@ -57,14 +59,24 @@ impl Names {
     }
 }
 
+/// The names in a header, which are told to people.
+fn readable(header: &ByteRecord) -> Result<Vec<&str>, String> {
+    let names: Result<Vec<&str>, _> = header.iter().map(str::from_utf8).collect();
+    let names = names.map_err(|_| "the header is no UTF-8".to_owned())?;
+    if names.iter().any(|name| name.contains(char::is_control)) {
+        return Err("the header has control characters: do its lines end in CR alone?".to_owned());
+    }
+    Ok(names)
+}
+
 /// The very name, or else the first that differs in upper and lower case alone.
-fn place(header: &[impl AsRef<str>], name: &str) -> Option<usize> {
-    let very = header.iter().position(|column| column.as_ref() == name);
+fn place(header: &[&str], name: &str) -> Option<usize> {
+    let very = header.iter().position(|column| *column == name);
     let lower = name.to_lowercase();
     very.or_else(|| {
         header
             .iter()
-            .position(|column| column.as_ref().to_lowercase() == lower)
+            .position(|column| column.to_lowercase() == lower)
     })
 }
 
@@ -109,6 +121,14 @@ mod tests {
             "{error}"
         );
         assert!(error.ends_with("there are case, what, when; --activity names another"));
+        for (unreadable, why) in [
+            (&b"case\rc-1"[..], "the header has control characters"),
+            (b"\xff\xfec\0", "the header is no UTF-8"),
+        ] {
+            let header = ByteRecord::from(vec![unreadable]);
+            let error = names(None).find(&header).unwrap_err();
+            assert!(error.starts_with(why), "{error}");
+        }
         let error = names(Some("id")).find(&header).unwrap_err();
         assert!(
             error.starts_with("no column id for the case: there are"),

@@ -7,7 +7,7 @@ use std::str;
 use callboard::prelude::*;
 use csv::ByteRecord;
 use time::format_description::well_known::Iso8601;
-use time::{Date, OffsetDateTime, PrimitiveDateTime, Time};
+use time::{Date, OffsetDateTime, PrimitiveDateTime, Time, UtcOffset};
 
 use crate::columns::Columns;
 use crate::events::{CaseClosed, LogRead, Row, Step};
@@ -92,7 +92,7 @@ fn text<'a>(cells: &'a ByteRecord, column: usize, what: &'static str) -> Result<
 }
 
 /// Understands ISO 8601, also with a space for its `T`; without an offset it is UTC, and without
-/// a time of day midnight.
+/// a time of day midnight. The result is in UTC, where it has to be within the years there are.
 fn moment(text: &str) -> Option<OffsetDateTime> {
     let text = text.replacen(' ', "T", 1).replace(' ', "");
     let format = &Iso8601::PARSING;
@@ -102,7 +102,8 @@ fn moment(text: &str) -> Option<OffsetDateTime> {
         Some(date.with_time(Time::MIDNIGHT).assume_utc())
     };
     let exact = OffsetDateTime::parse(&text, format).ok();
-    exact.or_else(|| utc(&text)).or_else(|| midnight(&text))
+    let found = exact.or_else(|| utc(&text)).or_else(|| midnight(&text));
+    found.and_then(|at| at.checked_to_offset(UtcOffset::UTC))
 }
 
 #[cfg(test)]
@@ -133,6 +134,7 @@ mod tests {
             "2011-13-01",
             "2011-02-30 10:00:00",
             "1318333540",
+            "9999-12-31T23:59:59-23:59",
         ] {
             assert_eq!(seconds(text), None, "{text}");
         }

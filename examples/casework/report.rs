@@ -137,8 +137,8 @@ impl Display for Report {
 fn section(f: &mut Formatter<'_>, what: &str, count: usize, table: &Table) -> fmt::Result {
     writeln!(f, "\n{count} {what}")?;
     match table.len() {
-        0 => return Ok(()),
-        shown if shown < count => write!(f, "{table}  and {} more\n", count - shown),
+        0 => Ok(()),
+        shown if shown < count => writeln!(f, "{table}  and {} more", count - shown),
         _ => write!(f, "{table}"),
     }
 }

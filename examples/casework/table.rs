@@ -18,9 +18,12 @@ impl Table {
         }
     }
 
-    /// Adds a row. Cells beyond the heads are not aligned.
+    /// Adds a row. Cells beyond the heads are not aligned. Control characters, which a terminal
+    /// would obey, are left out: cells hold what somebody wrote into a log.
     pub(crate) fn row(&mut self, cells: impl IntoIterator<Item = String>) {
-        self.rows.push(cells.into_iter().collect());
+        let cells = cells.into_iter();
+        let plain = cells.map(|cell| cell.replace(char::is_control, " "));
+        self.rows.push(plain.collect());
     }
 
     pub(crate) fn len(&self) -> usize {

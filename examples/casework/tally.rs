@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use serde::{Serialize, Serializer};
 use time::format_description::well_known::Rfc3339;
-use time::{Duration, OffsetDateTime, UtcOffset};
+use time::{Duration, OffsetDateTime};
 
 use crate::events::CaseFiled;
 
@@ -231,11 +231,10 @@ fn moment<S: Serializer>(at: &Option<OffsetDateTime>, serializer: S) -> Result<S
     at.map(written).serialize(serializer)
 }
 
-/// A time as ISO 8601 has it, in UTC.
+/// A time as ISO 8601 has it.
 pub(crate) fn written(at: OffsetDateTime) -> String {
-    let text = at.to_offset(UtcOffset::UTC).format(&Rfc3339);
-    // Years before 0 are all that cannot be written so.
-    text.unwrap_or_else(|_| at.to_string())
+    // Years before 0 cannot be written so.
+    at.format(&Rfc3339).unwrap_or_else(|_| at.to_string())
 }
 
 #[cfg(test)]
@@ -319,12 +318,5 @@ mod tests {
         );
         assert_eq!(spread(&[7, 1, 2]).unwrap().median, Duration::days(2));
         assert_eq!(spread(&[]), None);
-    }
-
-    #[test]
-    fn times_are_written_in_utc() {
-        let east = UtcOffset::from_hms(2, 0, 0).unwrap();
-        let at = OffsetDateTime::UNIX_EPOCH.to_offset(east);
-        assert_eq!(written(at), "1970-01-01T00:00:00Z");
     }
 }

@@ -17,7 +17,8 @@ use crate::sync::{Ordering, fence};
 use crate::topic::place::{Overflow, Terms};
 use crate::topic::{Origin, Refusal, Topic};
 
-/// Schedules of each model in the default tests, which add up to more than 100,000, and in the others.
+/// Schedules of each model in the default tests, which add up to more than 100,000, and in the
+/// others.
 pub(super) const FEW: usize = 20_000;
 pub(super) const MANY: usize = 200_000;
 

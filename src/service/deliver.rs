@@ -154,11 +154,19 @@ pub(crate) async fn deliver<S: Handle<E>, E: Event>(
     cx: &mut Context<S>,
     turn: &mut Turn<'_>,
 ) -> Result<(), Halt> {
-    let topic = Arc::clone(&source.cursor.topic);
+    let (topic, place) = (
+        Arc::clone(&source.cursor.topic),
+        Arc::clone(&source.cursor.place),
+    );
+    // Once for each event that was taken: whoever works here may itself wait for room in this
+    // topic, and would wake itself for ever.
+    let mut announced = None;
     let mut working = pin!(do_work(source, work, service, cx, turn));
     poll_fn(|task| {
         let polled = working.as_mut().poll(task);
-        if polled.is_pending() {
+        let position = Some(place.position());
+        if polled.is_pending() && announced != position {
+            announced = position;
             topic.announce_room();
         }
         polled

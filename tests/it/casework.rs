@@ -98,8 +98,8 @@ fn the_tables_say_it_in_words_and_end_with_the_balance() {
         "\n5 different paths\n",
         "\n      8  50.0%  Apply > Check papers > Review > Decide > Send permit\n",
         "  and 4 more\n",
-        "\n14 cases that waited longer than 12:00:00\n",
-        "\n  permit-08  Ask for papers  Withdraw  85d 03:33:30\n  and 13 more\n",
+        "\n15 cases that waited longer than 12:00:00\n",
+        "\n  permit-08  Ask for papers  Withdraw  85d 03:33:30\n  and 14 more\n",
         "\n  Check papers        3           3        0\n",
         "\n0 rows rejected\n",
         "\ncasework/cases   case.step                    88            88     0       0\n",
@@ -149,6 +149,18 @@ fn many_bad_rows_are_all_counted() {
         (&5_001.into(), &5_000.into())
     );
     assert_eq!(found["rejected"][9]["line"], 11);
+}
+
+#[test]
+fn what_a_log_says_does_not_control_a_terminal() {
+    let said = told(
+        &["-"],
+        b"case,activity,time\nc,\x1b[2J,2024-03-01\nc,\x1b[2J,\x1b\n",
+    );
+    assert!(
+        said.contains("   [2J ") && !said.contains('\u{1b}'),
+        "{said}"
+    );
 }
 
 #[test]

@@ -24,6 +24,15 @@ impl Event for Move {
     }
 }
 
+/// A move of another type.
+struct Transfer(Move);
+impl Event for Transfer {
+    const NAME: &'static str = "transfer";
+    fn key(&self) -> Key {
+        self.0.account.into()
+    }
+}
+
 struct Freeze(u64);
 impl Event for Freeze {
     const NAME: &'static str = "freeze";
@@ -128,6 +137,12 @@ impl Handle<Move> for Account {
         }
         self.seen.push(event.id);
         Ok(())
+    }
+}
+
+impl Handle<Transfer> for Account {
+    async fn handle(&mut self, event: &Transfer, cx: &mut Context<Self>) -> Outcome {
+        self.handle(&event.0, cx).await
     }
 }
 
@@ -379,11 +394,37 @@ fn an_event_that_waited_for_a_subscription_that_ends_goes_on() {
         let board = here(shop().child(spec.on::<Freeze>().policy(retry))).await;
         publish(&board, [(7, 0), (7, 1)]).await;
         board.publish(Freeze(7)).await.unwrap();
-        until(|| books.len() == 1).await;
+        until(|| row(&board, "shop/accounts", "move").deferred == 2).await;
+        let began = tokio::time::Instant::now();
         board.unsubscribe::<Move>(&address).await.unwrap();
         board.settle().await.unwrap();
+        assert_eq!(began.elapsed(), Duration::ZERO, "at once");
         assert_eq!(books.of(7), [(0, 1), (9_999, 1)]);
         assert_eq!(row(&board, "shop/accounts", "move").undelivered, 2);
+        assert_eq!(board.ledger().gap(), 0);
+    });
+}
+
+#[test]
+fn an_event_whose_own_subscription_ends_is_not_handled_after_others() {
+    paused(async {
+        let (spec, books) = accounts(
+            |terms| terms,
+            |event, attempt| match event.id {
+                0 if attempt == 1 => Do::Fail,
+                _ => Do::Nothing,
+            },
+        );
+        let address = spec.address();
+        let retry = Policy::new().retry(Retry::fixed(secs(10)));
+        let board = here(shop().child(spec.on::<Freeze>().policy(retry))).await;
+        publish(&board, [(7, 0)]).await;
+        board.publish(Freeze(7)).await.unwrap();
+        until(|| row(&board, "shop/accounts", "freeze").in_flight == 1).await;
+        board.unsubscribe::<Freeze>(&address).await.unwrap();
+        board.settle().await.unwrap();
+        assert_eq!(books.of(7), [(0, 1), (0, 2)]);
+        assert_eq!(row(&board, "shop/accounts", "freeze").undelivered, 1);
         assert_eq!(board.ledger().gap(), 0);
     });
 }
@@ -602,12 +643,16 @@ fn every_event_is_handled_in_order_under_random_trouble() {
             );
             let retry = Retry::fixed(millis(20)).attempts(3);
             let spec = spec.policy(Policy::new().retry(retry));
-            let board = here(shop().child(spec)).await;
+            let board = here(shop().child(spec.on::<Transfer>())).await;
             let mut next = BTreeMap::<u64, u64>::new();
             for _ in 0..600 {
                 let account = dice.u64(..12);
                 let id = next.entry(account).or_default();
-                publish(&board, [(account, *id)]).await;
+                let event = Move { account, id: *id };
+                match dice.bool() {
+                    true => board.publish(event).await.map(drop).unwrap(),
+                    false => board.publish(Transfer(event)).await.map(drop).unwrap(),
+                }
                 *id += 1;
                 if dice.u32(..20) == 0 {
                     tokio::time::sleep(millis(dice.u64(1..400))).await;
@@ -625,9 +670,11 @@ fn every_event_is_handled_in_order_under_random_trouble() {
                 assert_eq!(ids, (0..count).collect::<Vec<_>>(), "seed {seed}");
                 assert!(attempts.iter().all(|(_, attempt)| *attempt <= 3));
             }
-            let row = row(&board, "shop/accounts", "move");
-            assert_eq!(row.acknowledged + row.dead_lettered, 600);
-            assert_eq!(board.dead_letters().len() as u64, row.dead_lettered);
+            let rows = ["move", "transfer"].map(|event| row(&board, "shop/accounts", event));
+            let dead: u64 = rows.iter().map(|row| row.dead_lettered).sum();
+            let done: u64 = rows.iter().map(|row| row.acknowledged).sum();
+            assert_eq!(done + dead, 600);
+            assert_eq!(board.dead_letters().len() as u64, dead);
             let report = board.shutdown(secs(5)).await;
             assert_eq!(report.ledger.gap(), 0);
         });

@@ -30,7 +30,7 @@ fn a_letter_goes_to_the_worker_that_has_its_key() {
         book.check_order();
         let found = board.service::<super::hands::Hand>("shop/hands").unwrap();
         assert_eq!(found.path(), "shop/hands");
-        assert_eq!(found.try_ask(slip("ada", 0)).await.unwrap() < 4, true);
+        assert!(found.try_ask(slip("ada", 0)).await.unwrap() < 4);
         let ledger = board.ledger();
         assert_eq!((ledger.gap(), ledger.letters.len()), (0, 1), "{ledger}");
         let row = ledger.letter("shop/hands").unwrap();

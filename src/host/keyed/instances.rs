@@ -1,0 +1,216 @@
+//! The instances of a keyed life: made, given up, retired, stopped.
+//!
+//! The life calls it when there is something for a key, when one is gone, and at its end.
+//!
+//! Invariant: as many instances are idle as may be, and no more; what one had still to do when it
+//! went goes to another.
+//!
+//! It settles nothing: that is the reports' part.
+
+use std::collections::VecDeque;
+use std::rc::Rc;
+
+use super::{Instance, KeyedLife};
+use crate::clock::deadline;
+use crate::event::Key;
+use crate::exit::Exit;
+use crate::failure::Failure;
+use crate::host::instance::{self, Birth, Loss, Orders};
+use crate::panic::guard;
+use crate::policy::Trouble;
+use crate::service::errand::{Ended, Handed};
+use crate::service::{Context, Deliver, Fault, Service};
+use crate::topic::tally::Count;
+
+impl<S: Service, L: Deliver<S>> KeyedLife<S, L> {
+    /// Makes the instance of a key, with what it has to do.
+    pub(super) fn make(
+        &mut self,
+        key: Key,
+        errands: VecDeque<Handed<S>>,
+        cx: &Context<S>,
+    ) -> Result<(), Exit> {
+        let service = match guard(|| (self.recipe.make)(&key)) {
+            Ok(service) => service,
+            Err(panic) => return self.lose(errands, Loss::Panicked(panic), cx),
+        };
+        self.next += 1;
+        let (number, orders) = (self.next, Orders::new(errands));
+        let birth = Birth {
+            service,
+            cx: cx.for_instance(),
+            key: key.clone(),
+            instance: number,
+            orders: Rc::clone(&orders),
+            board: Rc::clone(&self.board),
+        };
+        let instance = Instance {
+            number,
+            orders,
+            _task: instance::begin(birth),
+            idle: None,
+        };
+        self.instances.insert(key, instance);
+        self.life.vitals.note_instances(self.instances.len());
+        Ok(())
+    }
+
+    /// An instance is gone: what it was doing is judged, and what it had still to do goes to
+    /// another.
+    pub(super) fn bury(
+        &mut self,
+        key: Key,
+        number: u64,
+        gone: Result<(), Loss>,
+        cx: &Context<S>,
+    ) -> Result<(), Exit> {
+        let is_it = |instance: &Instance<S>| instance.number == number;
+        if !self.instances.get(&key).is_some_and(is_it) {
+            return Ok(());
+        }
+        let Some(instance) = self.instances.remove(&key) else {
+            return Ok(());
+        };
+        self.life.vitals.note_instances(self.instances.len());
+        if let Some(since) = instance.idle {
+            self.idle.remove(&(since, number));
+        }
+        let mut errands = instance.orders.take_all();
+        if let Err(loss) = gone {
+            // One that did not start is charged to what it was made for.
+            let current = instance.orders.current();
+            let first = current.or_else(|| errands.pop_front().map(|errand| errand.work));
+            tell_lost(&key, &loss, cx.path());
+            if let Some(work) = first {
+                self.settle(work, Ended::Failed(fault(loss)), None, cx)?;
+            }
+        }
+        if !errands.is_empty() {
+            self.make(key.clone(), errands, cx)?;
+        }
+        self.release(&key, cx)
+    }
+
+    /// There is no instance for these.
+    pub(super) fn lose(
+        &mut self,
+        errands: VecDeque<Handed<S>>,
+        loss: Loss,
+        cx: &Context<S>,
+    ) -> Result<(), Exit> {
+        let fault = fault(loss);
+        for errand in errands {
+            tracing::error!(
+                target: "callboard::host",
+                service = cx.path(), key = %errand.key,
+                "no instance could be made for a key"
+            );
+            let copy = Fault {
+                trouble: fault.trouble,
+                failure: fault.failure.clone(),
+                began: None,
+            };
+            self.settle(errand.work, Ended::Failed(copy), None, cx)?;
+            self.release(&errand.key, cx)?;
+        }
+        Ok(())
+    }
+
+    pub(super) fn note_idle(&mut self, key: &Key) {
+        let Some(instance) = self.instances.get_mut(key) else {
+            return;
+        };
+        if instance.idle.is_none() && instance.orders.is_idle() {
+            let since = self.life.pulse.clock.now();
+            instance.idle = Some(since);
+            self.idle.insert((since, instance.number), key.clone());
+        }
+    }
+
+    /// Ends instances that have been idle for long, and those that are too many.
+    pub(super) fn retire_idle(&mut self) {
+        let terms = self.recipe.terms;
+        while let Some((since, number)) = self.idle.keys().next().copied() {
+            let is_over = || deadline(since, terms.idle) <= self.life.pulse.clock.now();
+            if self.idle.len() <= terms.kept && !is_over() {
+                return;
+            }
+            let Some(key) = self.idle.remove(&(since, number)) else {
+                return;
+            };
+            let Some(instance) = self.instances.get_mut(&key) else {
+                continue;
+            };
+            instance.idle = None;
+            if instance.orders.is_idle() {
+                instance.orders.stop(Exit::Normal);
+            } else {
+                // It has a timer: it is looked at again after its next errand, or here.
+                let now = self.life.pulse.clock.now();
+                instance.idle = Some(now);
+                self.idle.insert((now, number), key);
+                return;
+            }
+        }
+    }
+
+    /// Lets all instances finish what they are doing, and stops them in order.
+    pub(super) async fn stop_all(&mut self, exit: &Exit, cx: &Context<S>) {
+        for errand in self.recall() {
+            let (work, is_letter) = (errand.work, errand.event.is_none());
+            errand.errand.abandon();
+            if is_letter {
+                self.out.remove(&work);
+                self.count_letter(Count::Undelivered);
+            }
+        }
+        for instance in self.instances.values() {
+            instance.orders.stop(exit.clone());
+        }
+        self.life.mailbox.shut(true);
+        while !self.instances.is_empty() {
+            // The service ends already, whatever else is said against it.
+            let _ = self.hear(cx);
+            for instance in self.instances.values() {
+                instance.orders.stop(exit.clone());
+            }
+            if self.instances.is_empty() {
+                return;
+            }
+            let board = Rc::clone(&self.board);
+            self.life.hear_of(|| !board.is_empty()).await;
+        }
+    }
+
+    /// What no instance has begun.
+    pub(super) fn recall(&mut self) -> Vec<Handed<S>> {
+        // Events, which are still open in their sources.
+        self.early.clear();
+        let orders = self.instances.values().map(|instance| &instance.orders);
+        orders.flat_map(|orders| orders.take_all()).collect()
+    }
+}
+
+fn fault(loss: Loss) -> Fault {
+    let (trouble, failure) = match loss {
+        Loss::Panicked(panic) => (Trouble::Crashed, Failure::from(panic)),
+        Loss::Failed(failure) => (Trouble::Failed, failure),
+    };
+    Fault {
+        trouble,
+        failure,
+        began: None,
+    }
+}
+
+fn tell_lost(key: &Key, loss: &Loss, service: &str) {
+    let failure = match loss {
+        Loss::Panicked(panic) => panic.to_string(),
+        Loss::Failed(failure) => failure.describe(),
+    };
+    tracing::error!(
+        target: "callboard::host",
+        service, %key, failure,
+        "the instance of a key is lost"
+    );
+}

@@ -1,0 +1,131 @@
+//! What the instances of a keyed life report, and what follows for their events.
+//!
+//! The life calls it between two looks at its mailbox.
+//!
+//! Invariant: each errand that was handed out is settled, or judged, once.
+//!
+//! It makes no instance: whoever is lost is replaced when there is something for its key.
+
+use super::KeyedLife;
+use crate::event::Key;
+use crate::exit::Exit;
+use crate::host::instance::{News, What};
+use crate::host::life::{note_failed_letter, suffer};
+use crate::host::ruling;
+use crate::mailbox::source::Ruling;
+use crate::service::errand::Ended;
+use crate::service::{Context, Deliver, Fault, Service};
+use crate::topic::tally::Count;
+
+impl<S: Service, L: Deliver<S>> KeyedLife<S, L> {
+    /// Settles what the instances have reported.
+    pub(super) fn hear(&mut self, cx: &Context<S>) -> Result<(), Exit> {
+        while let Some(News {
+            key,
+            instance,
+            what,
+        }) = self.board.take()
+        {
+            match what {
+                What::Ended { work, ended } => {
+                    self.settle(work, ended, Some(&key), cx)?;
+                    self.release(&key, cx)?;
+                    self.note_idle(&key);
+                }
+                What::Gone(gone) => self.bury(key, instance, gone, cx)?,
+            }
+            self.life.mailbox.note_waiting();
+        }
+        Ok(())
+    }
+
+    /// Settles one errand. A verdict against the worker costs the instance of the key.
+    pub(super) fn settle(
+        &mut self,
+        work: u64,
+        ended: Ended,
+        key: Option<&Key>,
+        cx: &Context<S>,
+    ) -> Result<(), Exit> {
+        let Some(event) = self.out.remove(&work) else {
+            return Ok(());
+        };
+        if let Ended::Answered(failure) = ended {
+            self.count_letter(if failure.is_some() {
+                Count::Failed
+            } else {
+                Count::Done
+            });
+            if let Some((message, failure)) = failure {
+                note_failed_letter(cx.path(), message, &failure);
+            }
+            return Ok(());
+        }
+        let Some(event) = event else {
+            // A letter whose instance was lost: whoever asked has heard so.
+            self.count_letter(Count::Failed);
+            return Ok(());
+        };
+        let mailbox = &mut *self.life.mailbox;
+        let source = mailbox.source_of(event);
+        let mut is_back = |source| mailbox.with(source, |one| one.take_back(work)) == Some(true);
+        let Some(source) = source.filter(|source| is_back(*source)) else {
+            return Ok(());
+        };
+        match ended {
+            Ended::Handled { late } => {
+                self.life.mailbox.with(source, |one| one.finish(late));
+                Ok(())
+            }
+            Ended::Failed(fault) => self.judge(fault, key, cx),
+            Ended::FollowedUp(reason) => {
+                let ruling = self.life.mailbox.with(source, |one| one.conclude(reason));
+                match ruling.flatten() {
+                    Some(ruling) => self.carry_out(ruling, key, cx),
+                    None => Ok(()),
+                }
+            }
+            Ended::Answered(_) => Ok(()),
+        }
+    }
+
+    pub(super) fn judge(
+        &mut self,
+        fault: Fault,
+        key: Option<&Key>,
+        cx: &Context<S>,
+    ) -> Result<(), Exit> {
+        let judged = self.life.judge(fault, cx);
+        self.suffer(judged, key)
+    }
+
+    pub(super) fn carry_out(
+        &mut self,
+        ruling: Ruling,
+        key: Option<&Key>,
+        cx: &Context<S>,
+    ) -> Result<(), Exit> {
+        let at = self.life.pulse.clock.since_start();
+        let (trouble, failure) = (ruling.trouble, ruling.failure.clone());
+        let consequence = ruling::carry_out(ruling, at, &cx.wall, &self.life.vitals);
+        self.suffer(suffer(consequence, trouble, failure), key)
+    }
+
+    /// What ends a whole service ends it; what would restart one costs the instance of the key.
+    pub(super) fn suffer(
+        &mut self,
+        judged: Result<(), Exit>,
+        key: Option<&Key>,
+    ) -> Result<(), Exit> {
+        match judged {
+            Err(exit @ (Exit::Retired(_) | Exit::Fatal(_))) => Err(exit),
+            Err(_) => {
+                if let Some(instance) = key.and_then(|key| self.instances.get(key)) {
+                    instance.orders.stop(Exit::Shutdown);
+                }
+                Ok(())
+            }
+            Ok(()) => Ok(()),
+        }
+    }
+}
