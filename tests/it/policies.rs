@@ -6,6 +6,7 @@ mod change;
 mod follow_ups;
 mod guards;
 mod guards_model;
+mod guards_storm;
 mod later;
 mod limits;
 mod shutdown;
