@@ -76,8 +76,8 @@ use part::Part;
 /// The first two are asked once for each event, breaker and rate limit before each attempt. While
 /// either of these makes the first event of a subscription wait, all events of its service wait, as
 /// during a retry in place, for their order is promised; letters and timers go on. What has passed
-/// its deadline asks neither, for it is not tried. What they count outlives restarts, and changes of
-/// the policy that leave them as they are.
+/// its deadline asks neither, for it is not tried. What they count outlives restarts, and changes
+/// of the policy that leave them as they are.
 ///
 /// Each subscription has guards of its own, and so has each worker of a service, unless they are
 /// `shared`.

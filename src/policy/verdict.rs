@@ -142,11 +142,11 @@ pub enum EventVerdict {
 /// | timed out, where that restarts | restart | retry now | failure policy |
 /// | crashed, or killed for being stuck | restart | retry now, in the new life | failure policy |
 ///
-/// It may be tried again while attempts, total time, deadline and retry budget allow; a failure that is
-/// permanent, or of which [`Retry::when`] says no, may not. After a crash neither is asked. A
-/// function of the user that panics gives the event up. The delay is what the failure says
-/// ([`Failure::retry_after`]), else the backoff's; a retry that is deferred or parked steps aside
-/// for it.
+/// It may be tried again while attempts, total time, deadline and retry budget allow; a failure
+/// that is permanent, or of which [`Retry::when`] says no, may not. After a crash neither is
+/// asked. A function of the user that panics gives the event up. The delay is what the failure
+/// says ([`Failure::retry_after`]), else the backoff's; a retry that is deferred or parked steps
+/// aside for it.
 ///
 /// The failure policy may ask for more of the worker than the trouble does, never for less: one
 /// that has crashed does not go on.

@@ -122,7 +122,11 @@ impl Watch for Home {
                 service, event, "the breaker opens: too many attempts have failed"
             ),
             _ => {
-                tracing::info!(target: "callboard::policy", service, event, "the breaker is {state}")
+                tracing::info!(
+                    target: "callboard::policy",
+                    service, event,
+                    "the breaker is {state}"
+                )
             }
         }
         let change = match state {
