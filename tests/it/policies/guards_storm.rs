@@ -79,24 +79,23 @@ fn acts() -> impl Strategy<Value = Act> {
 
 async fn perform(board: &Board, act: Act, id: u64, policies: &[Policy]) {
     match act {
-        Act::Publish(of, _) => board.publish(Bill { id, of }).await.unwrap(),
+        Act::Publish(of, _) => drop(board.publish(Bill { id, of }).await.unwrap()),
         Act::Policy(which) => {
             let policy = policies[which].clone();
-            return board.set_policy("shop/clerk", policy).unwrap();
+            board.set_policy("shop/clerk", policy).unwrap();
         }
-        Act::Suspend => return board.suspend("shop/clerk").unwrap(),
-        Act::Resume => return board.resume("shop/clerk").unwrap(),
-        Act::Wait(time) => return sleep(millis(time)).await,
+        Act::Suspend => board.suspend("shop/clerk").unwrap(),
+        Act::Resume => board.resume("shop/clerk").unwrap(),
+        Act::Wait(time) => sleep(millis(time)).await,
         Act::Redrive => {
-            let Some(letter) = board.dead_letters().first().cloned() else {
-                return;
-            };
-            board.redrive(&letter).await.unwrap()
+            if let Some(letter) = board.dead_letters().first() {
+                board.redrive(letter).await.unwrap();
+            }
         }
         // It may be between two lives.
-        Act::Restart => return drop(board.restart("shop/clerk").await),
-        Act::Kill => return drop(board.kill("shop/clerk").await),
-    };
+        Act::Restart => drop(board.restart("shop/clerk").await),
+        Act::Kill => drop(board.kill("shop/clerk").await),
+    }
 }
 
 fn run(kind: Kind, first: usize, acts: &[Act]) -> Result<(), TestCaseError> {
