@@ -155,6 +155,13 @@ pub(crate) fn deadline(now: Instant, limit: Duration) -> Instant {
         .unwrap_or(now + Duration::from_secs(3_155_760_000))
 }
 
+/// The first tick still to come of those that are an interval apart, of which one was due then.
+pub(crate) fn next_tick(due: Instant, now: Instant, interval: Duration) -> Instant {
+    let missed = now.saturating_duration_since(due).as_nanos() / interval.as_nanos().max(1);
+    let ticks = u32::try_from(missed).unwrap_or(u32::MAX).saturating_add(1);
+    deadline(due, interval.saturating_mul(ticks)).max(now)
+}
+
 fn inside<R>(handle: &Handle, run: impl FnOnce() -> R) -> R {
     if ADOPTED.try_with(Cell::get).ok().flatten() == Some(handle.id()) {
         return run();

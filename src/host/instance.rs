@@ -22,10 +22,11 @@ use crate::event::Key;
 use crate::exit::Exit;
 use crate::failure::{Failure, Outcome};
 use crate::host::guard::Kept;
+use crate::host::life::stopping;
 use crate::panic::Panic;
 use crate::service::errand::{Ended, Handed, finish_all};
 use crate::service::inside::{Inside, Task};
-use crate::service::{Context, Job, Service};
+use crate::service::{Context, Service, run_job};
 use crate::sync::Arc;
 
 /// What an instance tells its life.
@@ -184,7 +185,8 @@ async fn live<S: Service>(birth: Birth<S>) -> Outcome {
     loop {
         let stop = orders.stop.borrow().clone();
         if let Some(exit) = stop.or_else(|| cx.is_stopping().then_some(Exit::Normal)) {
-            return stopping(&exit, service, cx).await;
+            stopping(&exit, service, cx).await;
+            return Ok(());
         }
         run_timers(service, cx).await?;
         let Some(errand) = orders.next() else {
@@ -215,15 +217,6 @@ async fn start<S: Service>(service: &mut S, cx: &mut Context<S>) -> Outcome {
     started.unwrap_or_else(|| Err(Failure::new(format!("did not start within {START_WAIT:?}"))))
 }
 
-async fn stopping<S: Service>(exit: &Exit, service: &mut S, cx: &mut Context<S>) -> Outcome {
-    cx.begin_hook();
-    let _job = cx.wall.pulse.begin_job();
-    service.stopping(exit, cx).await;
-    // It ends anyway; as for a whole service, what cannot be published is not.
-    let _ = cx.publish_follow_ups().await;
-    Ok(())
-}
-
 async fn run_timers<S: Service>(service: &mut S, cx: &mut Context<S>) -> Outcome {
     while cx.timers.next_due().is_some() {
         let now = cx.now();
@@ -232,15 +225,7 @@ async fn run_timers<S: Service>(service: &mut S, cx: &mut Context<S>) -> Outcome
         };
         cx.begin_hook();
         let _job = cx.wall.pulse.begin_job();
-        match job {
-            Job::Once(job) => job.run(service, cx).await?,
-            Job::Every(interval, mut job) => {
-                job.run(service, cx).await?;
-                let now = cx.now();
-                cx.timers
-                    .put_back(timer, at, now, Job::Every(interval, job));
-            }
-        }
+        run_job(timer, at, job, service, cx).await?;
         finish_all(service, cx).await?;
     }
     Ok(())

@@ -27,7 +27,6 @@ use crate::service::errand::{Handed, LetterErrand, Tray};
 use crate::service::inside::Task;
 use crate::service::per_key::Keyed;
 use crate::service::{Context, Deliver, Service, Work};
-use crate::topic::tally::Count;
 
 mod instances;
 mod reports;
@@ -208,18 +207,9 @@ impl<S: Service, L: Deliver<S>> KeyedLife<S, L> {
     }
 
     fn hand_out_letter(&mut self, cx: &Context<S>) -> Result<(), Exit> {
-        if !self.life.pace.step(&self.life.pulse.clock) {
-            return Ok(());
-        }
-        let Some(envelope) = self.life.mailbox.letters.take(Count::InFlight) else {
+        let Some(envelope) = self.life.take_letter() else {
             return Ok(());
         };
-        self.life.mailbox.letters.announce_room();
-        if envelope.letter.is_expired() {
-            envelope.letter.abandon();
-            self.count_letter(Count::Expired);
-            return Ok(());
-        }
         let errand = Box::new(LetterErrand(envelope));
         self.next += 1;
         self.send(
@@ -232,11 +222,6 @@ impl<S: Service, L: Deliver<S>> KeyedLife<S, L> {
             },
             cx,
         )
-    }
-
-    fn count_letter(&self, end: Count) {
-        let letters = &self.life.mailbox.letters;
-        letters.shared.tally.shift(Count::InFlight, end);
     }
 
     /// Sends an errand to the instance of its key, when its turn has come. Letters are not kept

@@ -12,8 +12,7 @@ use std::pin::pin;
 use std::task::Poll;
 use std::time::Duration;
 
-use tokio::time::{Instant, Sleep};
-use tracing::Instrument;
+use tokio::time::Sleep;
 
 use crate::clock::within;
 use crate::crew::Share;
@@ -24,12 +23,14 @@ use crate::host::guard::Kept;
 use crate::host::ruling::{self, Consequence};
 use crate::host::{Borrowed, ServiceMailbox};
 use crate::mailbox::Next;
-use crate::mailbox::source::Setback;
+use crate::mailbox::letters::Envelope;
+use crate::mailbox::source::{Ruling, Setback};
 use crate::policy::Trouble;
 use crate::pulse::Pulse;
+use crate::service::letter::{Unanswered, answer};
 use crate::service::{
-    Change, Context, Deliver, Fault, Halt, Inbox, Job, LetterEnd, Pace, Service, TimedOut, TimerId,
-    Turn, Work, finish,
+    AnyLetter, Change, Context, Deliver, Fault, Halt, Inbox, Pace, Service, TimedOut, Turn, Work,
+    finish, run_job,
 };
 use crate::sync::Arc;
 use crate::topic::tally::Count;
@@ -60,10 +61,7 @@ impl<S: Service, L: Deliver<S>> Life<S, L> {
         cx.control.seal(&exit);
         if ends_in_order(&exit) {
             self.begin_turn();
-            cx.begin_hook();
-            let _job = self.pulse.begin_job();
-            service.stopping(&exit, &mut cx).await;
-            let _ = cx.publish_follow_ups().await;
+            stopping(&exit, &mut *service, &mut *cx).await;
         }
         exit
     }
@@ -268,13 +266,16 @@ impl<S: Service, L: Deliver<S>> Life<S, L> {
         match delivered {
             Ok(()) => Ok(()),
             Err(Halt::Fault(fault)) => self.judge(fault, cx),
-            Err(Halt::Ruled(ruling)) => {
-                let at = self.pulse.clock.since_start();
-                let (trouble, failure) = (ruling.trouble, ruling.failure.clone());
-                let consequence = ruling::carry_out(*ruling, at, &cx.wall, &self.vitals);
-                suffer(consequence, trouble, failure)
-            }
+            Err(Halt::Ruled(ruling)) => self.carry_out(*ruling, cx),
         }
+    }
+
+    /// What becomes of this life after a ruling that has been carried out on the event.
+    pub(super) fn carry_out(&self, ruling: Ruling, cx: &Context<S>) -> Result<(), Exit> {
+        let at = self.pulse.clock.since_start();
+        let (trouble, failure) = (ruling.trouble, ruling.failure.clone());
+        let consequence = ruling::carry_out(ruling, at, &cx.wall, &self.vitals);
+        suffer(consequence, trouble, failure)
     }
 
     /// What becomes of the event in flight, and of this life, after a fault.
@@ -296,42 +297,45 @@ impl<S: Service, L: Deliver<S>> Life<S, L> {
     }
 
     async fn answer(&mut self, service: &mut S, cx: &mut Context<S>) {
-        if !self.pace.step(&self.pulse.clock) {
-            return;
-        }
-        let Some(envelope) = self.mailbox.letters.take(Count::InFlight) else {
+        let Some(envelope) = self.take_letter() else {
             return;
         };
+        let then = async |_: &mut S, cx: &mut Context<S>| cx.publish_follow_ups().await;
+        let answered = answer(envelope, service, cx, then).await;
+        self.settle_letter(answered.err(), cx);
+        begin_laters(cx);
+    }
+
+    /// Takes the next letter, unless nobody waits for its answer any more.
+    pub(super) fn take_letter(&mut self) -> Option<Envelope<Box<dyn AnyLetter<S>>>> {
+        if !self.pace.step(&self.pulse.clock) {
+            return None;
+        }
+        let envelope = self.mailbox.letters.take(Count::InFlight)?;
         // Taking it has made room; its answer may take long.
         self.mailbox.letters.announce_room();
-        let tally = &self.mailbox.letters.shared.tally;
         if envelope.letter.is_expired() {
             envelope.letter.abandon();
-            tally.shift(Count::InFlight, Count::Expired);
-            return;
+            self.count_letter(Count::Expired);
+            return None;
         }
-        let until = envelope.letter.until();
-        cx.begin_letter(envelope.number, envelope.origin.cause, until);
-        let message = envelope.letter.name();
-        let span = cx.letter_span(message, envelope.number, envelope.origin.span.as_ref());
-        let answering = async {
-            let end = envelope.letter.answer(service, cx).await;
-            (end, cx.publish_follow_ups().await)
-        };
-        let (end, follow_ups) = answering.instrument(span).await;
-        let failure = match (end, follow_ups) {
-            (LetterEnd::Answered, Ok(())) => None,
-            (LetterEnd::Failed(failure), _) | (_, Err(failure)) => Some(failure),
-        };
+        Some(envelope)
+    }
+
+    /// A letter that was taken has come to this end.
+    pub(super) fn count_letter(&self, end: Count) {
         let tally = &self.mailbox.letters.shared.tally;
-        match failure {
-            None => tally.shift(Count::InFlight, Count::Done),
-            Some(failure) => {
-                tally.shift(Count::InFlight, Count::Failed);
-                note_failed_letter(cx.path(), message, &failure);
+        tally.shift(Count::InFlight, end);
+    }
+
+    pub(super) fn settle_letter(&self, unanswered: Option<Unanswered>, cx: &Context<S>) {
+        match unanswered {
+            None => self.count_letter(Count::Done),
+            Some(unanswered) => {
+                self.count_letter(Count::Failed);
+                note_failed_letter(cx.path(), &unanswered);
             }
         }
-        begin_laters(cx);
     }
 
     /// Runs the timers that are due. An exit if one of them failed.
@@ -341,14 +345,7 @@ impl<S: Service, L: Deliver<S>> Life<S, L> {
         while let Some((timer, at, job)) = cx.timers.take_due(now) {
             cx.begin_hook();
             let _job = self.pulse.begin_job();
-            let ran = match job {
-                Job::Once(job) => job.run(service, cx).await,
-                Job::Every(interval, mut job) => {
-                    let ran = job.run(service, cx).await;
-                    self.repeat(timer, at, Job::Every(interval, job), cx);
-                    ran
-                }
-            };
+            let ran = run_job(timer, at, job, service, cx).await;
             let done: Outcome = match ran {
                 Ok(()) => cx.publish_follow_ups().await,
                 failed => failed,
@@ -398,10 +395,6 @@ impl<S: Service, L: Deliver<S>> Life<S, L> {
             cx.laters.forget(work);
         }
         Ok(())
-    }
-
-    fn repeat(&self, timer: TimerId, at: Instant, job: Job<S>, cx: &mut Context<S>) {
-        cx.timers.put_back(timer, at, self.pulse.clock.now(), job);
     }
 
     /// Sleeps until there is something to do: an order, a timer, a retry, or work.
@@ -464,6 +457,15 @@ impl<S: Service, L: Deliver<S>> Life<S, L> {
     }
 }
 
+/// Tells a service, or an instance, that its life ends.
+pub(super) async fn stopping<S: Service>(exit: &Exit, service: &mut S, cx: &mut Context<S>) {
+    cx.begin_hook();
+    let _job = cx.wall.pulse.begin_job();
+    service.stopping(exit, cx).await;
+    // It ends anyway: what cannot be published is not.
+    let _ = cx.publish_follow_ups().await;
+}
+
 /// Begins the later work that a hook, a timer or an answer has asked for.
 fn begin_laters<S: Service>(cx: &mut Context<S>) {
     if cx.laters.is_asked() {
@@ -472,11 +474,7 @@ fn begin_laters<S: Service>(cx: &mut Context<S>) {
 }
 
 /// What a verdict means for the life.
-pub(super) fn suffer(
-    consequence: Consequence,
-    trouble: Trouble,
-    failure: Failure,
-) -> Result<(), Exit> {
+fn suffer(consequence: Consequence, trouble: Trouble, failure: Failure) -> Result<(), Exit> {
     if matches!(consequence, Consequence::Live) {
         return Ok(());
     }
@@ -503,12 +501,12 @@ fn below<S: Service>(cx: &Context<S>) -> u64 {
     cx.control.draining().unwrap_or(u64::MAX)
 }
 
-pub(super) fn note_failed_letter(service: &str, message: &'static str, failure: &Failure) {
+fn note_failed_letter(service: &str, unanswered: &Unanswered) {
     tracing::warn!(
         target: "callboard::host",
         service,
-        message_type = message,
-        failure = %failure.describe(),
+        message_type = unanswered.message,
+        failure = %unanswered.failure.describe(),
         "a message was answered with a failure"
     );
 }

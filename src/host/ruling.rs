@@ -12,7 +12,7 @@ use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::mailbox::source::{Ruling, Setback};
 use crate::mailbox::{AsSource, Mailbox, Sources};
-use crate::policy::{EventVerdict, Trouble, WorkerVerdict};
+use crate::policy::{EventVerdict, WorkerVerdict};
 use crate::vitals::{LastFailure, Vitals};
 use crate::wall::Wall;
 
@@ -43,7 +43,7 @@ pub(crate) fn judge<L: Sources, D: AsSource + ?Sized, T>(
     mailbox.note_waiting();
     match ruling {
         Some(ruling) => carry_out(ruling, at, wall, vitals),
-        None if matches!(trouble, Trouble::Crashed | Trouble::Killed) => Consequence::End,
+        None if trouble.ends_the_life() => Consequence::End,
         None => Consequence::Live,
     }
 }
@@ -69,10 +69,8 @@ pub(crate) fn carry_out(ruling: Ruling, at: Duration, wall: &Wall, vitals: &Vita
     match ruling.verdict.worker {
         // What is to follow the event comes first, and then the worker's turn; but one that has
         // crashed does so in its next life.
-        _ if ruling.is_pending => match ruling.trouble {
-            Trouble::Crashed | Trouble::Killed => Consequence::End,
-            Trouble::Failed | Trouble::TimedOut => Consequence::Live,
-        },
+        _ if ruling.is_pending && ruling.trouble.ends_the_life() => Consequence::End,
+        _ if ruling.is_pending => Consequence::Live,
         WorkerVerdict::Keep => Consequence::Live,
         WorkerVerdict::Restart => Consequence::End,
         WorkerVerdict::Stop => Consequence::Retire,

@@ -180,20 +180,6 @@ impl<E: Event> Source<E> {
         place.report(slot, Ending::after(1, Fate::Acknowledged));
     }
 
-    /// The event that was taken up was handled.
-    pub(crate) fn settle_current(&mut self, late: bool) {
-        let Some(mut held) = self.current.take() else {
-            return;
-        };
-        self.hear(held.ticket.take(), Report::Succeeded);
-        let place = &self.cursor.place;
-        place.settle_done(late);
-        if let Some(slot) = held.event.slot() {
-            place.report(slot, Ending::after(held.next_attempt(), Fate::Acknowledged));
-        }
-        self.move_up(held.line, held.due);
-    }
-
     /// What is in flight is handed out for its key, under this number: those behind it with the
     /// same key wait. Returns the key, and what is known of the event.
     pub(crate) fn open_for_key(&mut self, work: u64, now: Instant) -> Option<(Key, &Held<E>)> {
@@ -219,12 +205,6 @@ impl<E: Event> Source<E> {
             held.is_later = true;
             self.open.insert(work, held);
         }
-    }
-
-    /// Takes what later work with this number was about back into hand. False if it is gone.
-    pub(crate) fn close_up(&mut self, work: u64) -> bool {
-        self.current = self.open.remove(&work);
-        self.current.is_some()
     }
 
     /// What is in flight, out of the hands of whoever handles it.
@@ -315,7 +295,8 @@ impl<E: Event> AnySource for Source<E> {
     }
 
     fn take_back(&mut self, work: u64) -> bool {
-        self.close_up(work)
+        self.current = self.open.remove(&work);
+        self.current.is_some()
     }
 
     fn line_head(&self, key: &Key) -> Option<u64> {
@@ -327,7 +308,16 @@ impl<E: Event> AnySource for Source<E> {
     }
 
     fn finish(&mut self, late: bool) {
-        self.settle_current(late);
+        let Some(mut held) = self.current.take() else {
+            return;
+        };
+        self.hear(held.ticket.take(), Report::Succeeded);
+        let place = &self.cursor.place;
+        place.settle_done(late);
+        if let Some(slot) = held.event.slot() {
+            place.report(slot, Ending::after(held.next_attempt(), Fate::Acknowledged));
+        }
+        self.move_up(held.line, held.due);
     }
 
     fn conclude(&mut self, reason: Option<Reason>) -> Option<Ruling> {

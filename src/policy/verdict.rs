@@ -29,6 +29,13 @@ pub enum Trouble {
     Killed,
 }
 
+impl Trouble {
+    /// Whether the worker is lost with it, whatever any policy says.
+    pub(crate) fn ends_the_life(self) -> bool {
+        matches!(self, Self::Crashed | Self::Killed)
+    }
+}
+
 /// One failed attempt at an event: all that a verdict depends on, besides the rules.
 #[derive(Clone, Copy, Debug)]
 #[non_exhaustive]
@@ -194,7 +201,7 @@ fn next_try(
     worker: WorkerVerdict,
 ) -> Result<Duration, Reason> {
     let retry = &rules.retry;
-    let has_crashed = matches!(attempt.trouble, Trouble::Crashed | Trouble::Killed);
+    let has_crashed = attempt.trouble.ends_the_life();
     if attempt.failure.is_permanent() && !has_crashed {
         return Err(Reason::Permanent);
     }
@@ -225,9 +232,8 @@ fn next_try(
 }
 
 fn again(attempt: &Attempt<'_>, rules: &Rules, delay: Duration) -> EventVerdict {
-    let crashed = matches!(attempt.trouble, Trouble::Crashed | Trouble::Killed);
     let aside = attempt.is_later || rules.retry.manner() != Manner::InPlace;
-    if aside && !crashed {
+    if aside && !attempt.trouble.ends_the_life() {
         EventVerdict::StepAside(delay)
     } else if delay.is_zero() {
         EventVerdict::RetryNow

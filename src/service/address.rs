@@ -72,10 +72,20 @@ impl<M> TellError<M> {
         matches!(self, TellError::Full(_) | TellError::NotStarted(_))
     }
 
-    pub(super) fn unsent(message: M, unsent: Unsent) -> Self {
+    fn unsent(message: M, unsent: Unsent) -> Self {
         match unsent {
             Unsent::Full => TellError::Full(message),
             Unsent::Closed => TellError::Stopped(message),
+        }
+    }
+
+    pub(super) fn no_room(message: M, why: NoRoom) -> Self {
+        match why {
+            NoRoom::Unsent(unsent) => Self::unsent(message, unsent),
+            NoRoom::Cycle(cycle) => {
+                let path = cycle.to_string();
+                TellError::Cycle { path, message }
+            }
         }
     }
 }
@@ -186,11 +196,7 @@ impl<S: Service> Address<S> {
         }
         match self.inbox.reserve(home, origin, wait, None).await {
             Ok(()) => self.push(&home.wall, message, origin),
-            Err(NoRoom::Unsent(unsent)) => return Err(TellError::unsent(message, unsent)),
-            Err(NoRoom::Cycle(cycle)) => {
-                let path = cycle.to_string();
-                return Err(TellError::Cycle { path, message });
-            }
+            Err(why) => return Err(TellError::no_room(message, why)),
         }
         Ok(())
     }

@@ -91,14 +91,21 @@ impl<M> AskError<M> {
         )
     }
 
-    pub(super) fn unsent(message: M, unsent: Unsent) -> Self {
+    fn unsent(message: M, unsent: Unsent) -> Self {
         match unsent {
             Unsent::Full => AskError::Full(message),
             Unsent::Closed => AskError::Stopped(message),
         }
     }
 
-    pub(super) fn cycle(message: M, cycle: &Cycle) -> Self {
+    pub(super) fn no_room(message: M, why: NoRoom) -> Self {
+        match why {
+            NoRoom::Unsent(unsent) => Self::unsent(message, unsent),
+            NoRoom::Cycle(cycle) => Self::cycle(message, &cycle),
+        }
+    }
+
+    fn cycle(message: M, cycle: &Cycle) -> Self {
         AskError::Cycle {
             path: cycle.to_string(),
             message,
@@ -217,10 +224,8 @@ impl<S: Service> Address<S> {
             }
             let began = wall.pulse.clock.now();
             let covered = waiting.as_ref();
-            match self.inbox.reserve(home, origin, wait, covered).await {
-                Ok(()) => {}
-                Err(NoRoom::Unsent(unsent)) => return Err(AskError::unsent(message, unsent)),
-                Err(NoRoom::Cycle(cycle)) => return Err(AskError::cycle(message, &cycle)),
+            if let Err(why) = self.inbox.reserve(home, origin, wait, covered).await {
+                return Err(AskError::no_room(message, why));
             }
             left = wait.saturating_sub(wall.pulse.clock.now().saturating_duration_since(began));
         }

@@ -354,6 +354,13 @@ impl<S: Service> Context<S> {
         self.forget_more();
     }
 
+    /// What is to follow an event that is given up begins: it belongs to the last attempt, the one
+    /// before this.
+    pub(crate) fn begin_follow_up(&mut self, stamp: &Stamp, next_attempt: u32, redriven: bool) {
+        let last = next_attempt.saturating_sub(1).max(1);
+        self.begin(stamp, last, redriven, None);
+    }
+
     /// What is to be done with the result of later work begins; returns how long it may take.
     pub(crate) fn begin_again(&mut self, work: u64) -> Option<Duration> {
         self.rest();

@@ -17,9 +17,9 @@ use tracing::Instrument;
 
 use crate::clock::{Clock, within};
 use crate::event::Event;
-use crate::failure::Failure;
+use crate::failure::{Failure, Outcome};
 use crate::mailbox::held::Sentence;
-use crate::mailbox::source::{Admission, Ruling, Source};
+use crate::mailbox::source::{Admission, AnySource, Ruling, Source};
 use crate::mailbox::{End as NoSources, Sources, Then};
 use crate::policy::{Reason, Rules, Trouble};
 use crate::service::errand::{Tray, hand_out};
@@ -32,12 +32,30 @@ use crate::topic::block::{Pinned, Slot};
 use crate::topic::settlement::{Ending, Fate};
 
 /// An attempt that did not succeed.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Fault {
     pub(crate) trouble: Trouble,
     pub(crate) failure: Failure,
     /// When the attempt began, where that was worth a look at the clock.
     pub(crate) began: Option<Instant>,
+}
+
+impl Fault {
+    pub(crate) fn new(trouble: Trouble, failure: Failure) -> Self {
+        Fault {
+            trouble,
+            failure,
+            began: None,
+        }
+    }
+
+    /// What is wrong with a part of an attempt that had so long; `None` is one that ran out of it.
+    pub(crate) fn of(done: Option<Outcome>, limit: Option<Duration>) -> Result<(), Self> {
+        match done {
+            Some(done) => done.map_err(failed),
+            None => Err(Fault::new(Trouble::TimedOut, timed_out(limit))),
+        }
+    }
 }
 
 /// Why a delivery ends early.
@@ -164,10 +182,12 @@ pub(crate) async fn deliver<S: Handle<E>, E: Event>(
     let mut working = pin!(do_work(source, work, service, cx, turn));
     poll_fn(|task| {
         let polled = working.as_mut().poll(task);
-        let position = Some(place.position());
-        if polled.is_pending() && announced != position {
-            announced = position;
-            topic.announce_room();
+        if polled.is_pending() {
+            let position = Some(place.position());
+            if announced != position {
+                announced = position;
+                topic.announce_room();
+            }
         }
         polled
     })
@@ -296,7 +316,7 @@ async fn deliver_current<S: Handle<E>, E: Event>(
         return Ok(());
     };
     if let Some(sentence) = held.sentence.clone() {
-        cx.begin(&slot.stamp, number.saturating_sub(1).max(1), redriven, None);
+        cx.begin_follow_up(&slot.stamp, number, redriven);
         return carry_out(source, slot, &sentence, cx).await;
     }
     let limit = source.limit(held.accepted, turn.clock);
@@ -307,7 +327,7 @@ async fn deliver_current<S: Handle<E>, E: Event>(
         return Ok(());
     }
     follow(&source.rules, slot, service, cx).await?;
-    source.settle_current(end == End::Late);
+    source.finish(end == End::Late);
     Ok(())
 }
 
@@ -319,21 +339,30 @@ async fn carry_out<S: Handle<E>, E: Event>(
     cx: &mut Context<S>,
 ) -> Result<(), Halt> {
     let rules = Arc::clone(&source.rules);
-    let then = rules.on_failure(&sentence.failure);
-    let followed = give_up(then, &slot.event, &sentence.failure, cx).await;
-    let reason = followed.err().map(|failure| {
-        cx.note_not_followed_up(E::NAME, &failure);
-        Reason::NotFollowedUp
-    });
-    let Some(mut ruling) = source.settle_condemned(reason) else {
+    let reason = follow_failure(&rules, slot, sentence, cx).await;
+    let Some(mut ruling) = source.conclude(reason) else {
         return Ok(());
     };
-    if then.waited
+    if rules.on_failure(&sentence.failure).waited
         && let Some(letter) = ruling.dead.take()
     {
         cx.mourn_waited(letter).await;
     }
     Err(Halt::Ruled(Box::new(ruling)))
+}
+
+/// Does what is to follow a failure; why it could not be done, if so.
+pub(crate) async fn follow_failure<S: Handle<E>, E: Event>(
+    rules: &Rules,
+    slot: &Slot<E>,
+    sentence: &Sentence,
+    cx: &Context<S>,
+) -> Option<Reason> {
+    let then = rules.on_failure(&sentence.failure);
+    let followed = give_up(then, &slot.event, &sentence.failure, cx).await;
+    let failure = followed.err()?;
+    cx.note_not_followed_up(E::NAME, &failure);
+    Some(Reason::NotFollowedUp)
 }
 
 /// Runs what later work has to be followed by, and settles its event if that was all.
@@ -345,7 +374,7 @@ async fn deliver_finished<S: Handle<E>, E: Event>(
     let Some((work, end)) = cx.laters.take_finished() else {
         return Ok(());
     };
-    if !source.close_up(work) {
+    if !source.take_back(work) {
         cx.laters.forget(work);
         return Ok(());
     }
@@ -368,7 +397,7 @@ async fn deliver_finished<S: Handle<E>, E: Event>(
         cx.publish_follow_ups().await.map_err(failed)?;
         follow(&source.rules, slot, service, cx).await?;
     }
-    source.settle_current(false);
+    source.finish(false);
     Ok(())
 }
 
@@ -379,17 +408,10 @@ pub(crate) async fn finish<S: Service>(
     service: &mut S,
     cx: &mut Context<S>,
 ) -> Result<(), Fault> {
-    let fault = |trouble, failure| Fault {
-        trouble,
-        failure,
-        began: None,
-    };
-    let run = end.map_err(|(trouble, failure)| fault(trouble, failure))?;
+    let run = end?;
     let clock = cx.wall.pulse.clock.clone();
-    match within(&clock, limit, run.run(service, cx)).await {
-        Some(done) => done.map_err(failed),
-        None => Err(fault(Trouble::TimedOut, timed_out(limit))),
-    }
+    let done = within(&clock, limit, run.run(service, cx)).await;
+    Fault::of(done, limit)
 }
 
 /// What is in flight goes on in the later work that its handler has asked for.
@@ -420,11 +442,7 @@ pub(crate) async fn follow<S: Handle<E>, E: Event>(
 }
 
 pub(crate) fn failed(failure: Failure) -> Fault {
-    Fault {
-        trouble: Trouble::Failed,
-        failure,
-        began: None,
-    }
+    Fault::new(Trouble::Failed, failure)
 }
 
 /// How an attempt that did not fail ended.

@@ -12,19 +12,17 @@ use std::future::Future;
 use std::pin::Pin;
 use std::time::Duration;
 
-use tracing::Instrument;
-
-use crate::clock::Clock;
+use crate::clock::{Clock, within};
 use crate::event::{Event, Key};
-use crate::failure::{Failure, Outcome};
+use crate::failure::Outcome;
 use crate::mailbox::held::Sentence;
 use crate::mailbox::letters::Envelope;
 use crate::mailbox::source::{Admission, Ruling, Source};
 use crate::panic::guard;
-use crate::policy::{Reason, Rules, Trouble};
-use crate::service::deliver::{End, Fault, Work, attempt, failed, follow};
-use crate::service::follow_up::give_up;
-use crate::service::{AnyLetter, Context, Handle, LetterEnd, Service};
+use crate::policy::{Reason, Rules};
+use crate::service::deliver::{End, Fault, Work, attempt, follow, follow_failure};
+use crate::service::letter::{Unanswered, answer};
+use crate::service::{AnyLetter, Context, Handle, Service};
 use crate::sync::Arc;
 use crate::topic::block::Pinned;
 
@@ -37,8 +35,8 @@ pub(crate) enum Ended {
     Failed(Fault),
     /// What had to follow an event that is given up was done, or could not be.
     FollowedUp(Option<Reason>),
-    /// With the failure, and the message's name, if the answer was one.
-    Answered(Option<(&'static str, Failure)>),
+    /// With what was wrong, if the answer was a failure.
+    Answered(Option<Unanswered>),
 }
 
 /// An errand whose event or message is not known here.
@@ -48,8 +46,8 @@ pub(crate) trait Errand<S: Service> {
         service: &'a mut S,
         cx: &'a mut Context<S>,
     ) -> Pin<Box<dyn Future<Output = Ended> + 'a>>;
-    /// It will not be run. True for a letter, whose asker has been told.
-    fn abandon(self: Box<Self>) -> bool;
+    /// It will not be run. Whoever has asked is told.
+    fn abandon(self: Box<Self>);
 }
 
 /// An errand, and what it is about.
@@ -148,9 +146,8 @@ impl<S: Handle<E>, E: Event> Errand<S> for EventErrand<E> {
         })
     }
 
-    fn abandon(self: Box<Self>) -> bool {
-        false
-    }
+    // Its event is still open in its source.
+    fn abandon(self: Box<Self>) {}
 }
 
 impl<E: Event> EventErrand<E> {
@@ -178,14 +175,8 @@ impl<E: Event> EventErrand<E> {
         let (Some(slot), Some(sentence)) = (self.event.slot(), &self.sentence) else {
             return Ended::FollowedUp(None);
         };
-        let attempts = self.attempt.saturating_sub(1).max(1);
-        cx.begin(&slot.stamp, attempts, self.redriven, None);
-        let then = self.rules.on_failure(&sentence.failure);
-        let followed = give_up(then, &slot.event, &sentence.failure, cx).await;
-        Ended::FollowedUp(followed.err().map(|failure| {
-            cx.note_not_followed_up(E::NAME, &failure);
-            Reason::NotFollowedUp
-        }))
+        cx.begin_follow_up(&slot.stamp, self.attempt, self.redriven);
+        Ended::FollowedUp(follow_failure(&self.rules, slot, sentence, cx).await)
     }
 }
 
@@ -196,15 +187,8 @@ async fn finish_here<S: Service>(
     cx: &mut Context<S>,
     clock: &Clock,
 ) -> Result<(), Fault> {
-    let done = crate::clock::within(clock, limit, finish_all(service, cx)).await;
-    match done {
-        Some(done) => done.map_err(failed),
-        None => Err(Fault {
-            trouble: Trouble::TimedOut,
-            failure: super::deliver::timed_out(limit),
-            began: None,
-        }),
-    }
+    let done = within(clock, limit, finish_all(service, cx)).await;
+    Fault::of(done, limit)
 }
 
 /// Does what has been asked to be done later, and what that asks, here and now.
@@ -235,25 +219,12 @@ impl<S: Service> Errand<S> for LetterErrand<S> {
     ) -> Pin<Box<dyn Future<Output = Ended> + 'a>> {
         Box::pin(async move {
             let LetterErrand(envelope) = *self;
-            let until = envelope.letter.until();
-            cx.begin_letter(envelope.number, envelope.origin.cause, until);
-            let message = envelope.letter.name();
-            let span = cx.letter_span(message, envelope.number, envelope.origin.span.as_ref());
-            let answering = async {
-                let end = envelope.letter.answer(service, cx).await;
-                (end, finish_all(service, cx).await)
-            };
-            match answering.instrument(span).await {
-                (LetterEnd::Answered, Ok(())) => Ended::Answered(None),
-                (LetterEnd::Failed(failure), _) | (_, Err(failure)) => {
-                    Ended::Answered(Some((message, failure)))
-                }
-            }
+            let then = async |service: &mut S, cx: &mut Context<S>| finish_all(service, cx).await;
+            Ended::Answered(answer(envelope, service, cx, then).await.err())
         })
     }
 
-    fn abandon(self: Box<Self>) -> bool {
+    fn abandon(self: Box<Self>) {
         self.0.letter.abandon();
-        true
     }
 }

@@ -21,15 +21,16 @@ use crate::failure::{Failure, Outcome};
 use crate::panic::guard;
 use crate::policy::Trouble;
 use crate::service::context::{Doing, FollowUp};
+use crate::service::deliver::{failed, timed_out};
 use crate::service::inside::{Inside, Task};
 use crate::service::timers::{RunOnce, Running};
-use crate::service::{Context, Service, TimedOut};
+use crate::service::{Context, Fault, Service};
 use crate::sync::Arc;
 
 pub(crate) type Asked<S> = Pin<Box<dyn Future<Output = Box<dyn RunOnce<S>>>>>;
 
 /// How one piece of work ended: what is to be run with its result, or what went wrong.
-pub(crate) type Finished<S> = Result<Box<dyn RunOnce<S>>, (Trouble, Failure)>;
+pub(crate) type Finished<S> = Result<Box<dyn RunOnce<S>>, Fault>;
 
 /// The work of one event, or of a hook, timer or letter.
 pub(crate) struct Opening {
@@ -110,7 +111,7 @@ impl<S: Service> Laters<S> {
     /// Forgets what a handler has begun that did not succeed.
     pub(crate) fn forget_asked(&mut self) {
         if !self.asked.is_empty() {
-            let asked = std::mem::take(&mut self.asked);
+            let asked = self.take_asked();
             let _ = guard(move || drop(asked));
         }
     }
@@ -247,7 +248,7 @@ impl<S: Service> Context<S> {
     /// Begins what `done` has asked for, as more work for the same event.
     pub(crate) fn begin_more(&mut self, work: u64) {
         let follow_ups = self.take_follow_ups();
-        let asked = std::mem::take(&mut self.laters.asked);
+        let asked = self.laters.take_asked();
         let Some(limit) = self.laters.open.get(&work).map(|opening| opening.limit) else {
             return;
         };
@@ -269,12 +270,8 @@ impl<S: Service> Context<S> {
         let future = Inside::new(self.wall.id(), future);
         Task::begin(async move {
             let end = match within(&clock, limit, future).await {
-                Some(Ok(run)) => Ok(run),
-                Some(Err(panic)) => Err((Trouble::Failed, Failure::from(panic))),
-                None => {
-                    let limit = limit.unwrap_or_default();
-                    Err((Trouble::TimedOut, Failure::from(TimedOut { limit })))
-                }
+                Some(ended) => ended.map_err(|panic| failed(Failure::from(panic))),
+                None => Err(Fault::new(Trouble::TimedOut, timed_out(limit))),
             };
             finished.borrow_mut().push_back((work, end));
             inbox.bell.ring();

@@ -13,9 +13,11 @@ use std::rc::Rc;
 
 use tokio::sync::oneshot;
 use tokio::time::Instant;
+use tracing::Instrument;
 
 use crate::event::Key;
-use crate::failure::Failure;
+use crate::failure::{Failure, Outcome};
+use crate::mailbox::letters::Envelope;
 use crate::message::Message;
 use crate::panic::guard;
 use crate::service::control::{Control, Kill};
@@ -73,6 +75,39 @@ pub(crate) trait AnyLetter<S: Service>: Send {
     ) -> Pin<Box<dyn Future<Output = LetterEnd> + 'a>>;
     /// The service will not see it.
     fn abandon(self: Box<Self>);
+}
+
+/// An answer that was a failure.
+#[derive(Debug)]
+pub(crate) struct Unanswered {
+    /// The message's type.
+    pub(crate) message: &'static str,
+    pub(crate) failure: Failure,
+}
+
+/// Has a letter answered, and does what is to be done after it, in its span.
+pub(crate) async fn answer<S: Service>(
+    envelope: Envelope<Box<dyn AnyLetter<S>>>,
+    service: &mut S,
+    cx: &mut Context<S>,
+    then: impl AsyncFnOnce(&mut S, &mut Context<S>) -> Outcome,
+) -> Result<(), Unanswered> {
+    let Envelope {
+        number,
+        origin,
+        letter,
+    } = envelope;
+    cx.begin_letter(number, origin.cause, letter.until());
+    let message = letter.name();
+    let span = cx.letter_span(message, number, origin.span.as_ref());
+    let answering = async {
+        let end = letter.answer(service, cx).await;
+        (end, then(service, cx).await)
+    };
+    match answering.instrument(span).await {
+        (LetterEnd::Answered, Ok(())) => Ok(()),
+        (LetterEnd::Failed(failure), _) | (_, Err(failure)) => Err(Unanswered { message, failure }),
+    }
 }
 
 pub(crate) struct Letter<M: Message> {

@@ -18,7 +18,7 @@ mod follow_up;
 pub(crate) mod inbox;
 pub(crate) mod inside;
 mod later;
-mod letter;
+pub(crate) mod letter;
 mod origin;
 mod pace;
 pub(crate) mod per_key;
@@ -51,12 +51,12 @@ pub use timers::TimerId;
 
 pub(crate) use deliver::{Deliver, Fault, Halt, Turn, Work, finish};
 pub(crate) use inbox::{Change, Inbox};
-pub(crate) use letter::{AnyLetter, LetterEnd};
+pub(crate) use letter::AnyLetter;
 pub(crate) use origin::{InsideOf, current_board, serves};
 pub(crate) use pace::Pace;
 pub(crate) use spec::Subscriptions;
 pub(crate) use subscription::{AddedSource, misplaced};
-pub(crate) use timers::Job;
+pub(crate) use timers::run_job;
 
 /// An actor: a struct that handles one thing at a time and is rebuilt by its recipe when it
 /// fails.

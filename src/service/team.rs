@@ -239,10 +239,7 @@ impl<S: Service> Team<S> {
             // It leaves only when it was sent.
             return Err(AskError::Undelivered);
         };
-        Err(match failed {
-            NoRoom::Unsent(unsent) => AskError::unsent(letter.message, unsent),
-            NoRoom::Cycle(cycle) => AskError::cycle(letter.message, &cycle),
-        })
+        Err(AskError::no_room(letter.message, failed))
     }
 
     /// Sends a copy to every worker, or to none.
@@ -341,14 +338,7 @@ fn give_back<M: Message>(letter: Slip<M>, failed: NoRoom) -> Result<(), TellErro
         // It leaves only when it was sent.
         return Ok(());
     };
-    let message = letter.message;
-    Err(match failed {
-        NoRoom::Unsent(unsent) => TellError::unsent(message, unsent),
-        NoRoom::Cycle(cycle) => TellError::Cycle {
-            path: cycle.to_string(),
-            message,
-        },
-    })
+    Err(TellError::no_room(letter.message, failed))
 }
 
 impl<S: Service> fmt::Debug for Team<S> {

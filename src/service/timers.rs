@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::clock::deadline;
+use crate::clock::next_tick;
 use crate::failure::Outcome;
 use crate::service::{Context, Service};
 
@@ -106,10 +106,27 @@ impl<S: Service> Timers<S> {
         if self.cancelled.take() == Some(timer.0) {
             return;
         }
-        let missed = now.saturating_duration_since(at).as_nanos() / interval.as_nanos().max(1);
-        let ticks = u32::try_from(missed).unwrap_or(u32::MAX).saturating_add(1);
-        let next = deadline(at, interval.saturating_mul(ticks)).max(now);
-        self.due.insert((next, timer.0), job);
+        self.due
+            .insert((next_tick(at, now, *interval), timer.0), job);
+    }
+}
+
+/// Runs a timer that is due, and puts it back if it is repeated.
+pub(crate) async fn run_job<S: Service>(
+    timer: TimerId,
+    at: Instant,
+    job: Job<S>,
+    service: &mut S,
+    cx: &mut Context<S>,
+) -> Outcome {
+    match job {
+        Job::Once(job) => job.run(service, cx).await,
+        Job::Every(interval, mut job) => {
+            let ran = job.run(service, cx).await;
+            let (now, job) = (cx.now(), Job::Every(interval, job));
+            cx.timers.put_back(timer, at, now, job);
+            ran
+        }
     }
 }
 

@@ -122,7 +122,7 @@ impl<E: Event> Topic<E> {
         origin: &Origin,
         watch: Option<&Arc<Settlement>>,
     ) -> Result<EventId, (E, Refusal)> {
-        let (mut writer, lane) = self.lock_to_write(&event);
+        let (mut writer, lane) = self.lock_to_write(|| lane_of(&event));
         if let Err(refusal) = self.admit(&mut writer, origin) {
             return Err((event, refusal));
         }
@@ -163,7 +163,8 @@ impl<E: Event> Topic<E> {
         let mut refusal = None;
         let most = most.min(events.len());
         let first = events.as_slice().get(..most).unwrap_or_default();
-        let (mut writer, lanes) = self.lock_to_write_all(first);
+        let lanes = || first.iter().map(lane_of).collect::<Vec<_>>();
+        let (mut writer, lanes) = self.lock_to_write(lanes);
         let mut lanes = lanes.into_iter();
         let tail = writer.tail;
         for _ in 0..most {
@@ -232,30 +233,20 @@ impl<E: Event> Topic<E> {
         freed
     }
 
-    /// Locks the topic for an event, whose lane is found first if several workers share it: its
-    /// key is the user's code.
-    fn lock_to_write(&self, event: &E) -> (MutexGuard<'_, Writer<E>>, Option<u64>) {
+    /// Locks the topic for events, whose lanes are found first if several workers share it: their
+    /// keys are the user's code. By default they have none.
+    fn lock_to_write<T: Default>(
+        &self,
+        lanes: impl FnOnce() -> T,
+    ) -> (MutexGuard<'_, Writer<E>>, T) {
         if !self.shared.load(Ordering::Relaxed) {
             let writer = lock(&self.writer);
             // They may have come in the meantime.
             if !writer.is_shared() {
-                return (writer, None);
+                return (writer, T::default());
             }
         }
-        let key = guard(|| event.key()).unwrap_or_default();
-        (lock(&self.writer), crew::lane(&key))
-    }
-
-    /// As [`Topic::lock_to_write`], for several events; no lane is the same as one without a key.
-    fn lock_to_write_all(&self, events: &[E]) -> (MutexGuard<'_, Writer<E>>, Vec<Option<u64>>) {
-        if !self.shared.load(Ordering::Relaxed) {
-            let writer = lock(&self.writer);
-            if !writer.is_shared() {
-                return (writer, Vec::new());
-            }
-        }
-        let lane = |event: &E| crew::lane(&guard(|| event.key()).unwrap_or_default());
-        let lanes = events.iter().map(lane).collect();
+        let lanes = lanes();
         (lock(&self.writer), lanes)
     }
 
@@ -398,6 +389,11 @@ impl<E: Event> Topic<E> {
         owner.bell.ring();
         Some(EventId::new(number))
     }
+}
+
+/// The lane of an event among workers, if it has a key.
+fn lane_of<E: Event>(event: &E) -> Option<u64> {
+    crew::lane(&guard(|| event.key()).unwrap_or_default())
 }
 
 impl<E> fmt::Debug for Topic<E> {

@@ -17,7 +17,7 @@ use tokio::time::Instant;
 use super::publish::{Publish, PublishError};
 use super::{Origin, Topic};
 use crate::agenda::Alarm;
-use crate::clock::deadline;
+use crate::clock::{deadline, next_tick};
 use crate::defaults::PUBLISH_WAIT;
 use crate::event::Event;
 use crate::panic::guard;
@@ -46,12 +46,7 @@ impl MissedTicks {
         match self {
             MissedTicks::Burst => deadline(due, interval),
             MissedTicks::Delay => deadline(now, interval),
-            MissedTicks::Skip => {
-                let late = now.saturating_duration_since(due);
-                let missed = late.as_nanos() / interval.as_nanos().max(1);
-                let ticks = u32::try_from(missed).unwrap_or(u32::MAX).saturating_add(1);
-                deadline(due, interval.saturating_mul(ticks)).max(now)
-            }
+            MissedTicks::Skip => next_tick(due, now, interval),
         }
     }
 }

@@ -105,12 +105,7 @@ impl<S: Service, L: Deliver<S>> KeyedLife<S, L> {
                 service = cx.path(), key = %errand.key,
                 "no instance could be made for a key"
             );
-            let copy = Fault {
-                trouble: fault.trouble,
-                failure: fault.failure.clone(),
-                began: None,
-            };
-            self.settle(errand.work, Ended::Failed(copy), None, cx)?;
+            self.settle(errand.work, Ended::Failed(fault.clone()), None, cx)?;
             self.release(&errand.key, cx)?;
         }
         Ok(())
@@ -161,19 +156,17 @@ impl<S: Service, L: Deliver<S>> KeyedLife<S, L> {
             errand.errand.abandon();
             if is_letter {
                 self.out.remove(&work);
-                self.count_letter(Count::Undelivered);
+                self.life.count_letter(Count::Undelivered);
             }
         }
+        // None is made from now on: there is nothing left to be begun.
         for instance in self.instances.values() {
             instance.orders.stop(exit.clone());
         }
         self.life.mailbox.shut(true);
-        while !self.instances.is_empty() {
+        loop {
             // The service ends already, whatever else is said against it.
             let _ = self.hear(cx);
-            for instance in self.instances.values() {
-                instance.orders.stop(exit.clone());
-            }
             if self.instances.is_empty() {
                 return;
             }
@@ -192,14 +185,9 @@ impl<S: Service, L: Deliver<S>> KeyedLife<S, L> {
 }
 
 fn fault(loss: Loss) -> Fault {
-    let (trouble, failure) = match loss {
-        Loss::Panicked(panic) => (Trouble::Crashed, Failure::from(panic)),
-        Loss::Failed(failure) => (Trouble::Failed, failure),
-    };
-    Fault {
-        trouble,
-        failure,
-        began: None,
+    match loss {
+        Loss::Panicked(panic) => Fault::new(Trouble::Crashed, Failure::from(panic)),
+        Loss::Failed(failure) => Fault::new(Trouble::Failed, failure),
     }
 }
 

@@ -10,8 +10,6 @@ use super::KeyedLife;
 use crate::event::Key;
 use crate::exit::Exit;
 use crate::host::instance::{News, What};
-use crate::host::life::{note_failed_letter, suffer};
-use crate::host::ruling;
 use crate::mailbox::source::Ruling;
 use crate::service::errand::Ended;
 use crate::service::{Context, Deliver, Fault, Service};
@@ -50,20 +48,13 @@ impl<S: Service, L: Deliver<S>> KeyedLife<S, L> {
         let Some(event) = self.out.remove(&work) else {
             return Ok(());
         };
-        if let Ended::Answered(failure) = ended {
-            self.count_letter(if failure.is_some() {
-                Count::Failed
-            } else {
-                Count::Done
-            });
-            if let Some((message, failure)) = failure {
-                note_failed_letter(cx.path(), message, &failure);
-            }
+        if let Ended::Answered(unanswered) = ended {
+            self.life.settle_letter(unanswered, cx);
             return Ok(());
         }
         let Some(event) = event else {
             // A letter whose instance was lost: whoever asked has heard so.
-            self.count_letter(Count::Failed);
+            self.life.count_letter(Count::Failed);
             return Ok(());
         };
         let mailbox = &mut *self.life.mailbox;
@@ -105,10 +96,8 @@ impl<S: Service, L: Deliver<S>> KeyedLife<S, L> {
         key: Option<&Key>,
         cx: &Context<S>,
     ) -> Result<(), Exit> {
-        let at = self.life.pulse.clock.since_start();
-        let (trouble, failure) = (ruling.trouble, ruling.failure.clone());
-        let consequence = ruling::carry_out(ruling, at, &cx.wall, &self.life.vitals);
-        self.suffer(suffer(consequence, trouble, failure), key)
+        let carried_out = self.life.carry_out(ruling, cx);
+        self.suffer(carried_out, key)
     }
 
     /// What ends a whole service ends it; what would restart one costs the instance of the key.

@@ -208,8 +208,7 @@ impl<E: Event> Source<E> {
     /// Holds an event that is given up until what is to follow has been done.
     fn condemn(&mut self, mut held: Held<E>, ruling: &Ruling) {
         let mut verdict = ruling.verdict;
-        let has_crashed = matches!(ruling.trouble, Trouble::Crashed | Trouble::Killed);
-        if has_crashed && verdict.worker == WorkerVerdict::Restart {
+        if ruling.trouble.ends_the_life() && verdict.worker == WorkerVerdict::Restart {
             // That is about to happen: the life that follows the event up is another one.
             verdict.worker = WorkerVerdict::Keep;
         }
@@ -222,7 +221,7 @@ impl<E: Event> Source<E> {
     }
 
     /// Settles what was taken up after what had to follow, followed or not.
-    pub(crate) fn settle_condemned(&mut self, reason: Option<Reason>) -> Option<Ruling> {
+    pub(super) fn settle_condemned(&mut self, reason: Option<Reason>) -> Option<Ruling> {
         let mut held = self.current.take()?;
         let Sentence {
             mut verdict,
