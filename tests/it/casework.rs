@@ -3,33 +3,14 @@
 //! It is run as a user runs it, as a process of its own. What it has to say of the log that comes
 //! with it was counted by `count.py` beside that log, in another language and another way.
 
-use std::io::Write;
-use std::process::{Command, Output, Stdio};
+use std::process::Output;
 
 use serde_json::Value;
 
-fn run(arguments: &[&str], input: &[u8]) -> Output {
-    let mut child = Command::new(env!("CARGO"))
-        // What has been built already, with the tests, is what is run.
-        .args(["run", "--quiet", "--all-features", "--example", "casework"])
-        .args((!cfg!(debug_assertions)).then_some("--release"))
-        .arg("--")
-        .args(arguments)
-        .current_dir(env!("CARGO_MANIFEST_DIR"))
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let mut stdin = child.stdin.take().unwrap();
-    // One that ends without reading closes the pipe, which is no failure of the test.
-    let _ = stdin.write_all(input);
-    drop(stdin);
-    child.wait_with_output().unwrap()
-}
+use crate::support_example::{built, example, finish, text};
 
-fn text(bytes: &[u8]) -> String {
-    String::from_utf8_lossy(bytes).into_owned()
+fn run(arguments: &[&str], input: &[u8]) -> Output {
+    finish(&mut example("casework", built(), arguments), input)
 }
 
 /// What it said, for one that ended well: nothing is complained of, and nothing lost.

@@ -29,6 +29,9 @@ mod start_cycles;
 /// The tree itself: sizes, floors, words, and that its papers and its code agree.
 mod tidy;
 
+/// An example, run as a user runs it.
+mod support_example;
+
 /// The shop example, run as a user runs it: its answers, messages and exit codes.
 mod shop;
 

@@ -4,32 +4,18 @@
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Child, Command, Output};
+
+use crate::support_example::{example, finish, text};
 
 fn shop(arguments: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO"));
-    command
-        .args(["run", "--release", "--quiet", "--example", "shop", "--"])
-        .args(arguments)
-        .current_dir(env!("CARGO_MANIFEST_DIR"))
-        .env_remove("RUST_LOG")
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped());
+    let mut command = example("shop", &["--release"], arguments);
+    command.env_remove("RUST_LOG");
     command
 }
 
 fn run(arguments: &[&str], input: &str) -> Output {
-    let mut child = shop(arguments).spawn().unwrap();
-    let mut stdin = child.stdin.take().unwrap();
-    // A shop that ends without reading closes the pipe, which is no failure of the test.
-    let _ = stdin.write_all(input.as_bytes());
-    drop(stdin);
-    child.wait_with_output().unwrap()
-}
-
-fn text(bytes: &[u8]) -> String {
-    String::from_utf8_lossy(bytes).into_owned()
+    finish(&mut shop(arguments), input.as_bytes())
 }
 
 #[test]

@@ -2,27 +2,12 @@
 //!
 //! It is run as a user runs it, as a process of its own.
 
-use std::io::Write;
-use std::process::{Command, Output, Stdio};
+use std::process::Output;
+
+use crate::support_example::{built, example, finish, text};
 
 fn run(arguments: &[&str], input: &str) -> Output {
-    let mut child = Command::new(env!("CARGO"))
-        // What has been built already, with the tests, is what is run.
-        .args(["run", "--quiet", "--all-features", "--example", "tree"])
-        .args((!cfg!(debug_assertions)).then_some("--release"))
-        .arg("--")
-        .args(arguments)
-        .current_dir(env!("CARGO_MANIFEST_DIR"))
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let mut stdin = child.stdin.take().unwrap();
-    // One that ends without reading closes the pipe, which is no failure of the test.
-    let _ = stdin.write_all(input.as_bytes());
-    drop(stdin);
-    child.wait_with_output().unwrap()
+    finish(&mut example("tree", built(), arguments), input.as_bytes())
 }
 
 /// What it said, for one that ended well.
@@ -32,10 +17,6 @@ fn told(arguments: &[&str], input: &str) -> String {
     assert_eq!(out.status.code(), Some(0), "{said}{complained}");
     assert!(!complained.contains("panicked at"), "{complained}");
     said
-}
-
-fn text(bytes: &[u8]) -> String {
-    String::from_utf8_lossy(bytes).into_owned()
 }
 
 /// What follows the `n`th line that is this command, up to the next empty line or command.

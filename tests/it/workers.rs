@@ -16,19 +16,14 @@ use callboard::{Fate, Key, LookupError, Restart, StartError, State};
 
 use crate::support_events::{Note, Step};
 use crate::support_events::{ON_PURPOSE, failing, gate, here, paused, row, shop};
-use hands::{Order, hands, worker_of};
+use hands::{Order, hands, publish, worker_of};
 
 #[test]
 fn what_has_one_key_goes_to_one_worker_in_order() {
     paused(async {
         let (spec, book) = hands(|_| Step::Done);
         let board = here(shop().child(spec.on::<Order>().workers(4))).await;
-        for number in 0..400 {
-            board
-                .publish(Order::new(number % 23, number))
-                .await
-                .unwrap();
-        }
+        publish(&board, 0..400, 23).await;
         board.settle().await.unwrap();
         book.check_order();
         assert_eq!(book.handled().len(), 400);
@@ -146,12 +141,7 @@ fn the_keys_of_a_worker_that_restarts_wait_and_the_rest_flows() {
             .backoff(backoff, secs(600))
             .child(spec.on::<Order>().policy(policy).workers(4));
         let board = here(root).await;
-        for number in 0..100 {
-            board
-                .publish(Order::new(number % 20, number))
-                .await
-                .unwrap();
-        }
+        publish(&board, 0..100, 20).await;
         let others = (0..100).filter(|number| worker_of(&Order::new(number % 20, 0), 4) != owner);
         let others = others.count();
         book.until(others + 1).await;
@@ -345,12 +335,7 @@ fn what_workers_leave_at_the_end_is_undelivered_once() {
         let (spec, book) = hands(|_| Step::Sleep(millis(1)));
         let spec = spec.on::<Order>().workers(3);
         let board = here(shop().child(spec)).await;
-        for number in 0..200 {
-            board
-                .publish(Order::new(number % 13, number))
-                .await
-                .unwrap();
-        }
+        publish(&board, 0..200, 13).await;
         book.until(30).await;
         board.stop("shop/hands").await.unwrap();
         let row = row(&board, "shop/hands", "order");
@@ -500,12 +485,7 @@ fn shutdown_in_the_middle_leaves_every_event_in_one_state() {
             let (spec, book) = hands(|_| Step::Sleep(millis(7)));
             let spec = spec.on::<Order>().workers(3);
             let board = here(shop().child(spec)).await;
-            for number in 0..100 {
-                board
-                    .publish(Order::new(number % 13, number))
-                    .await
-                    .unwrap();
-            }
+            publish(&board, 0..100, 13).await;
             let report = board.shutdown(millis(seed * 20)).await;
             book.check_order();
             let row = report.ledger.delivery("shop/hands", "order").unwrap();

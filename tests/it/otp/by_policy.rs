@@ -39,6 +39,12 @@ async fn suffer(board: &Board, log: &Log, deed: Deed) {
     }
 }
 
+/// Every restart type with every trouble.
+fn cases() -> impl Iterator<Item = (Restart, (Deed, &'static str))> {
+    let types = TYPES.into_iter();
+    types.flat_map(|one| TROUBLES.map(|two| (one, two)))
+}
+
 async fn closes(board: &Board, path: &str) {
     let state = || board.inspect(path).map(|found| found.state);
     eventually(|| !matches!(state(), Ok(state) if state != State::Closed)).await;
@@ -46,10 +52,7 @@ async fn closes(board: &Board, path: &str) {
 
 #[test]
 fn a_retired_service_ends_for_good_whatever_its_restart_type_and_trouble() {
-    for (restart, (deed, why)) in TYPES
-        .into_iter()
-        .flat_map(|one| TROUBLES.map(|two| (one, two)))
-    {
+    for (restart, (deed, why)) in cases() {
         paused(async {
             let log = Log::new();
             let a = hearer("a", &log).restart(restart);
@@ -88,10 +91,7 @@ fn a_retired_service_ends_for_good_whatever_its_restart_type_and_trouble() {
 
 #[test]
 fn a_fatal_failure_ends_the_supervisor_whatever_the_budget() {
-    for (restart, (deed, why)) in TYPES
-        .into_iter()
-        .flat_map(|one| TROUBLES.map(|two| (one, two)))
-    {
+    for (restart, (deed, why)) in cases() {
         paused(async {
             let log = Log::new();
             let a = hearer("a", &log).restart(restart);

@@ -27,6 +27,14 @@ async fn bills(
     (here(shop().child(spec.policy(policy))).await, log)
 }
 
+fn first_fails_twice(seen: &Seen) -> Step {
+    if seen.id == 1 && seen.attempt < 3 {
+        failing()
+    } else {
+        Step::Done
+    }
+}
+
 async fn publish(board: &Board, bills: impl IntoIterator<Item = (u64, u64)>) {
     for (id, of) in bills {
         board.publish(Bill { id, of }).await.unwrap();
@@ -107,14 +115,7 @@ fn beyond_the_capacity_a_deferred_event_waits_in_place() {
 fn a_parked_event_holds_its_key_alone() {
     paused(async {
         let policy = Policy::new().retry(retry().parked());
-        let fails = |seen: &Seen| {
-            if seen.id == 1 && seen.attempt < 3 {
-                failing()
-            } else {
-                Step::Done
-            }
-        };
-        let (board, log) = bills(policy, 8, fails).await;
+        let (board, log) = bills(policy, 8, first_fails_twice).await;
         publish(&board, [(1, 7), (2, 7), (3, 8), (4, 7), (5, 8)]).await;
         log.until(3).await;
         assert_eq!(log.ids(), [1, 3, 5]);
@@ -153,14 +154,7 @@ fn the_next_of_a_key_goes_on_when_the_first_is_given_up() {
 fn a_full_park_pauses_the_reading_until_one_is_done() {
     paused(async {
         let policy = Policy::new().retry(retry().parked());
-        let fails = |seen: &Seen| {
-            if seen.id == 1 && seen.attempt < 3 {
-                failing()
-            } else {
-                Step::Done
-            }
-        };
-        let (board, log) = bills(policy, 2, fails).await;
+        let (board, log) = bills(policy, 2, first_fails_twice).await;
         publish(&board, [(1, 7), (2, 7)]).await;
         log.until(1).await;
         publish(&board, [(3, 7), (4, 8)]).await;

@@ -30,6 +30,14 @@ impl Order {
     }
 }
 
+/// Publishes orders with these numbers, about so many keys.
+pub(crate) async fn publish(board: &Board, numbers: std::ops::Range<u64>, keys: u64) {
+    for number in numbers {
+        let order = Order::new(number % keys, number);
+        board.publish(order).await.unwrap();
+    }
+}
+
 impl Event for Order {
     const NAME: &'static str = "order";
 

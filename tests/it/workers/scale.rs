@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use callboard::prelude::*;
 use callboard::{ChildError, Key, Shutdown};
 
-use super::hands::{Change, Hand, Order, Slip, hands};
+use super::hands::{Change, Hand, Order, Slip, hands, publish};
 use crate::support_events::{Note, Step, failing, gate, here, paused, row, shop};
 
 fn slip(key: u64, number: u64) -> Slip {
@@ -256,12 +256,7 @@ fn a_change_outlives_a_restart_of_the_service() {
         let (spec, book) = hands(|_| Step::Sleep(millis(1)));
         let board = here(shop().child(spec.on::<Order>().workers(2))).await;
         board.scale("shop/hands", 4).await.unwrap();
-        for number in 0..50 {
-            board
-                .publish(Order::new(number % 30, number))
-                .await
-                .unwrap();
-        }
+        publish(&board, 0..50, 30).await;
         board.restart("shop/hands").await.unwrap();
         board.settle().await.unwrap();
         book.check_order();
@@ -388,12 +383,7 @@ fn a_board_that_ends_during_a_change_drains_what_it_can() {
                 .shutdown(Shutdown::Drain(secs(60)))
                 .workers(4);
             let board = here(shop().child(spec)).await;
-            for number in 0..100 {
-                board
-                    .publish(Order::new(number % 13, number))
-                    .await
-                    .unwrap();
-            }
+            publish(&board, 0..100, 13).await;
             let change = async {
                 tokio::time::sleep(millis(seed)).await;
                 // Begun, and overtaken by the end.
@@ -422,24 +412,14 @@ fn a_service_that_is_stopped_during_a_change_counts_all_it_leaves() {
             let (spec, book) = hands(|_| Step::Sleep(millis(5)));
             let spec = spec.on::<Order>().workers(3);
             let board = here(shop().child(spec)).await;
-            for number in 0..60 {
-                board
-                    .publish(Order::new(number % 13, number))
-                    .await
-                    .unwrap();
-            }
+            publish(&board, 0..60, 13).await;
             let change = async {
                 tokio::time::sleep(millis(seed)).await;
                 let _ = board.scale("shop/hands", 5).await;
             };
             let end = async {
                 tokio::time::sleep(millis(seed * 2)).await;
-                for number in 60..90 {
-                    board
-                        .publish(Order::new(number % 13, number))
-                        .await
-                        .unwrap();
-                }
+                publish(&board, 60..90, 13).await;
                 board.stop("shop/hands").await.unwrap();
             };
             tokio::join!(change, end);
@@ -449,12 +429,7 @@ fn a_service_that_is_stopped_during_a_change_counts_all_it_leaves() {
             board.restart("shop/hands").await.unwrap();
             let workers = board.inspect("shop/hands").unwrap().workers;
             board.scale("shop/hands", 2).await.unwrap();
-            for number in 90..120 {
-                board
-                    .publish(Order::new(number % 13, number))
-                    .await
-                    .unwrap();
-            }
+            publish(&board, 90..120, 13).await;
             board.settle().await.unwrap();
             book.check_order();
             let row = crate::support_events::row(&board, "shop/hands", "order");
@@ -470,24 +445,14 @@ fn workers_that_drain_during_a_change_leave_nothing() {
             let (spec, book) = hands(|_| Step::Sleep(millis(5)));
             let spec = spec.on::<Order>().shutdown(Shutdown::Drain(secs(60)));
             let board = here(shop().child(spec.workers(3))).await;
-            for number in 0..60 {
-                board
-                    .publish(Order::new(number % 13, number))
-                    .await
-                    .unwrap();
-            }
+            publish(&board, 0..60, 13).await;
             let change = async {
                 tokio::time::sleep(millis(seed)).await;
                 let _ = board.scale("shop/hands", 2).await;
             };
             let end = async {
                 tokio::time::sleep(millis(seed + 1)).await;
-                for number in 60..90 {
-                    board
-                        .publish(Order::new(number % 13, number))
-                        .await
-                        .unwrap();
-                }
+                publish(&board, 60..90, 13).await;
                 board.stop("shop/hands").await.unwrap();
             };
             tokio::join!(change, end);
