@@ -244,3 +244,32 @@ fn room_is_heard_of_while_the_event_that_left_it_is_being_handled() {
         assert_eq!(log.ids(), [1, 2, 3]);
     });
 }
+
+/// Passes each of the first notes on, in the very topic that it hears.
+struct Echo;
+impl Service for Echo {}
+impl Handle<Note> for Echo {
+    async fn handle(&mut self, note: &Note, cx: &mut Context<Self>) -> Outcome {
+        if note.0 < 3 {
+            cx.publish(Note(note.0 + 100)).await?;
+        }
+        Ok(())
+    }
+}
+
+#[test]
+fn a_handler_that_waits_for_room_in_its_own_topic_does_not_wake_itself_for_ever() {
+    paused(async {
+        let (spec, log) = clerk("slow", |_| Step::Sleep(millis(900)));
+        let root = shop()
+            .child(service("echo", || Echo).on::<Note>())
+            .child(spec.on_with::<Note>(|on| on.capacity(1)));
+        let board = here(root).await;
+        for id in 0..3 {
+            board.publish(Note(id)).await.unwrap();
+        }
+        board.settle().await.unwrap();
+        assert_eq!(log.ids().len(), 6);
+        assert_eq!(row(&board, "shop/echo", "note").acknowledged, 6);
+    });
+}
