@@ -46,23 +46,31 @@ impl Policy {
         let limit = |limit: Option<&Limit>| limit.map_or_else(|| "none".into(), Limit::to_string);
         let restarts = |restarts: Option<&bool>| String::from(yes_no(restarts == Some(&true)));
         let mut parts = vec![
-            ExplainedPart::new("time_to_live", self.time_to_live.as_ref(), limit),
-            ExplainedPart::new("dedupe", self.dedupe.as_ref(), guard),
-            ExplainedPart::new("breaker", self.breaker.as_ref(), guard),
-            ExplainedPart::new("rate_limit", self.rate_limit.as_ref(), guard),
-            ExplainedPart::new("timeout", self.timeout.as_ref(), limit),
-            ExplainedPart::new("timeout_restarts", self.timeout_restarts.as_ref(), restarts),
-            ExplainedPart::new("deadline", self.deadline.as_ref(), limit),
-            ExplainedPart::new("success", self.success.as_ref(), shown),
-            ExplainedPart::new("retry", self.retry.as_ref(), shown),
-            ExplainedPart::new("retry_budget", self.retry_budget.as_ref(), guard),
+            ExplainedPart::new("time_to_live", self.parts().time_to_live.as_ref(), limit),
+            ExplainedPart::new("dedupe", self.parts().dedupe.as_ref(), guard),
+            ExplainedPart::new("breaker", self.parts().breaker.as_ref(), guard),
+            ExplainedPart::new("rate_limit", self.parts().rate_limit.as_ref(), guard),
+            ExplainedPart::new("timeout", self.parts().timeout.as_ref(), limit),
+            ExplainedPart::new(
+                "timeout_restarts",
+                self.parts().timeout_restarts.as_ref(),
+                restarts,
+            ),
+            ExplainedPart::new("deadline", self.parts().deadline.as_ref(), limit),
+            ExplainedPart::new("success", self.parts().success.as_ref(), shown),
+            ExplainedPart::new("retry", self.parts().retry.as_ref(), shown),
+            ExplainedPart::new("retry_budget", self.parts().retry_budget.as_ref(), guard),
         ];
-        parts.extend(self.failure_of.iter().map(|part| {
+        parts.extend(self.parts().failure_of.iter().map(|part| {
             ExplainedPart::new("failure_of", Some(part), |of| {
                 of.map_or_else(String::new, |of| format!("{}: {}", of.error, of.then))
             })
         }));
-        parts.push(ExplainedPart::new("failure", self.failure.as_ref(), shown));
+        parts.push(ExplainedPart::new(
+            "failure",
+            self.parts().failure.as_ref(),
+            shown,
+        ));
         Explanation { parts }
     }
 }

@@ -17,19 +17,22 @@ use crate::policy::{Policy, Rules};
 impl Policy {
     /// Notes that its parts were set here, where that is not known yet.
     pub(crate) fn made_at(mut self, path: &str) -> Self {
-        let path = Arc::from(path);
-        made_at(&mut self.retry, &path);
-        made_at(&mut self.timeout, &path);
-        made_at(&mut self.timeout_restarts, &path);
-        made_at(&mut self.deadline, &path);
-        made_at(&mut self.time_to_live, &path);
-        made_at(&mut self.failure, &path);
-        made_at(&mut self.success, &path);
-        made_at(&mut self.dedupe, &path);
-        made_at(&mut self.breaker, &path);
-        made_at(&mut self.rate_limit, &path);
-        made_at(&mut self.retry_budget, &path);
-        for part in &mut self.failure_of {
+        if self.parts.is_none() {
+            return self;
+        }
+        let (path, parts) = (Arc::from(path), self.change());
+        made_at(&mut parts.retry, &path);
+        made_at(&mut parts.timeout, &path);
+        made_at(&mut parts.timeout_restarts, &path);
+        made_at(&mut parts.deadline, &path);
+        made_at(&mut parts.time_to_live, &path);
+        made_at(&mut parts.failure, &path);
+        made_at(&mut parts.success, &path);
+        made_at(&mut parts.dedupe, &path);
+        made_at(&mut parts.breaker, &path);
+        made_at(&mut parts.rate_limit, &path);
+        made_at(&mut parts.retry_budget, &path);
+        for part in &mut parts.failure_of {
             part.made_at(&path);
         }
         self
@@ -37,41 +40,46 @@ impl Policy {
 
     /// Fills in, for each part that is not set here, what the outer policy sets.
     pub(crate) fn over(&self, outer: &Self) -> Self {
-        let failure_of = self.failure_of.iter().chain(&outer.failure_of);
-        Self {
-            retry: nearest(&self.retry, &outer.retry),
-            timeout: nearest(&self.timeout, &outer.timeout),
-            timeout_restarts: nearest(&self.timeout_restarts, &outer.timeout_restarts),
-            deadline: nearest(&self.deadline, &outer.deadline),
-            time_to_live: nearest(&self.time_to_live, &outer.time_to_live),
-            failure: nearest(&self.failure, &outer.failure),
-            failure_of: failure_of.cloned().collect(),
-            success: nearest(&self.success, &outer.success),
-            dedupe: nearest(&self.dedupe, &outer.dedupe),
-            breaker: nearest(&self.breaker, &outer.breaker),
-            rate_limit: nearest(&self.rate_limit, &outer.rate_limit),
-            retry_budget: nearest(&self.retry_budget, &outer.retry_budget),
-        }
+        let (Some(inner), Some(_)) = (&self.parts, &outer.parts) else {
+            let one = if self.parts.is_some() { self } else { outer };
+            return one.clone();
+        };
+        let mut both = self.clone();
+        let (outer, parts) = (outer.parts(), both.change());
+        parts.retry = nearest(&inner.retry, &outer.retry);
+        parts.timeout = nearest(&inner.timeout, &outer.timeout);
+        parts.timeout_restarts = nearest(&inner.timeout_restarts, &outer.timeout_restarts);
+        parts.deadline = nearest(&inner.deadline, &outer.deadline);
+        parts.time_to_live = nearest(&inner.time_to_live, &outer.time_to_live);
+        parts.failure = nearest(&inner.failure, &outer.failure);
+        parts.failure_of.extend_from_slice(&outer.failure_of);
+        parts.success = nearest(&inner.success, &outer.success);
+        parts.dedupe = nearest(&inner.dedupe, &outer.dedupe);
+        parts.breaker = nearest(&inner.breaker, &outer.breaker);
+        parts.rate_limit = nearest(&inner.rate_limit, &outer.rate_limit);
+        parts.retry_budget = nearest(&inner.retry_budget, &outer.retry_budget);
+        both
     }
 
     /// Fills in the defaults, for each part that is not set.
     #[must_use]
     pub fn rules(&self) -> Rules {
+        let parts = self.parts();
         let of = |part: &Part<FailureOf>| part.value.clone();
         let limit = |part: &Option<Part<Limit>>| part.as_ref().and_then(|part| part.value.get());
         Rules {
-            retry: value(&self.retry),
-            timeout: limit(&self.timeout),
-            timeout_restarts: value(&self.timeout_restarts),
-            deadline: limit(&self.deadline),
-            time_to_live: limit(&self.time_to_live),
-            failure: value(&self.failure),
-            failure_of: self.failure_of.iter().map(of).collect(),
-            success: value(&self.success),
-            dedupe: value(&self.dedupe),
-            breaker: value(&self.breaker),
-            rate_limit: value(&self.rate_limit),
-            retry_budget: value(&self.retry_budget),
+            retry: value(&parts.retry),
+            timeout: limit(&parts.timeout),
+            timeout_restarts: value(&parts.timeout_restarts),
+            deadline: limit(&parts.deadline),
+            time_to_live: limit(&parts.time_to_live),
+            failure: value(&parts.failure),
+            failure_of: parts.failure_of.iter().map(of).collect(),
+            success: value(&parts.success),
+            dedupe: value(&parts.dedupe),
+            breaker: value(&parts.breaker),
+            rate_limit: value(&parts.rate_limit),
+            retry_budget: value(&parts.retry_budget),
         }
     }
 }

@@ -8,6 +8,7 @@
 //! It carries nothing out, and knows nothing of restart intensity.
 
 use std::error::Error;
+use std::sync::Arc;
 use std::time::Duration;
 
 mod backoff;
@@ -21,6 +22,7 @@ mod limit;
 mod on_failure;
 mod on_success;
 mod part;
+mod parts;
 mod rate;
 mod retry;
 mod rules;
@@ -55,6 +57,7 @@ pub(crate) use verdict::give_up;
 use limit::Limit;
 use on_failure::FailureOf;
 use part::Part;
+use parts::Parts;
 
 /// What happens to events that succeed or fail; every part is optional, and what is not set here
 /// is taken from the next policy up the tree (subscription, service, supervisor, and so on), and
@@ -94,19 +97,8 @@ use part::Part;
 #[derive(Clone, Debug, Default)]
 #[must_use]
 pub struct Policy {
-    retry: Option<Part<Retry>>,
-    timeout: Option<Part<Limit>>,
-    timeout_restarts: Option<Part<bool>>,
-    deadline: Option<Part<Limit>>,
-    time_to_live: Option<Part<Limit>>,
-    failure: Option<Part<OnFailure>>,
-    /// For each type of failure one, the nearest first.
-    failure_of: Vec<Part<FailureOf>>,
-    success: Option<Part<OnSuccess>>,
-    dedupe: Option<Part<Option<Dedupe>>>,
-    breaker: Option<Part<Option<Breaker>>>,
-    rate_limit: Option<Part<Option<RateLimit>>>,
-    retry_budget: Option<Part<Option<RetryBudget>>>,
+    /// Most policies set nothing, and then they take and cost nothing.
+    parts: Option<Arc<Parts>>,
 }
 
 impl Policy {
@@ -117,25 +109,25 @@ impl Policy {
 
     /// Sets how an event is tried again; by default 3 attempts.
     pub fn retry(mut self, retry: Retry) -> Self {
-        self.retry = Some(Part::new(retry));
+        self.change().retry = Some(Part::new(retry));
         self
     }
 
     /// Sets how long one attempt may take before it is cancelled; by default as long as it likes.
     pub fn timeout(mut self, limit: Duration) -> Self {
-        self.timeout = Some(Part::new(Limit::After(limit)));
+        self.change().timeout = Some(Part::new(Limit::After(limit)));
         self
     }
 
     /// Lets an attempt take as long as it likes, whatever is set further up the tree.
     pub fn no_timeout(mut self) -> Self {
-        self.timeout = Some(Part::new(Limit::Never));
+        self.change().timeout = Some(Part::new(Limit::Never));
         self
     }
 
     /// Restarts the worker after a timeout, as after a crash; by default it keeps its state.
     pub fn timeout_restarts(mut self) -> Self {
-        self.timeout_restarts = Some(Part::new(true));
+        self.change().timeout_restarts = Some(Part::new(true));
         self
     }
 
@@ -148,13 +140,13 @@ impl Policy {
     /// [`time_to_live`](Self::time_to_live) for what is to be let go. What was published before
     /// its topic had a subscriber with a deadline or a time to live has none.
     pub fn deadline(mut self, limit: Duration) -> Self {
-        self.deadline = Some(Part::new(Limit::After(limit)));
+        self.change().deadline = Some(Part::new(Limit::After(limit)));
         self
     }
 
     /// Lets an event be tried however old it is, whatever is set further up the tree.
     pub fn no_deadline(mut self) -> Self {
-        self.deadline = Some(Part::new(Limit::Never));
+        self.change().deadline = Some(Part::new(Limit::Never));
         self
     }
 
@@ -162,19 +154,19 @@ impl Policy {
     /// default for ever. One that has waited longer is let go when it comes to its turn, and
     /// counted as *expired*.
     pub fn time_to_live(mut self, limit: Duration) -> Self {
-        self.time_to_live = Some(Part::new(Limit::After(limit)));
+        self.change().time_to_live = Some(Part::new(Limit::After(limit)));
         self
     }
 
     /// Lets an event wait for ever, whatever is set further up the tree.
     pub fn no_time_to_live(mut self) -> Self {
-        self.time_to_live = Some(Part::new(Limit::Never));
+        self.change().time_to_live = Some(Part::new(Limit::Never));
         self
     }
 
     /// Sets what happens to an event that is given up; by default it becomes a dead letter.
     pub fn failure(mut self, then: OnFailure) -> Self {
-        self.failure = Some(Part::new(then));
+        self.change().failure = Some(Part::new(then));
         self
     }
 
@@ -186,26 +178,26 @@ impl Policy {
     /// [`Failure::is`](crate::Failure::is). [`TimedOut`](crate::TimedOut),
     /// [`Overdue`](crate::Overdue) and [`Panic`](crate::Panic) are types as well.
     pub fn failure_of<T: Error + 'static>(mut self, then: OnFailure) -> Self {
-        self.failure_of
-            .insert(0, Part::new(FailureOf::new::<T>(then)));
+        let part = Part::new(FailureOf::new::<T>(then));
+        self.change().failure_of.insert(0, part);
         self
     }
 
     /// Sets what happens after an event was handled; by default it is acknowledged.
     pub fn success(mut self, then: OnSuccess) -> Self {
-        self.success = Some(Part::new(then));
+        self.change().success = Some(Part::new(then));
         self
     }
 
     /// Discards events that are copies of earlier ones; by default none is.
     pub fn dedupe(mut self, dedupe: Dedupe) -> Self {
-        self.dedupe = Some(Part::new(Some(dedupe)));
+        self.change().dedupe = Some(Part::new(Some(dedupe)));
         self
     }
 
     /// Handles copies as well, whatever is set further up the tree.
     pub fn no_dedupe(mut self) -> Self {
-        self.dedupe = Some(Part::new(None));
+        self.change().dedupe = Some(Part::new(None));
         self
     }
 
@@ -220,25 +212,25 @@ impl Policy {
     ///     .retry_budget(RetryBudget::new(0.1));
     /// ```
     pub fn breaker(mut self, breaker: Breaker) -> Self {
-        self.breaker = Some(Part::new(Some(breaker)));
+        self.change().breaker = Some(Part::new(Some(breaker)));
         self
     }
 
     /// Tries whatever fails, whatever is set further up the tree.
     pub fn no_breaker(mut self) -> Self {
-        self.breaker = Some(Part::new(None));
+        self.change().breaker = Some(Part::new(None));
         self
     }
 
     /// Bounds how often attempts are made; by default nothing does.
     pub fn rate_limit(mut self, limit: RateLimit) -> Self {
-        self.rate_limit = Some(Part::new(Some(limit)));
+        self.change().rate_limit = Some(Part::new(Some(limit)));
         self
     }
 
     /// Makes attempts as fast as they come, whatever is set further up the tree.
     pub fn no_rate_limit(mut self) -> Self {
-        self.rate_limit = Some(Part::new(None));
+        self.change().rate_limit = Some(Part::new(None));
         self
     }
 
@@ -246,42 +238,48 @@ impl Policy {
     /// be tried again and is not meets the failure policy, with the reason
     /// [`RetryBudgetSpent`](crate::Reason::RetryBudgetSpent); retries after crashes count too.
     pub fn retry_budget(mut self, budget: RetryBudget) -> Self {
-        self.retry_budget = Some(Part::new(Some(budget)));
+        self.change().retry_budget = Some(Part::new(Some(budget)));
         self
     }
 
     /// Retries however many events fail, whatever is set further up the tree.
     pub fn no_retry_budget(mut self) -> Self {
-        self.retry_budget = Some(Part::new(None));
+        self.change().retry_budget = Some(Part::new(None));
         self
     }
 
     /// The steps that it takes after a success or a failure, and whether they are waited for.
     pub(crate) fn steps(&self) -> impl Iterator<Item = (&Step, bool)> {
-        let of = self.failure_of.iter().map(|part| &part.value.then);
-        let failures = of.chain(self.failure.as_ref().map(|part| &part.value));
+        let parts = self.parts();
+        let of = parts.failure_of.iter().map(|part| &part.value.then);
+        let failures = of.chain(parts.failure.as_ref().map(|part| &part.value));
         let failures = failures.flat_map(|then| then.steps.iter().map(|step| (step, then.waited)));
-        let success = self.success.iter().map(|part| &part.value);
+        let success = parts.success.iter().map(|part| &part.value);
         let success = success.flat_map(|then| then.steps.iter().map(|step| (step, then.waited)));
         failures.chain(success)
     }
 
     /// Names the settings that cannot be meant, in plain words.
     pub(crate) fn problems(&self) -> Vec<String> {
-        let retry = self.retry.as_ref().map(|part| part.value.problems());
+        let parts = self.parts();
+        let retry = parts.retry.as_ref().map(|part| part.value.problems());
         let mut problems = retry.unwrap_or_default();
         for (name, part, what) in [
-            ("timeout", &self.timeout, "no attempt could succeed"),
-            ("deadline", &self.deadline, "no attempt could begin"),
-            ("time to live", &self.time_to_live, "no attempt could begin"),
+            ("timeout", &parts.timeout, "no attempt could succeed"),
+            ("deadline", &parts.deadline, "no attempt could begin"),
+            (
+                "time to live",
+                &parts.time_to_live,
+                "no attempt could begin",
+            ),
         ] {
             let part = part.as_ref();
             problems.extend(part.and_then(|part| part.value.problem(name, what)));
         }
-        problems.extend(problems_of(&self.dedupe, Dedupe::problems));
-        problems.extend(problems_of(&self.breaker, Breaker::problems));
-        problems.extend(problems_of(&self.rate_limit, RateLimit::problems));
-        problems.extend(problems_of(&self.retry_budget, RetryBudget::problems));
+        problems.extend(problems_of(&parts.dedupe, Dedupe::problems));
+        problems.extend(problems_of(&parts.breaker, Breaker::problems));
+        problems.extend(problems_of(&parts.rate_limit, RateLimit::problems));
+        problems.extend(problems_of(&parts.retry_budget, RetryBudget::problems));
         problems
     }
 }

@@ -146,7 +146,7 @@ impl<E: Event> On<E> {
             share: home.share.clone(),
         };
         let own = self.own(home.service());
-        let rules = Arc::new(own.over(&home.policy.in_force()).rules());
+        let rules = own.over(&home.policy.in_force()).shared_rules();
         inbox.note_subscribed(TypeId::of::<E>(), E::NAME, own);
         let topic = home.wall.topic::<E>();
         let mut source = Source::open(topic, terms, inbox.bell.clone(), rules);

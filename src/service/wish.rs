@@ -30,7 +30,7 @@ pub(crate) fn against(
 ) -> Vec<(&'static str, String)> {
     let mut found = Vec::new();
     for wish in wishes {
-        let attempts = wish.policy.rules().retry.attempts_max();
+        let attempts = wish.policy.shared_rules().retry.attempts_max();
         if restart != Restart::Temporary && attempts > max_restarts {
             let text = format!(
                 "{attempts} attempts, but its supervisor allows {max_restarts} restarts: one \
