@@ -123,17 +123,31 @@ pub(crate) async fn within<F: Future>(
     limit: Option<Duration>,
     future: F,
 ) -> Option<F::Output> {
+    let end = || limit.map(|limit| deadline(clock.now(), limit));
+    unless_past(clock, end, future).await
+}
+
+/// As [`within`], up to an instant that is known.
+pub(crate) async fn until<F: Future>(clock: &Clock, end: Instant, future: F) -> Option<F::Output> {
+    unless_past(clock, || Some(end), future).await
+}
+
+async fn unless_past<F: Future>(
+    clock: &Clock,
+    end: impl Fn() -> Option<Instant>,
+    future: F,
+) -> Option<F::Output> {
     let mut future = pin!(future);
     let mut sleep = pin!(None::<Sleep>);
     poll_fn(|cx| {
         if let Poll::Ready(output) = future.as_mut().poll(cx) {
             return Poll::Ready(Some(output));
         }
-        let Some(limit) = limit else {
-            return Poll::Pending;
-        };
         if sleep.is_none() {
-            sleep.set(Some(clock.sleep_until(deadline(clock.now(), limit))));
+            let Some(end) = end() else {
+                return Poll::Pending;
+            };
+            sleep.set(Some(clock.sleep_until(end)));
         }
         let slept = sleep
             .as_mut()

@@ -227,8 +227,13 @@ impl Vitals {
         self.number.store(0, Ordering::Relaxed);
     }
 
-    pub(crate) fn note_doing(&self, number: u64, attempt: u32) {
+    #[inline]
+    pub(crate) fn note_number(&self, number: u64) {
         self.number.store(number, Ordering::Relaxed);
+    }
+
+    pub(crate) fn note_doing(&self, number: u64, attempt: u32) {
+        self.note_number(number);
         self.attempt.store(u64::from(attempt), Ordering::Relaxed);
     }
 

@@ -15,6 +15,8 @@ use std::task::{Context, Poll};
 use std::thread::panicking;
 
 use crate::exit::Exit;
+use crate::host::{Begun, BoxedLife};
+use crate::mailbox::doors::Doors;
 use crate::panic::guard;
 use crate::service::InsideOf;
 use crate::service::control::Control;
@@ -65,7 +67,8 @@ impl<T> Drop for Kept<T> {
 }
 
 pub(crate) struct Guarded {
-    life: Option<Pin<Box<dyn Future<Output = Exit>>>>,
+    life: Option<BoxedLife>,
+    doors: Rc<Doors>,
     control: Rc<Control>,
     vitals: Arc<Vitals>,
     waiter: Rc<Waiter>,
@@ -82,26 +85,27 @@ impl Drop for Polling<'_> {
 
 impl Guarded {
     pub(crate) fn new(
-        life: Pin<Box<dyn Future<Output = Exit>>>,
+        Begun { life, doors }: Begun,
         control: Rc<Control>,
         vitals: Arc<Vitals>,
         waiter: Waiter,
     ) -> Self {
         Guarded {
             life: Some(life),
+            doors,
             control,
             vitals,
             waiter: Rc::new(waiter),
         }
     }
+}
 
-    /// Drops what is left of the life; a panic in a user's drop changes the exit.
-    fn bury(&mut self, exit: Exit) -> Exit {
-        let life = self.life.take();
-        match guard(move || drop(life)) {
-            Err(panic) if !matches!(exit, Exit::Panic(_)) => Exit::Panic(panic),
-            _ => exit,
-        }
+/// Drops what is left of a life; a panic in a user's drop changes the exit.
+fn bury(life: &mut Option<BoxedLife>, exit: Exit) -> Exit {
+    let life = life.take();
+    match guard(move || drop(life)) {
+        Err(panic) if !matches!(exit, Exit::Panic(_)) => Exit::Panic(panic),
+        _ => exit,
     }
 }
 
@@ -109,25 +113,28 @@ impl Future for Guarded {
     type Output = Exit;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Exit> {
-        let _inside = InsideOf::enter(self.waiter.board());
-        let _running = Running::enter(&self.waiter);
-        let vitals = Arc::clone(&self.vitals);
-        vitals.note_poll_began();
-        let _polling = Polling(&vitals);
-        self.control.runs_on(cx.waker());
-        if self.control.killed().is_some() {
-            let _ = self.bury(Exit::Killed);
+        let this = &mut *self;
+        let _inside = InsideOf::enter(this.waiter.board());
+        let _running = Running::enter(&this.waiter);
+        this.vitals.note_poll_began();
+        let _polling = Polling(&this.vitals);
+        this.control.runs_on(cx.waker());
+        if this.control.killed().is_some() {
+            let _ = bury(&mut this.life, Exit::Killed);
             return Poll::Ready(Exit::Killed);
         }
-        let Some(life) = &mut self.life else {
+        let Some(life) = &mut this.life else {
             return Poll::Pending;
         };
         let exit = match guard(|| life.as_mut().poll(cx)) {
-            Ok(Poll::Pending) => return Poll::Pending,
+            Ok(Poll::Pending) => {
+                this.doors.announce();
+                return Poll::Pending;
+            }
             Ok(Poll::Ready(exit)) => exit,
             Err(panic) => Exit::Panic(panic),
         };
-        Poll::Ready(self.bury(exit))
+        Poll::Ready(bury(&mut this.life, exit))
     }
 }
 
@@ -135,6 +142,6 @@ impl Drop for Guarded {
     fn drop(&mut self) {
         let _inside = InsideOf::enter(self.waiter.board());
         let _running = Running::enter(&self.waiter);
-        let _ = self.bury(Exit::Killed);
+        let _ = bury(&mut self.life, Exit::Killed);
     }
 }

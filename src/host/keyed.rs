@@ -92,10 +92,10 @@ impl<S: Service, L: Deliver<S>> KeyedLife<S, L> {
 
     async fn work(&mut self, cx: &Context<S>) -> Exit {
         loop {
-            self.life.begin_turn();
+            self.life.begin_turn(cx);
             while !self.life.pace.is_spent() {
-                if let Some(exit) = self.life.ending(cx) {
-                    return exit;
+                if self.life.is_ending(cx) {
+                    return self.life.ending(cx);
                 }
                 if let Err(exit) = self.make_changes(cx) {
                     return exit;
@@ -119,7 +119,6 @@ impl<S: Service, L: Deliver<S>> KeyedLife<S, L> {
                     Err(exit) => return exit,
                 }
             }
-            self.life.mailbox.announce_room();
             tokio::task::yield_now().await;
         }
     }
@@ -192,7 +191,6 @@ impl<S: Service, L: Deliver<S>> KeyedLife<S, L> {
             },
         };
         let out = tray.out;
-        mailbox.with(source, |source| source.announce_room());
         mailbox.note_waiting();
         for errand in out {
             self.send(errand, cx)?;

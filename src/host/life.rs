@@ -7,8 +7,9 @@
 //!
 //! It catches no panic itself: it runs inside a guard.
 
-use std::future::poll_fn;
-use std::pin::pin;
+use std::future::{Future, poll_fn};
+use std::pin::Pin;
+use std::rc::Rc;
 use std::task::Poll;
 use std::time::Duration;
 
@@ -20,17 +21,19 @@ use crate::defaults::START_WAIT;
 use crate::exit::Exit;
 use crate::failure::{Failure, Outcome};
 use crate::host::guard::Kept;
+use crate::host::recipe::Loan;
 use crate::host::ruling::{self, Consequence};
 use crate::host::{Borrowed, ServiceMailbox};
 use crate::mailbox::Next;
+use crate::mailbox::doors::Doors;
 use crate::mailbox::letters::Envelope;
 use crate::mailbox::source::{Ruling, Setback};
 use crate::policy::Trouble;
 use crate::pulse::Pulse;
-use crate::service::letter::{Unanswered, answer};
+use crate::service::letter::{Sealed, Unanswered, answer};
 use crate::service::{
-    AnyLetter, Change, Context, Deliver, Fault, Halt, Inbox, Pace, Service, TimedOut, Turn, Work,
-    finish, run_job,
+    Change, Context, Deliver, Fault, Halt, Inbox, Pace, Service, TimedOut, Turn, Work, finish,
+    run_job,
 };
 use crate::sync::Arc;
 use crate::topic::tally::Count;
@@ -38,7 +41,7 @@ use crate::vitals::Vitals;
 
 /// What a life needs besides its service.
 pub(crate) struct Life<S: Service, L> {
-    pub(crate) mailbox: Borrowed<ServiceMailbox<S, L>>,
+    pub(crate) mailbox: Borrowed<Box<ServiceMailbox<S, L>>>,
     pub(crate) inbox: Arc<Inbox<S>>,
     pub(crate) vitals: Arc<Vitals>,
     pub(crate) pulse: Arc<Pulse>,
@@ -46,22 +49,34 @@ pub(crate) struct Life<S: Service, L> {
     pub(crate) dice: fastrand::Rng,
     /// What is its own, if it is one of several workers.
     pub(crate) share: Option<Arc<Share>>,
+    /// Where it announces the room that it makes.
+    pub(crate) doors: Rc<Doors>,
 }
 
 impl<S: Service, L: Deliver<S>> Life<S, L> {
     /// Lives. `up` is called once `started` has succeeded.
-    pub(crate) async fn run(mut self, service: S, cx: Context<S>, up: impl FnOnce()) -> Exit {
-        let (mut service, mut cx) = (Kept::new(service), Kept::new(cx));
-        let started = self.start(&mut service, &mut cx).await;
+    pub(crate) async fn run(
+        &mut self,
+        recipe: Loan<S>,
+        cx: &mut Context<S>,
+        up: Box<dyn FnOnce()>,
+    ) -> Exit {
+        self.vitals.note_busy(self.pulse.clock.since_start());
+        // What is done once in a life is boxed: the life itself is kept while the service rests.
+        let Some(service) = Box::pin(recipe.make()).await else {
+            return Exit::Killed;
+        };
+        let mut service = Kept::new(service);
+        let started = Box::pin(self.start(&mut service, cx)).await;
         if let Err(exit) = started {
             return exit;
         }
         up();
-        let exit = self.work(&mut service, &mut cx).await;
+        let exit = self.work(&mut service, cx).await;
         cx.control.seal(&exit);
         if ends_in_order(&exit) {
-            self.begin_turn();
-            stopping(&exit, &mut *service, &mut *cx).await;
+            self.begin_turn(cx);
+            Box::pin(stopping(&exit, &mut *service, cx)).await;
         }
         exit
     }
@@ -86,24 +101,24 @@ impl<S: Service, L: Deliver<S>> Life<S, L> {
     /// Works until an order or a failure ends the life.
     async fn work(&mut self, service: &mut S, cx: &mut Context<S>) -> Exit {
         loop {
-            self.begin_turn();
+            self.begin_turn(cx);
             while !self.pace.is_spent() {
-                if let Some(exit) = self.ending(cx) {
-                    return exit;
+                if self.is_ending(cx) {
+                    return self.ending(cx);
                 }
                 self.make_changes();
                 if self.vitals.is_suspended() {
                     self.pause(cx).await;
                     continue;
                 }
-                if let Some(exit) = self.run_timers(service, cx).await {
-                    return exit;
-                }
-                if let Err(exit) = self.finish_laters(service, cx).await {
-                    return exit;
-                }
-                if cx.is_interrupted() {
-                    continue;
+                if cx.timers.next_due().is_some() || cx.laters.has_finished() {
+                    let done = Box::pin(self.do_beside(service, cx)).await;
+                    if let Err(exit) = done {
+                        return exit;
+                    }
+                    if cx.is_interrupted() {
+                        continue;
+                    }
                 }
                 let version = self.crew_version();
                 let below = self.below(cx);
@@ -116,15 +131,32 @@ impl<S: Service, L: Deliver<S>> Life<S, L> {
                 if is_dry && cx.control.draining().is_some_and(|end| end <= below) {
                     return Exit::Shutdown;
                 }
-                match self.take_up(next, service, cx).await {
-                    Ok(true) => {}
-                    Ok(false) => self.rest(next, cx, || false).await,
-                    Err(exit) => return exit,
+                let (source, work) = match next {
+                    Next::Events { source, until } => (source, Work::Events { until }),
+                    Next::Held { source } => (source, Work::Held),
+                    Next::Aside { source } => (source, Work::Aside),
+                    Next::Letter => {
+                        self.answer(service, cx).await;
+                        continue;
+                    }
+                    Next::Later(_) | Next::Nothing => {
+                        self.rest(next, cx, || false).await;
+                        continue;
+                    }
+                };
+                let delivered = self.deliver(source, work, service, cx).await;
+                if let Err(exit) = self.follow(delivered, cx) {
+                    return exit;
                 }
             }
-            self.mailbox.announce_room();
             tokio::task::yield_now().await;
         }
+    }
+
+    /// Does what stands outside the order of events: timers that are due, results of later work.
+    async fn do_beside(&mut self, service: &mut S, cx: &mut Context<S>) -> Result<(), Exit> {
+        self.run_timers(service, cx).await?;
+        self.finish_laters(service, cx).await
     }
 
     fn next(&mut self, below: u64, cx: &Context<S>) -> Next {
@@ -133,15 +165,24 @@ impl<S: Service, L: Deliver<S>> Life<S, L> {
         self.mailbox.next_below(below, || clock.now())
     }
 
-    /// How this life is to end now, if it is.
-    pub(super) fn ending(&self, cx: &Context<S>) -> Option<Exit> {
+    /// Whether this life is to end now.
+    pub(super) fn is_ending(&self, cx: &Context<S>) -> bool {
+        cx.is_stopping() || self.is_told_to_end(cx)
+    }
+
+    /// How this life is to end now.
+    pub(super) fn ending(&self, cx: &Context<S>) -> Exit {
+        if self.is_told_to_end(cx) {
+            Exit::Shutdown
+        } else {
+            Exit::Normal
+        }
+    }
+
+    fn is_told_to_end(&self, cx: &Context<S>) -> bool {
         let control = &cx.control;
         // One that is suspended handles nothing, so it cannot drain.
-        let undrained = control.draining().is_some() && self.vitals.is_suspended();
-        if control.is_stopped() || undrained {
-            return Some(Exit::Shutdown);
-        }
-        cx.is_stopping().then_some(Exit::Normal)
+        control.is_stopped() || control.draining().is_some() && self.vitals.is_suspended()
     }
 
     /// Waits while the service is suspended.
@@ -159,7 +200,7 @@ impl<S: Service, L: Deliver<S>> Life<S, L> {
         })
         .await;
         self.mailbox.wake();
-        self.begin_turn();
+        self.begin_turn(cx);
     }
 
     /// What has a number from this on is not read, or not yet.
@@ -203,35 +244,12 @@ impl<S: Service, L: Deliver<S>> Life<S, L> {
                 }
             }
         }
+        self.doors.set(self.mailbox.doors());
     }
 
     fn follow_new_rules(&mut self) {
         let rules = self.inbox.take_new_rules();
         self.mailbox.follow(rules, &|| self.inbox.watch());
-    }
-
-    /// Handles what is next. False if there is nothing to do now.
-    async fn take_up(
-        &mut self,
-        next: Next,
-        service: &mut S,
-        cx: &mut Context<S>,
-    ) -> Result<bool, Exit> {
-        match next {
-            Next::Events { source, until } => {
-                self.deliver(source, Work::Events { until }, service, cx)
-                    .await?;
-            }
-            Next::Held { source } => {
-                self.deliver(source, Work::Held, service, cx).await?;
-            }
-            Next::Aside { source } => {
-                self.deliver(source, Work::Aside, service, cx).await?;
-            }
-            Next::Letter => self.answer(service, cx).await,
-            Next::Later(_) | Next::Nothing => return Ok(false),
-        }
-        Ok(true)
     }
 
     async fn deliver(
@@ -240,7 +258,7 @@ impl<S: Service, L: Deliver<S>> Life<S, L> {
         work: Work,
         service: &mut S,
         cx: &mut Context<S>,
-    ) -> Result<(), Exit> {
+    ) -> Result<(), Halt> {
         let mut turn = Turn {
             pace: &mut self.pace,
             clock: &self.pulse.clock,
@@ -259,13 +277,17 @@ impl<S: Service, L: Deliver<S>> Life<S, L> {
             },
         };
         let has_waited = turn.has_waited;
-        self.mailbox.with(source, |source| source.announce_room());
         if has_waited || delivered.is_err() {
             self.mailbox.note_waiting();
         }
+        delivered
+    }
+
+    /// What becomes of this life after a delivery.
+    fn follow(&mut self, delivered: Result<(), Halt>, cx: &Context<S>) -> Result<(), Exit> {
         match delivered {
             Ok(()) => Ok(()),
-            Err(Halt::Fault(fault)) => self.judge(fault, cx),
+            Err(Halt::Fault(fault)) => self.judge(*fault, cx),
             Err(Halt::Ruled(ruling)) => self.carry_out(*ruling, cx),
         }
     }
@@ -307,13 +329,11 @@ impl<S: Service, L: Deliver<S>> Life<S, L> {
     }
 
     /// Takes the next letter, unless nobody waits for its answer any more.
-    pub(super) fn take_letter(&mut self) -> Option<Envelope<Box<dyn AnyLetter<S>>>> {
+    pub(super) fn take_letter(&mut self) -> Option<Envelope<Sealed<S>>> {
         if !self.pace.step(&self.pulse.clock) {
             return None;
         }
         let envelope = self.mailbox.letters.take(Count::InFlight)?;
-        // Taking it has made room; its answer may take long.
-        self.mailbox.letters.announce_room();
         if envelope.letter.is_expired() {
             envelope.letter.abandon();
             self.count_letter(Count::Expired);
@@ -338,9 +358,11 @@ impl<S: Service, L: Deliver<S>> Life<S, L> {
         }
     }
 
-    /// Runs the timers that are due. An exit if one of them failed.
-    async fn run_timers(&mut self, service: &mut S, cx: &mut Context<S>) -> Option<Exit> {
-        cx.timers.next_due()?;
+    /// Runs the timers that are due.
+    async fn run_timers(&mut self, service: &mut S, cx: &mut Context<S>) -> Result<(), Exit> {
+        if cx.timers.next_due().is_none() {
+            return Ok(());
+        }
         let now = self.pulse.clock.now();
         while let Some((timer, at, job)) = cx.timers.take_due(now) {
             cx.begin_hook();
@@ -350,15 +372,13 @@ impl<S: Service, L: Deliver<S>> Life<S, L> {
                 Ok(()) => cx.publish_follow_ups().await,
                 failed => failed,
             };
-            if let Err(failure) = done {
-                return Some(Exit::Failure(failure));
-            }
+            done.map_err(Exit::Failure)?;
             begin_laters(cx);
             if cx.is_interrupted() {
-                return None;
+                break;
             }
         }
-        None
+        Ok(())
     }
 
     /// Delivers what has come of later work.
@@ -366,7 +386,10 @@ impl<S: Service, L: Deliver<S>> Life<S, L> {
         while let Some(event) = cx.laters.first_finished() {
             let source = event.and_then(|event| self.mailbox.source_of(event));
             match source {
-                Some(source) => self.deliver(source, Work::Finished, service, cx).await?,
+                Some(source) => {
+                    let delivered = self.deliver(source, Work::Finished, service, cx).await;
+                    self.follow(delivered, cx)?;
+                }
                 None => self.finish_hook(service, cx).await?,
             }
             if cx.is_interrupted() || !self.pace.step(&self.pulse.clock) {
@@ -406,7 +429,8 @@ impl<S: Service, L: Deliver<S>> Life<S, L> {
             None
         };
         let due = [held, cx.timers.next_due()].into_iter().flatten().min();
-        let mut sleep = pin!(None::<Sleep>);
+        // Most services at rest wait for no time.
+        let mut sleep: Option<Pin<Box<Sleep>>> = None;
         let draining = cx.control.draining();
         self.vitals.note_rest();
         poll_fn(|task| {
@@ -423,17 +447,13 @@ impl<S: Service, L: Deliver<S>> Life<S, L> {
             }
             self.pulse.ran_dry();
             let Some(due) = due else { return Poll::Pending };
-            if sleep.is_none() {
-                sleep.set(Some(self.pulse.clock.sleep_until(due)));
-            }
-            sleep
-                .as_mut()
-                .as_pin_mut()
-                .map_or(Poll::Ready(()), |sleep| sleep.poll(task))
+            let clock = &self.pulse.clock;
+            let sleep = sleep.get_or_insert_with(|| Box::pin(clock.sleep_until(due)));
+            sleep.as_mut().poll(task)
         })
         .await;
         self.mailbox.wake();
-        self.begin_turn();
+        self.begin_turn(cx);
     }
 
     /// Waits until this is so; whoever makes it so rings the bell.
@@ -450,10 +470,10 @@ impl<S: Service, L: Deliver<S>> Life<S, L> {
         self.mailbox.wake();
     }
 
-    pub(super) fn begin_turn(&mut self) {
+    pub(super) fn begin_turn(&mut self, cx: &Context<S>) {
         let now = self.pulse.clock.now();
         self.pace.begin(now);
-        self.vitals.note_busy(self.pulse.clock.since_start_at(now));
+        cx.begin_turn(now);
     }
 }
 

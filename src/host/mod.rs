@@ -29,13 +29,16 @@ use std::rc::Rc;
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::mailbox::Mailbox;
+use crate::mailbox::doors::Doors;
 use crate::mailbox::source::Setback;
 use crate::policy::Trouble;
 use crate::service::control::{Control, Kill};
+use crate::service::letter::Sealed;
 use crate::service::per_key::Keyed;
-use crate::service::{AddedSource, AnyLetter, Change, Context, Deliver, Inbox, Pace, Service};
+use crate::service::{AddedSource, Change, Context, Deliver, Inbox, Pace, Service};
 use crate::sync::Arc;
 use crate::topic::tally::Count;
+use guard::Kept;
 use keyed::KeyedLife;
 use life::Life;
 use recipe::Recipe;
@@ -46,7 +49,7 @@ pub(crate) use seed::{Entry, Problem, Seed};
 pub(crate) use worker::{Troupe, number_problem, troupe};
 
 /// The mailbox of a service.
-pub(crate) type ServiceMailbox<S, L> = Mailbox<L, dyn AddedSource<S> + Send, Box<dyn AnyLetter<S>>>;
+pub(crate) type ServiceMailbox<S, L> = Mailbox<L, dyn AddedSource<S> + Send, Sealed<S>>;
 
 /// What was not delivered of one event when a service ended for good.
 #[derive(Clone, Debug)]
@@ -111,14 +114,26 @@ fn trouble(exit: &Exit, killed: Option<Kill>) -> Option<(Trouble, Failure)> {
     }
 }
 
+pub(crate) type BoxedLife = Pin<Box<dyn Future<Output = Exit>>>;
+
+/// A life that has been begun.
+pub(crate) struct Begun {
+    life: BoxedLife,
+    /// Where it announces the room that it makes.
+    doors: Rc<Doors>,
+}
+
+impl Begun {
+    fn new(life: impl Future<Output = Exit> + 'static, doors: Rc<Doors>) -> Self {
+        let life = Box::pin(life);
+        Begun { life, doors }
+    }
+}
+
 /// A service whose types are not known here, between and during its lives.
 pub(crate) trait Stage {
     /// Begins a life. `up` is called once it has started.
-    fn begin(
-        &mut self,
-        control: Rc<Control>,
-        up: Box<dyn FnOnce()>,
-    ) -> Pin<Box<dyn Future<Output = Exit>>>;
+    fn begin(&mut self, control: Rc<Control>, up: Box<dyn FnOnce()>) -> Begun;
     /// Takes the mailbox back after a life, and settles what was in flight; a life that was
     /// killed because of what it did leaves a failed attempt. Returns how the life has ended,
     /// which is another way if the verdict on that attempt says more about the worker.
@@ -131,7 +146,8 @@ pub(crate) trait Stage {
 pub(crate) struct Engine<S: Service, L> {
     recipe: Recipe<S>,
     keyed: Rc<Cell<Option<Keyed<S>>>>,
-    mailbox: Rc<Cell<Option<ServiceMailbox<S, L>>>>,
+    /// A box, so that it takes its room once, here or in a life.
+    mailbox: Rc<Cell<Option<Box<ServiceMailbox<S, L>>>>>,
     inbox: Arc<Inbox<S>>,
     dice: fastrand::Rng,
     letters: u64,
@@ -164,18 +180,17 @@ impl<S: Service, L: Deliver<S> + 'static> Engine<S, L> {
 }
 
 impl<S: Service, L: Deliver<S> + 'static> Stage for Engine<S, L> {
-    fn begin(
-        &mut self,
-        control: Rc<Control>,
-        up: Box<dyn FnOnce()>,
-    ) -> Pin<Box<dyn Future<Output = Exit>>> {
+    fn begin(&mut self, control: Rc<Control>, up: Box<dyn FnOnce()>) -> Begun {
         self.reopen();
         let home = self.inbox.home().cloned();
         let loans = self.recipe.lend().zip(self.mailbox.take()).zip(home);
         let Some(((recipe, mailbox), home)) = loans else {
             // A life is begun only when the one before is over, so this is never seen.
-            return Box::pin(async { Exit::Killed });
+            return Begun::new(async { Exit::Killed }, Rc::default());
         };
+        let mut mailbox = mailbox;
+        let doors = Rc::<Doors>::default();
+        doors.set(mailbox.doors());
         let life = Life {
             mailbox: Borrowed::lend(mailbox, &self.mailbox),
             inbox: Arc::clone(&self.inbox),
@@ -184,24 +199,19 @@ impl<S: Service, L: Deliver<S> + 'static> Stage for Engine<S, L> {
             pace: Pace::new(home.wall.pulse.clock.now()),
             dice: self.dice.fork(),
             share: home.share.clone(),
+            doors: Rc::clone(&doors),
         };
         let address = crate::service::Address::new(Arc::clone(&self.inbox));
         if let Some(keyed) = self.keyed.take() {
             let life = KeyedLife::new(life, Borrowed::lend(keyed, &self.keyed));
             let cx = Context::new(home.wall, address, control, home.vitals);
-            return Box::pin(life.run(cx, up));
+            return Begun::new(life.run(cx, up), doors);
         }
-        let laters = self.laters;
-        Box::pin(async move {
-            let since = home.wall.pulse.clock.since_start();
-            home.vitals.note_busy(since);
-            let Some(service) = recipe.make().await else {
-                return Exit::Killed;
-            };
-            let mut cx = Context::new(home.wall, address, control, home.vitals);
-            cx.laters.allow(laters);
-            life.run(service, cx, up).await
-        })
+        let mut cx = Kept::new(Context::new(home.wall, address, control, home.vitals));
+        cx.laters.allow(self.laters);
+        let mut life = life;
+        // Lent, not given: what an async function is given takes its place twice.
+        Begun::new(async move { life.run(recipe, &mut cx, up).await }, doors)
     }
 
     fn after(&mut self, mut exit: Exit, killed: Option<Kill>) -> Exit {
@@ -239,6 +249,9 @@ impl<S: Service, L: Deliver<S> + 'static> Stage for Engine<S, L> {
                     .shift(Count::InFlight, Count::Failed);
             }
             mailbox.wake();
+            for door in mailbox.doors() {
+                door.announce();
+            }
         });
         pulse.ran_dry();
         exit

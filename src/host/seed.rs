@@ -304,7 +304,7 @@ impl<S: Service> Opening<S> {
             Box::new(Engine {
                 recipe: recipe(),
                 keyed: Rc::new(Cell::new(keyed)),
-                mailbox: Rc::new(Cell::new(Some(mailbox))),
+                mailbox: Rc::new(Cell::new(Some(Box::new(mailbox)))),
                 inbox,
                 dice,
                 letters,

@@ -9,6 +9,7 @@
 
 use crate::bell::Bell;
 use crate::ledger::LetterRow;
+use crate::mailbox::doors::Door;
 use crate::pulse::Pulse;
 use crate::sync::{Arc, AtomicU64, List, OnceLock, Ordering, fence, spin};
 use crate::topic::Origin;
@@ -102,6 +103,18 @@ impl<T> Letterbox<T> {
         (accepted & CLOSED == 0).then(|| self.queued(accepted) < self.capacity())
     }
 
+    /// Whether something was accepted that the reader has not taken. Its sender may be about to
+    /// push it, and rings then.
+    fn has_queued(&self) -> bool {
+        self.accepted.load(Ordering::SeqCst) & !CLOSED != self.tally.now(Count::Taken)
+    }
+
+    fn announce(&self) {
+        // Orders what was taken before the look at those who wait; they enter before they look.
+        fence(Ordering::SeqCst);
+        self.room.let_go_if_any();
+    }
+
     fn capacity(&self) -> u64 {
         self.capacity.load(Ordering::Relaxed)
     }
@@ -156,6 +169,16 @@ impl<T> Letterbox<T> {
     }
 }
 
+impl<T> Door for Arc<Letterbox<T>> {
+    fn taken(&self) -> u64 {
+        self.as_ref().taken()
+    }
+
+    fn announce(&self) {
+        self.as_ref().announce();
+    }
+}
+
 /// The reader's side, part of the mailbox.
 #[derive(Debug)]
 pub(crate) struct Letters<T> {
@@ -171,7 +194,8 @@ impl<T> Letters<T> {
 
     /// The number of the oldest letter.
     pub(crate) fn look(&mut self) -> Option<u64> {
-        if self.head.is_none() {
+        // The list is asked only if there is something in it, or about to be: that takes a tenth.
+        if self.head.is_none() && self.shared.has_queued() {
             self.head = self.shared.list.get().and_then(List::pop);
         }
         self.head.as_ref().map(|envelope| envelope.number)
@@ -185,9 +209,9 @@ impl<T> Letters<T> {
             tally.add(Count::Taken, 1);
             tally.add(into, 1);
         });
-        self.shared
-            .taken
-            .store(self.shared.tally.now(Count::Taken), Ordering::SeqCst);
+        // Announcing room has a fence before it looks at who waits for it.
+        let taken = self.shared.tally.now(Count::Taken);
+        self.shared.taken.store(taken, Ordering::Release);
         envelope
     }
 
@@ -198,8 +222,7 @@ impl<T> Letters<T> {
 
     /// Wakes senders who wait for room, if any.
     pub(crate) fn announce_room(&self) {
-        fence(Ordering::SeqCst);
-        self.shared.room.let_go_if_any();
+        self.shared.announce();
     }
 
     /// Refuses letters from now on, and takes out all that were accepted: they are undelivered.

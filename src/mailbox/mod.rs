@@ -8,6 +8,7 @@
 //! It runs no handler; it says what is next and keeps what was taken.
 
 mod aside;
+pub(crate) mod doors;
 pub(crate) mod gauge;
 mod guards;
 pub(crate) mod held;
@@ -15,6 +16,7 @@ pub(crate) mod letters;
 pub(crate) mod source;
 
 use std::any::TypeId;
+use std::rc::Rc;
 use std::task::Waker;
 
 use tokio::time::Instant;
@@ -22,6 +24,7 @@ use tokio::time::Instant;
 use crate::bell::Bell;
 use crate::policy::Rules;
 use crate::sync::Arc;
+use doors::Door;
 use gauge::Watch;
 use letters::Letters;
 use source::AnySource;
@@ -33,6 +36,11 @@ pub(crate) trait Sources {
 
     /// Shows each of them, numbered from `first`.
     fn each(&mut self, first: usize, visit: &mut dyn FnMut(usize, &mut dyn AnySource));
+
+    /// Compares what is next in each of them with the head of the line, or only in those that were
+    /// empty. True if that changed the head. The types being known, this is one straight piece of
+    /// code.
+    fn meet(&mut self, first: usize, again: bool, head: &mut Option<Head>) -> bool;
 }
 
 /// The end of a list of sources.
@@ -50,6 +58,10 @@ impl Sources for End {
     const LEN: usize = 0;
 
     fn each(&mut self, _: usize, _: &mut dyn FnMut(usize, &mut dyn AnySource)) {}
+
+    fn meet(&mut self, _: usize, _: bool, _: &mut Option<Head>) -> bool {
+        false
+    }
 }
 
 impl<A: AnySource, B: Sources> Sources for Then<A, B> {
@@ -59,6 +71,28 @@ impl<A: AnySource, B: Sources> Sources for Then<A, B> {
         visit(first, &mut self.first);
         self.rest.each(first + 1, visit);
     }
+
+    fn meet(&mut self, first: usize, again: bool, head: &mut Option<Head>) -> bool {
+        let changed = meet(&mut self.first, first, again, head);
+        self.rest.meet(first + 1, again, head) || changed
+    }
+}
+
+/// Compares what is next in a source, if it is to be looked at, with the head of the line.
+fn meet<A: AnySource + ?Sized>(
+    source: &mut A,
+    index: usize,
+    again: bool,
+    head: &mut Option<Head>,
+) -> bool {
+    if again && !source.is_dry() {
+        return false;
+    }
+    source.look().is_some_and(|number| {
+        let is_returned = source.is_returned();
+        let lane = Lane::Source { index, is_returned };
+        Head::meet(head, lane, number)
+    })
 }
 
 /// What can be shown as a source.
@@ -100,7 +134,7 @@ pub(crate) struct Mailbox<L, D: ?Sized, T> {
 }
 
 /// The head of the line, while several sources are compared.
-struct Head {
+pub(crate) struct Head {
     number: u64,
     lane: Lane,
     /// The smallest number known of any other source.
@@ -109,7 +143,11 @@ struct Head {
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Lane {
-    Source(usize),
+    Source {
+        index: usize,
+        /// Whether it is an event that was given back.
+        is_returned: bool,
+    },
     Letters,
 }
 
@@ -189,19 +227,15 @@ impl<L: Sources, D: AsSource + ?Sized, T> Mailbox<L, D, T> {
         };
         match head.lane {
             Lane::Letters => Next::Letter,
-            Lane::Source(source) => {
-                let returned = self
-                    .with(source, |one| one.hold_returned(head.number, now()))
-                    .unwrap_or_default();
-                if returned {
-                    self.note_waiting();
-                    return Next::Held { source };
-                }
-                Next::Events {
-                    source,
-                    until: head.next.min(below),
-                }
+            Lane::Source { index, is_returned } if is_returned => {
+                self.with(index, |one| one.hold_returned(head.number, now()));
+                self.note_waiting();
+                Next::Held { source: index }
             }
+            Lane::Source { index, .. } => Next::Events {
+                source: index,
+                until: head.next.min(below),
+            },
         }
     }
 
@@ -242,11 +276,7 @@ impl<L: Sources, D: AsSource + ?Sized, T> Mailbox<L, D, T> {
     /// they are looked at again.
     fn first_in_line(&mut self) -> Option<Head> {
         let mut head = None;
-        self.each(|index, source| {
-            if let Some(number) = source.look() {
-                Head::meet(&mut head, Lane::Source(index), number);
-            }
-        });
+        self.meet_sources(false, &mut head);
         let mut letters_seen = self.look_at_letters(&mut head);
         let mut seen = head.is_some();
         let several = L::LEN + self.added.len() > 1;
@@ -255,14 +285,7 @@ impl<L: Sources, D: AsSource + ?Sized, T> Mailbox<L, D, T> {
             lane == Some(Lane::Letters)
         };
         while seen && (several || !letters_seen || is_letter(&head)) {
-            seen = false;
-            self.each(|index, source| {
-                if source.is_dry()
-                    && let Some(number) = source.look()
-                {
-                    seen |= Head::meet(&mut head, Lane::Source(index), number);
-                }
-            });
+            seen = self.meet_sources(true, &mut head);
             if !letters_seen {
                 let before = head.as_ref().map(|head| head.number);
                 letters_seen = self.look_at_letters(&mut head);
@@ -270,6 +293,14 @@ impl<L: Sources, D: AsSource + ?Sized, T> Mailbox<L, D, T> {
             }
         }
         head
+    }
+
+    fn meet_sources(&mut self, again: bool, head: &mut Option<Head>) -> bool {
+        let mut changed = self.fixed.meet(0, again, head);
+        for (index, source) in self.added.iter_mut().enumerate() {
+            changed |= meet(source.as_source(), L::LEN + index, again, head);
+        }
+        changed
     }
 
     fn look_at_letters(&mut self, head: &mut Option<Head>) -> bool {
@@ -302,10 +333,14 @@ impl<L: Sources, D: AsSource + ?Sized, T> Mailbox<L, D, T> {
         asleep
     }
 
-    /// Wakes everybody who waits for room here, if there is some.
-    pub(crate) fn announce_room(&mut self) {
-        self.each(|_, source| source.announce_room());
-        self.letters.announce_room();
+    /// Where somebody may wait for room.
+    pub(crate) fn doors(&mut self) -> Vec<Rc<dyn Door>>
+    where
+        T: 'static,
+    {
+        let mut doors: Vec<Rc<dyn Door>> = vec![Rc::new(Arc::clone(&self.letters.shared))];
+        self.each(|_, source| doors.push(source.door()));
+        doors
     }
 
     /// The mailbox is being read again.

@@ -9,6 +9,7 @@
 
 use std::any::TypeId;
 use std::collections::BTreeMap;
+use std::rc::Rc;
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -17,6 +18,7 @@ use crate::bell::Bell;
 use crate::clock::Clock;
 use crate::event::{Event, Key};
 use crate::mailbox::aside::Aside;
+use crate::mailbox::doors::Door;
 use crate::mailbox::gauge::Watch;
 use crate::mailbox::guards::{Guards, Ticket};
 use crate::mailbox::held::Held;
@@ -26,7 +28,7 @@ use crate::sync::Arc;
 use crate::topic::Topic;
 use crate::topic::block::{Pinned, Slot};
 use crate::topic::cursor::Cursor;
-use crate::topic::place::Terms;
+use crate::topic::place::{Place, Terms};
 use crate::topic::settlement::{Ending, Fate};
 use crate::topic::tally::Count;
 
@@ -49,9 +51,10 @@ pub(crate) struct Source<E> {
     pub(crate) cursor: Cursor<E>,
     pub(crate) rules: Arc<Rules>,
     /// What is being tried again, or followed up.
-    pub(crate) current: Option<Held<E>>,
+    /// A box, here and below: where nothing fails, there is none.
+    pub(crate) current: Option<Box<Held<E>>>,
     /// What waits in place.
-    held: Option<Held<E>>,
+    held: Option<Box<Held<E>>>,
     aside: Aside<E>,
     /// What is in flight in later work, by the number of that.
     open: BTreeMap<u64, Held<E>>,
@@ -62,6 +65,8 @@ pub(crate) struct Source<E> {
     terms: Terms,
     /// Found nothing when it last looked.
     dry: bool,
+    /// Found an event that was given back.
+    returned: bool,
 }
 
 /// A source whose event type is not known here.
@@ -70,8 +75,10 @@ pub(crate) trait AnySource {
     fn look(&mut self) -> Option<u64>;
     /// Whether the last look found nothing.
     fn is_dry(&self) -> bool;
-    /// Whether an event given back is next. It becomes the held one if `number` is its.
-    fn hold_returned(&mut self, number: u64, now: Instant) -> bool;
+    /// Whether what the last look found is an event that was given back.
+    fn is_returned(&self) -> bool;
+    /// Holds the event given back with this number, if it is next of those.
+    fn hold_returned(&mut self, number: u64, now: Instant);
     /// When what waits here is to be taken up.
     fn dues(&self) -> Dues;
     /// Takes what is open under this number back into hand. False if it is gone.
@@ -92,7 +99,8 @@ pub(crate) trait AnySource {
     fn is_past(&self, limit: u64) -> bool;
     /// Lists itself as asleep; false if there is something to read.
     fn sleep(&self) -> bool;
-    fn announce_room(&self);
+    /// Where publishers wait for room in it.
+    fn door(&self) -> Rc<dyn Door>;
     /// Settles, or holds, what is in flight after an attempt that did not succeed.
     fn rule(&mut self, setback: Setback) -> Option<Ruling>;
     /// Holds what is in flight, to be taken up first, without counting an attempt.
@@ -132,6 +140,7 @@ impl<E: Event> Source<E> {
             guards: None,
             terms,
             dry: false,
+            returned: false,
         }
     }
 
@@ -148,6 +157,11 @@ impl<E: Event> Source<E> {
     /// Whether each event is to be looked at before it is taken, and after it was handled.
     pub(crate) fn is_careful(&self) -> bool {
         self.rules.needs_care() || self.aside.has_lines()
+    }
+
+    /// Whether its events need nothing but their handler.
+    pub(crate) fn is_plain(&self) -> bool {
+        self.rules.timeout.is_none() && !self.is_careful()
     }
 
     /// Whether as many wait aside as may.
@@ -210,7 +224,7 @@ impl<E: Event> Source<E> {
     /// What is in flight, out of the hands of whoever handles it.
     fn in_custody(&mut self, began: Instant) -> Option<Held<E>> {
         let mut held = match self.current.take() {
-            Some(held) => held,
+            Some(held) => *held,
             None => self.taken(began)?,
         };
         held.first.get_or_insert(began);
@@ -251,6 +265,19 @@ impl<E: Event> Source<E> {
     }
 }
 
+/// Where publishers wait for room in one subscription.
+struct Entrance<E>(Arc<Topic<E>>, Arc<Place<E>>);
+
+impl<E: Event> Door for Entrance<E> {
+    fn taken(&self) -> u64 {
+        self.1.position()
+    }
+
+    fn announce(&self) {
+        self.0.announce_room();
+    }
+}
+
 /// What an event is about: `Key::None` if it cannot say.
 fn key_of<E: Event>(event: &E) -> Key {
     guard(|| event.key()).unwrap_or_default()
@@ -265,6 +292,7 @@ impl<E: Event> AnySource for Source<E> {
             (head, returned) => head.or(returned),
         };
         self.dry = next.is_none();
+        self.returned = next.is_some() && next == returned;
         next
     }
 
@@ -272,18 +300,21 @@ impl<E: Event> AnySource for Source<E> {
         self.dry
     }
 
-    fn hold_returned(&mut self, number: u64, now: Instant) -> bool {
+    fn is_returned(&self) -> bool {
+        self.returned
+    }
+
+    fn hold_returned(&mut self, number: u64, now: Instant) {
         if self.cursor.place.next_return() != Some(number) {
-            return false;
+            return;
         }
         let Some(returned) = self.cursor.place.take_return(Count::Deferred) else {
-            return false;
+            return;
         };
         let at = self.cursor.topic.pulse.clock.since_start_at(now);
         let mut held = Held::new(returned.event, Some(at), now);
         held.redriven = true;
-        self.held = Some(held);
-        true
+        self.held = Some(Box::new(held));
     }
 
     fn dues(&self) -> Dues {
@@ -295,7 +326,7 @@ impl<E: Event> AnySource for Source<E> {
     }
 
     fn take_back(&mut self, work: u64) -> bool {
-        self.current = self.open.remove(&work);
+        self.current = self.open.remove(&work).map(Box::new);
         self.current.is_some()
     }
 
@@ -342,8 +373,9 @@ impl<E: Event> AnySource for Source<E> {
         self.cursor.topic.sleep(&self.cursor.place)
     }
 
-    fn announce_room(&self) {
-        self.cursor.topic.announce_room();
+    fn door(&self) -> Rc<dyn Door> {
+        let (topic, place) = (&self.cursor.topic, &self.cursor.place);
+        Rc::new(Entrance(Arc::clone(topic), Arc::clone(place)))
     }
 
     fn rule(&mut self, setback: Setback) -> Option<Ruling> {
@@ -367,7 +399,8 @@ impl<E: Event> AnySource for Source<E> {
     }
 
     fn close(&mut self) -> Vec<u64> {
-        let deferred = self.held.take().into_iter().chain(self.aside.drain());
+        let held = self.held.take().map(|held| *held);
+        let deferred = held.into_iter().chain(self.aside.drain());
         let deferred = deferred.map(|held| (Count::Deferred, held));
         let open = std::mem::take(&mut self.open).into_values();
         let open = open.map(|held| (Count::InFlight, held));

@@ -59,10 +59,10 @@ pub(super) fn deliver<E: Event>(source: &mut Source<E>, until: u64, mut heard: i
         let Some(position) = steps.position() else {
             return;
         };
-        assert!(steps.take(position, false), "nothing is shed here");
+        assert!(steps.take(false), "nothing is shed here");
         heard(&block.slot(position).unwrap().event);
         source.cursor.place.settle_done(false);
-        source.announce_room();
+        source.cursor.topic.announce_room();
     }
 }
 

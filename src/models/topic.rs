@@ -52,7 +52,7 @@ impl Reader {
             let Some(position) = steps.position() else {
                 continue;
             };
-            if !steps.take(position, false) {
+            if !steps.take(false) {
                 continue;
             }
             let slot = block.slot(position).unwrap();

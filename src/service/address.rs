@@ -192,12 +192,21 @@ impl<S: Service> Address<S> {
             return Err(TellError::NotStarted(message));
         };
         if let Some(team) = self.inbox.team() {
-            return team.tell(&self.inbox, message, origin, wait).await;
+            return Box::pin(team.tell(&self.inbox, message, origin, wait)).await;
         }
-        match self.inbox.reserve(home, origin, wait, None).await {
-            Ok(()) => self.push(&home.wall, message, origin),
-            Err(why) => return Err(TellError::no_room(message, why)),
+        let letters = &self.inbox.letters;
+        match letters.reserve(&home.wall.pulse, origin) {
+            Ok(()) => {}
+            Err(Unsent::Full) if !wait.is_zero() => {
+                // A box: most messages need not wait, and their futures are smaller without it.
+                let waited = Box::pin(self.inbox.reserve(home, origin, wait, None)).await;
+                if let Err(why) = waited {
+                    return Err(TellError::no_room(message, why));
+                }
+            }
+            Err(unsent) => return Err(TellError::unsent(message, unsent)),
         }
+        self.push(&home.wall, message, origin);
         Ok(())
     }
 

@@ -10,8 +10,9 @@ use std::fmt;
 use std::time::Duration;
 
 use tokio::sync::oneshot;
+use tokio::time::Instant;
 
-use crate::clock::{deadline, within};
+use crate::clock::{deadline, until};
 use crate::defaults::ASK_WAIT;
 use crate::failure::Failure;
 use crate::mailbox::letters::Unsent;
@@ -210,7 +211,7 @@ impl<S: Service> Address<S> {
             return Err(AskError::NotStarted(message));
         };
         if let Some(team) = self.inbox.team() {
-            return team.ask(&self.inbox, message, origin, wait, wait).await;
+            return Box::pin(team.ask(&self.inbox, message, origin, wait, wait)).await;
         }
         let wall = &home.wall;
         let waiting = match home.wait() {
@@ -224,7 +225,8 @@ impl<S: Service> Address<S> {
             }
             let began = wall.pulse.clock.now();
             let covered = waiting.as_ref();
-            if let Err(why) = self.inbox.reserve(home, origin, wait, covered).await {
+            let waited = Box::pin(self.inbox.reserve(home, origin, wait, covered)).await;
+            if let Err(why) = waited {
                 return Err(AskError::no_room(message, why));
             }
             left = wait.saturating_sub(wall.pulse.clock.now().saturating_duration_since(began));
@@ -246,13 +248,13 @@ impl<S: Service> Address<S> {
         S: Answer<M>,
     {
         let (word, answer) = oneshot::channel();
-        let until = deadline(wall.pulse.clock.now(), wait);
+        let end = deadline(wall.pulse.clock.now(), wait);
         let letter = Box::new(Letter {
             message,
-            reply: Some(Reply::new(word, waiting.clone(), until)),
+            reply: Some(Reply::new(word, waiting.clone(), end)),
         });
         self.inbox.letters.push(&wall.pulse, origin, letter);
-        hear(wall, wait, answer, waiting).await
+        hear(wall, wait, end, answer, waiting).await
     }
 }
 
@@ -260,10 +262,11 @@ impl<S: Service> Address<S> {
 pub(super) async fn hear<M, R>(
     wall: &Wall,
     wait: Duration,
+    end: Instant,
     answer: oneshot::Receiver<Word<R>>,
     waiting: Option<Waiting>,
 ) -> Result<R, AskError<M>> {
-    let heard = within(&wall.pulse.clock, Some(wait), answer).await;
+    let heard = until(&wall.pulse.clock, end, answer).await;
     drop(waiting);
     match heard {
         Some(Ok(Word::Reply(reply))) => Ok(reply),

@@ -7,6 +7,7 @@
 //!
 //! It is bound to one life: timers and buffered events end with it.
 
+use std::cell::Cell;
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
@@ -64,7 +65,7 @@ pub struct Context<S: Service> {
     follow_ups: Vec<FollowUp>,
     stopping: bool,
     /// What the vitals said of polls when the clock was last looked at.
-    polls: u64,
+    polls: Cell<u64>,
 }
 
 impl<S: Service> Context<S> {
@@ -85,7 +86,7 @@ impl<S: Service> Context<S> {
             doing: Doing::default(),
             follow_ups: Vec::new(),
             stopping: false,
-            polls: 0,
+            polls: Cell::new(0),
         }
     }
 
@@ -354,6 +355,27 @@ impl<S: Service> Context<S> {
         self.forget_more();
     }
 
+    /// A batch of first attempts begins, with nothing to watch over them: what is the same for all
+    /// of them is noted once.
+    pub(crate) fn begin_batch(&mut self) {
+        self.doing = Doing {
+            attempt: 1,
+            ..Doing::default()
+        };
+        self.vitals.note_doing(0, 1);
+        self.forget_more();
+    }
+
+    /// The next delivery of a batch begins.
+    #[inline]
+    pub(crate) fn begin_next(&mut self, stamp: &Stamp) {
+        self.rest();
+        self.doing.id = Some(EventId::new(stamp.number));
+        self.doing.cause = stamp.cause;
+        self.note_wait();
+        self.vitals.note_number(stamp.number);
+    }
+
     /// What is to follow an event that is given up begins: it belongs to the last attempt, the one
     /// before this.
     pub(crate) fn begin_follow_up(&mut self, stamp: &Stamp, next_attempt: u32, redriven: bool) {
@@ -385,11 +407,12 @@ impl<S: Service> Context<S> {
     }
 
     /// Forgets what a failed attempt had wanted to be done on success.
+    #[inline]
     fn forget_more(&mut self) {
-        if !self.follow_ups.is_empty() {
+        if self.has_more() {
             self.follow_ups.clear();
+            self.laters.forget_asked();
         }
-        self.laters.forget_asked();
     }
 
     /// The answer to a letter begins.
@@ -413,6 +436,7 @@ impl<S: Service> Context<S> {
     }
 
     /// Nothing of the user's runs: whatever futures the service has kept, it waits for nobody.
+    #[inline]
     pub(crate) fn rest(&self) {
         if let Some(waiter) = &self.waiter {
             waiter.rest();
@@ -428,16 +452,29 @@ impl<S: Service> Context<S> {
         self.forget_more();
     }
 
-    /// What came before has waited if the thread has been left meanwhile: then the turn's
-    /// beginning says nothing of when this one began.
     fn note_doing(&mut self, number: u64, attempt: u32) {
-        let polls = self.vitals.polls();
-        if std::mem::replace(&mut self.polls, polls) != polls {
-            self.note_busy();
-        }
+        self.note_wait();
         self.vitals.note_doing(number, attempt);
     }
 
+    /// What came before has waited if the thread has been left meanwhile: then the turn's
+    /// beginning says nothing of when this one began.
+    #[inline]
+    fn note_wait(&self) {
+        let polls = self.vitals.polls();
+        if self.polls.replace(polls) != polls {
+            self.note_busy();
+        }
+    }
+
+    /// A turn begins: what comes next began then, unless it waits.
+    pub(crate) fn begin_turn(&self, now: Instant) {
+        self.polls.set(self.vitals.polls());
+        let since = self.wall.pulse.clock.since_start_at(now);
+        self.vitals.note_busy(since);
+    }
+
+    #[cold]
     fn note_busy(&self) {
         self.vitals.note_busy(self.wall.pulse.clock.since_start());
     }
@@ -456,6 +493,7 @@ impl<S: Service> Context<S> {
     }
 
     /// Whether there is something to be done now that the handler has succeeded.
+    #[inline]
     pub(crate) fn has_more(&self) -> bool {
         !self.follow_ups.is_empty() || self.laters.is_asked()
     }
@@ -540,6 +578,7 @@ impl<S: Service> Context<S> {
     }
 
     /// Whether the next delivery has to wait for an order or a change of subscriptions.
+    #[inline]
     pub(crate) fn is_interrupted(&self) -> bool {
         self.stopping || self.control.is_stopped() || self.address.inbox.has_changes()
     }

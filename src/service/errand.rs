@@ -21,8 +21,8 @@ use crate::mailbox::source::{Admission, Ruling, Source};
 use crate::panic::guard;
 use crate::policy::{Reason, Rules};
 use crate::service::deliver::{End, Fault, Work, attempt, follow, follow_failure};
-use crate::service::letter::{Unanswered, answer};
-use crate::service::{AnyLetter, Context, Handle, Service};
+use crate::service::letter::{Sealed, Unanswered, answer};
+use crate::service::{Context, Handle, Service};
 use crate::sync::Arc;
 use crate::topic::block::Pinned;
 
@@ -202,7 +202,7 @@ pub(crate) async fn finish_all<S: Service>(service: &mut S, cx: &mut Context<S>)
 }
 
 /// A letter for the instance of its key.
-pub(crate) struct LetterErrand<S: Service>(pub(crate) Envelope<Box<dyn AnyLetter<S>>>);
+pub(crate) struct LetterErrand<S: Service>(pub(crate) Envelope<Sealed<S>>);
 
 impl<S: Service> LetterErrand<S> {
     /// What its message is about: `Key::None` if it cannot say.

@@ -7,8 +7,6 @@
 //! It holds no event: those stay on the board.
 
 use std::any::TypeId;
-use std::collections::BTreeMap;
-use std::collections::btree_map::Entry;
 use std::fmt;
 use std::future::{Future, poll_fn};
 use std::pin::pin;
@@ -27,9 +25,10 @@ use crate::mailbox::gauge::{Gauge, Watch};
 use crate::mailbox::letters::{Letterbox, Unsent};
 use crate::policy::{BreakerState, Policy, Rules, Standing};
 use crate::pulse::Pulse;
+use crate::service::letter::Sealed;
 use crate::service::team::Team;
 use crate::service::wish::Wish;
-use crate::service::{AddedSource, AnyLetter, Service};
+use crate::service::{AddedSource, Service};
 use crate::sync::{Arc, AtomicBool, Mutex, OnceLock, Ordering, fence, lock};
 use crate::topic::Origin;
 use crate::vitals::Vitals;
@@ -65,7 +64,7 @@ pub(crate) struct Home {
 }
 
 pub(crate) struct Inbox<S: Service> {
-    pub(crate) letters: Arc<Letterbox<Box<dyn AnyLetter<S>>>>,
+    pub(crate) letters: Arc<Letterbox<Sealed<S>>>,
     pub(crate) bell: Arc<Bell>,
     home: OnceLock<Home>,
     /// The workers of the service, for itself and for each of them.
@@ -73,16 +72,17 @@ pub(crate) struct Inbox<S: Service> {
     changes: Mutex<Vec<Change<S>>>,
     /// Whether there are changes, or the service was suspended: looked at before every delivery.
     changed: AtomicBool,
-    /// The event types the service subscribes to.
-    subscribed: Mutex<BTreeMap<TypeId, Subscribed>>,
-    /// The policies of the subscriptions that ended with the service, should it come back.
-    former: Mutex<BTreeMap<TypeId, Policy>>,
+    /// The event types the service subscribes to: few, so a list.
+    subscribed: Mutex<Vec<Subscribed>>,
+    /// The subscriptions that ended with the service, should it come back.
+    former: Mutex<Vec<Subscribed>>,
     /// Whether a policy has changed since the rules were last made from them.
     has_new_policy: AtomicBool,
 }
 
 /// What is known of a subscription outside its life.
 struct Subscribed {
+    event_type: TypeId,
     event: &'static str,
     policy: Policy,
 }
@@ -151,8 +151,8 @@ impl<S: Service> Inbox<S> {
             team: OnceLock::new(),
             changes: Mutex::new(Vec::new()),
             changed: AtomicBool::new(false),
-            subscribed: Mutex::new(BTreeMap::new()),
-            former: Mutex::new(BTreeMap::new()),
+            subscribed: Mutex::new(Vec::new()),
+            former: Mutex::new(Vec::new()),
             has_new_policy: AtomicBool::new(false),
         })
     }
@@ -191,16 +191,18 @@ impl<S: Service> Inbox<S> {
     /// Notes a subscription; false if there is one to that type already.
     pub(crate) fn note_subscribed(
         &self,
-        event: TypeId,
-        name: &'static str,
+        event_type: TypeId,
+        event: &'static str,
         policy: Policy,
     ) -> bool {
         let mut subscribed = lock(&self.subscribed);
-        let Entry::Vacant(place) = subscribed.entry(event) else {
+        if find(&mut subscribed, event_type).is_some() {
             return false;
-        };
-        place.insert(Subscribed {
-            event: name,
+        }
+        subscribed.reserve_exact(1);
+        subscribed.push(Subscribed {
+            event_type,
+            event,
             policy,
         });
         true
@@ -209,13 +211,14 @@ impl<S: Service> Inbox<S> {
     /// Notes a subscription that comes back after an end, if it is not noted, with no policy of its
     /// own but the one it had.
     pub(crate) fn resubscribe(&self, event: TypeId, name: &'static str) {
-        let policy = lock(&self.former).remove(&event).unwrap_or_default();
+        let former = take(&mut lock(&self.former), event);
+        let policy = former.map(|former| former.policy).unwrap_or_default();
         self.note_subscribed(event, name, policy);
     }
 
     /// Notes the end of a subscription; false if there was none.
     pub(crate) fn note_unsubscribed(&self, event: TypeId) -> bool {
-        lock(&self.subscribed).remove(&event).is_some()
+        take(&mut lock(&self.subscribed), event).is_some()
     }
 
     /// The subscriptions, ordered by event, with what would be in force for each under this policy
@@ -224,9 +227,9 @@ impl<S: Service> Inbox<S> {
         let subscribed = lock(&self.subscribed);
         let mut wishes: Vec<_> = subscribed
             .iter()
-            .map(|(event_type, one)| Wish {
+            .map(|one| Wish {
                 event: one.event,
-                event_type: *event_type,
+                event_type: one.event_type,
                 problems: Vec::new(),
                 policy: one.policy.over(outer),
             })
@@ -237,7 +240,7 @@ impl<S: Service> Inbox<S> {
 
     /// Sets the own policy of one subscription. False if there is none to that type.
     pub(crate) fn set_policy(&self, event: TypeId, policy: Policy) -> bool {
-        match lock(&self.subscribed).get_mut(&event) {
+        match find(&mut lock(&self.subscribed), event) {
             Some(one) => one.policy = policy,
             None => return false,
         }
@@ -249,7 +252,7 @@ impl<S: Service> Inbox<S> {
         let others = lock(&other.subscribed);
         let policies = others
             .iter()
-            .map(|(event, one)| (*event, one.policy.clone()));
+            .map(|one| (one.event_type, one.policy.clone()));
         let policies: Vec<_> = policies.collect();
         drop(others);
         for (event, policy) in policies {
@@ -277,7 +280,7 @@ impl<S: Service> Inbox<S> {
             return Vec::new();
         };
         let wishes = self.wishes(&home.policy.in_force());
-        let rules = |wish: Wish| (wish.event_type, Arc::new(wish.policy.rules()));
+        let rules = |wish: Wish| (wish.event_type, wish.policy.shared_rules());
         wishes.into_iter().map(rules).collect()
     }
 
@@ -288,8 +291,7 @@ impl<S: Service> Inbox<S> {
 
     pub(crate) fn forget_subscriptions(&self) {
         let subscribed = std::mem::take(&mut *lock(&self.subscribed));
-        let policies = subscribed.into_iter();
-        *lock(&self.former) = policies.map(|(event, one)| (event, one.policy)).collect();
+        *lock(&self.former) = subscribed;
     }
 
     /// Asks the mailbox for a change; it is made before the next delivery.
@@ -390,6 +392,15 @@ impl<S: Service> Inbox<S> {
     }
 }
 
+fn find(subscribed: &mut [Subscribed], event: TypeId) -> Option<&mut Subscribed> {
+    subscribed.iter_mut().find(|one| one.event_type == event)
+}
+
+fn take(subscribed: &mut Vec<Subscribed>, event: TypeId) -> Option<Subscribed> {
+    let found = subscribed.iter().position(|one| one.event_type == event);
+    found.map(|index| subscribed.remove(index))
+}
+
 /// A place among those who wait for room; leaving gives it up.
 struct Ticket<'a, S: Service> {
     inbox: &'a Inbox<S>,
@@ -431,7 +442,7 @@ impl<S: Service> Drop for Ticket<'_, S> {
 }
 
 // The wall keeps the letters alone: an inbox knows its wall, and the two would keep each other.
-impl<S: Service> AnyLetters for Letterbox<Box<dyn AnyLetter<S>>> {
+impl<S: Service> AnyLetters for Letterbox<Sealed<S>> {
     fn row(&self, service: &str) -> LetterRow {
         self.row(service)
     }

@@ -68,13 +68,47 @@ pub(crate) trait AnyLetter<S: Service>: Send {
     fn key(&self) -> Key;
     /// Until when somebody waits for the answer.
     fn until(&self) -> Option<Instant>;
-    fn answer<'a>(
-        self: Box<Self>,
-        service: &'a mut S,
-        cx: &'a mut Context<S>,
-    ) -> Pin<Box<dyn Future<Output = LetterEnd> + 'a>>;
+    /// Has it answered, once.
+    fn answer<'a>(self: Box<Self>, service: &'a mut S, cx: &'a mut Context<S>) -> Answering<'a>;
     /// The service will not see it.
     fn abandon(self: Box<Self>);
+}
+
+pub(crate) type Answering<'a> = Pin<Box<dyn Future<Output = LetterEnd> + 'a>>;
+
+/// A letter in its envelope.
+pub(crate) type Sealed<S> = Box<dyn AnyLetter<S>>;
+
+/// Has it handle a message to which nobody waits for a reply.
+async fn heed<S: Answer<M>, M: Message>(
+    message: M,
+    service: &mut S,
+    cx: &mut Context<S>,
+) -> LetterEnd {
+    match service.answer(message, cx).await {
+        Ok(_) => LetterEnd::Answered,
+        Err(failure) => LetterEnd::Failed(failure),
+    }
+}
+
+async fn reply_to<S: Answer<M>, M: Message>(
+    message: M,
+    reply: Reply<M::Reply>,
+    service: &mut S,
+    cx: &mut Context<S>,
+) -> LetterEnd {
+    let mut way = Way {
+        reply: Some(reply),
+        control: Rc::clone(&cx.control),
+    };
+    let (word, end) = match service.answer(message, cx).await {
+        Ok(answer) => (Word::Reply(answer), LetterEnd::Answered),
+        Err(failure) => (Word::Failed(failure.clone()), LetterEnd::Failed(failure)),
+    };
+    if let Some(reply) = way.reply.take() {
+        reply.send(word);
+    }
+    end
 }
 
 /// An answer that was a failure.
@@ -87,7 +121,7 @@ pub(crate) struct Unanswered {
 
 /// Has a letter answered, and does what is to be done after it, in its span.
 pub(crate) async fn answer<S: Service>(
-    envelope: Envelope<Box<dyn AnyLetter<S>>>,
+    envelope: Envelope<Sealed<S>>,
     service: &mut S,
     cx: &mut Context<S>,
     then: impl AsyncFnOnce(&mut S, &mut Context<S>) -> Outcome,
@@ -99,12 +133,20 @@ pub(crate) async fn answer<S: Service>(
     } = envelope;
     cx.begin_letter(number, origin.cause, letter.until());
     let message = letter.name();
-    let span = cx.letter_span(message, number, origin.span.as_ref());
-    let answering = async {
-        let end = letter.answer(service, cx).await;
-        (end, then(service, cx).await)
-    };
-    match answering.instrument(span).await {
+    let is_traced = Context::<S>::is_traced();
+    let span = is_traced.then(|| cx.letter_span(message, number, origin.span.as_ref()));
+    let mut answering = letter.answer(service, cx);
+    if let Some(span) = &span {
+        answering = Box::pin(answering.instrument(span.clone()));
+    }
+    let end = answering.await;
+    let mut done = Ok(());
+    if cx.has_more() {
+        // Rarely so, and then in a box of its own.
+        let more = then(service, cx).instrument(span.unwrap_or_else(tracing::Span::none));
+        done = Box::pin(more).await;
+    }
+    match (end, done) {
         (LetterEnd::Answered, Ok(())) => Ok(()),
         (LetterEnd::Failed(failure), _) | (_, Err(failure)) => Err(Unanswered { message, failure }),
     }
@@ -165,24 +207,12 @@ impl<S: Answer<M>, M: Message> AnyLetter<S> for Letter<M> {
         self.reply.as_ref().map(|reply| reply.until)
     }
 
-    fn answer<'a>(
-        self: Box<Self>,
-        service: &'a mut S,
-        cx: &'a mut Context<S>,
-    ) -> Pin<Box<dyn Future<Output = LetterEnd> + 'a>> {
-        Box::pin(async move {
-            let Letter { message, reply } = *self;
-            let control = Rc::clone(&cx.control);
-            let mut way = Way { reply, control };
-            let (word, end) = match service.answer(message, cx).await {
-                Ok(answer) => (Word::Reply(answer), LetterEnd::Answered),
-                Err(failure) => (Word::Failed(failure.clone()), LetterEnd::Failed(failure)),
-            };
-            if let Some(reply) = way.reply.take() {
-                reply.send(word);
-            }
-            end
-        })
+    fn answer<'a>(self: Box<Self>, service: &'a mut S, cx: &'a mut Context<S>) -> Answering<'a> {
+        let Letter { message, reply } = *self;
+        match reply {
+            None => Box::pin(heed(message, service, cx)),
+            Some(reply) => Box::pin(reply_to(message, reply, service, cx)),
+        }
     }
 
     fn abandon(self: Box<Self>) {

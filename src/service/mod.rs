@@ -51,7 +51,6 @@ pub use timers::TimerId;
 
 pub(crate) use deliver::{Deliver, Fault, Halt, Turn, Work, finish};
 pub(crate) use inbox::{Change, Inbox};
-pub(crate) use letter::AnyLetter;
 pub(crate) use origin::{InsideOf, current_board, serves};
 pub(crate) use pace::Pace;
 pub(crate) use spec::Subscriptions;

@@ -18,49 +18,63 @@ const STRIDE_MAX: u32 = 32;
 
 #[derive(Debug)]
 pub(crate) struct Pace {
-    left: usize,
+    /// Deliveries until the next look at the clock, and after it: one count for the usual case.
+    stretch: u32,
+    left: u32,
+    /// Deliveries between two looks at the clock.
+    stride: u32,
     began: Instant,
     last: Instant,
-    /// Deliveries between two looks at the clock, and until the next.
-    stride: u32,
-    until_look: u32,
 }
 
 impl Pace {
     pub(crate) fn new(now: Instant) -> Self {
         Pace {
+            stretch: 0,
             left: 0,
+            stride: 1,
             began: now,
             last: now,
-            stride: 1,
-            until_look: 1,
         }
     }
 
     /// Begins a turn.
     pub(crate) fn begin(&mut self, now: Instant) {
-        self.left = BATCH_DELIVERIES;
-        self.until_look = self.stride;
+        self.left = BATCH_DELIVERIES as u32;
         self.began = now;
         self.last = now;
+        self.stretch = 0;
+        self.lengthen();
     }
 
     /// Whether the turn is over.
     pub(crate) fn is_spent(&self) -> bool {
-        self.left == 0
+        self.stretch == 0 && self.left == 0
     }
 
     /// Counts one delivery. False if the turn is over.
+    #[inline]
     pub(crate) fn step(&mut self, clock: &Clock) -> bool {
-        if self.until_look == 0 {
-            self.look(clock.now());
-        }
-        if self.left == 0 {
+        if self.stretch == 0 && !self.go_on(clock) {
             return false;
         }
-        self.left -= 1;
-        self.until_look -= 1;
+        self.stretch -= 1;
         true
+    }
+
+    /// Looks at the clock, if there is anything left of the turn.
+    #[cold]
+    fn go_on(&mut self, clock: &Clock) -> bool {
+        if self.left > 0 {
+            self.look(clock.now());
+        }
+        self.lengthen();
+        self.stretch > 0
+    }
+
+    fn lengthen(&mut self) {
+        self.stretch = self.stride.min(self.left);
+        self.left -= self.stretch;
     }
 
     fn look(&mut self, now: Instant) {
@@ -71,7 +85,6 @@ impl Pace {
             lap if lap > BATCH_TIME / 4 => (self.stride / 2).max(1),
             _ => (self.stride * 2).min(STRIDE_MAX),
         };
-        self.until_look = self.stride;
         if now.saturating_duration_since(self.began) >= BATCH_TIME {
             self.left = 0;
         }

@@ -229,7 +229,8 @@ impl<S: Service> Team<S> {
             match sent.await {
                 Ok(true) => {
                     let left = left(&home.wall, wait, &mut until);
-                    return hear(&home.wall, left, answer, waiting).await;
+                    let end = deadline(home.wall.pulse.clock.now(), left);
+                    return hear(&home.wall, left, end, answer, waiting).await;
                 }
                 Ok(false) => {}
                 Err(failed) => break failed,

@@ -143,13 +143,16 @@ pub(crate) struct Steps<'a, E> {
 
 impl<E> Steps<'_, E> {
     /// Where the next event of the batch is, if the block has one that was seen.
+    #[inline]
     pub(crate) fn position(&self) -> Option<u64> {
         (*self.next < self.end).then_some(*self.next)
     }
 
     /// Takes the event at [`Steps::position`] into custody; with `done`, the one before it is
     /// acknowledged in the same breath. False if the topic has shed it in the meantime.
-    pub(crate) fn take(&mut self, position: u64, done: bool) -> bool {
+    #[inline]
+    pub(crate) fn take(&mut self, done: bool) -> bool {
+        let position = *self.next;
         let taken = if done {
             self.place.done_and_take(position)
         } else {

@@ -10,7 +10,6 @@
 use std::collections::VecDeque;
 use std::fmt;
 
-use crossbeam_utils::CachePadded;
 use serde::{Deserialize, Serialize};
 
 use crate::bell::Bell;
@@ -85,7 +84,7 @@ pub(crate) struct Place<E> {
     /// For one of several workers only: its own events are not all of the topic's.
     own: Option<Box<Own>>,
     /// The next position to be read. Moved by the reader, and by the topic if `is_moved`.
-    position: CachePadded<AtomicU64>,
+    position: AtomicU64,
     /// Counted by the topic, under its lock.
     shed: AtomicU64,
     closed: AtomicBool,
@@ -117,7 +116,7 @@ impl<E> Place<E> {
             bell,
             tally: Tally::default(),
             start,
-            position: CachePadded::new(AtomicU64::new(start)),
+            position: AtomicU64::new(start),
             shed: AtomicU64::new(0),
             closed: AtomicBool::new(false),
             stalled: AtomicBool::new(false),

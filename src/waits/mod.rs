@@ -159,6 +159,7 @@ impl Waiter {
     }
 
     /// Between two handlers a service waits for nobody, whatever futures it has kept.
+    #[inline]
     pub(crate) fn rest(&self) {
         if self.0.edges.load(Ordering::Relaxed) > 0 {
             self.change(|graph, node| graph.end_all(node));

@@ -48,6 +48,9 @@ impl<E: Event> Source<E> {
         let Some(head) = self.look_at_head(until) else {
             return Admission::Nothing;
         };
+        if !self.is_careful() {
+            return self.take_plainly();
+        }
         let now = clock.now();
         let at = clock.since_start_at(now);
         if is_over(self.rules.time_to_live, head.accepted, at) {
@@ -85,14 +88,14 @@ impl<E: Event> Source<E> {
         let held = if is_aside {
             self.aside.take_first()
         } else {
-            self.held.take()
+            self.held.take().map(|held| *held)
         };
         let Some(mut held) = held else {
             return Admission::Nothing;
         };
         self.shift(Count::Deferred, Count::InFlight);
         if held.sentence.is_some() {
-            self.current = Some(held);
+            self.current = Some(Box::new(held));
             return Admission::Taken;
         }
         held.due = clock.now();
@@ -205,12 +208,19 @@ impl<E: Event> Source<E> {
         Admission::Passed
     }
 
+    fn take_plainly(&mut self) -> Admission {
+        if self.take_head() {
+            Admission::Taken
+        } else {
+            Admission::Nothing
+        }
+    }
+
     fn take_head(&mut self) -> bool {
         let Some((_, mut steps)) = self.cursor.split() else {
             return false;
         };
-        let position = steps.position();
-        position.is_some_and(|position| steps.take(position, false))
+        steps.position().is_some() && steps.take(false)
     }
 
     /// What has just been taken waits behind another with its key.
@@ -232,7 +242,7 @@ impl<E: Event> Source<E> {
             tally.change(|tally| tally.add(Count::Retried, 1));
         }
         held.ticket = ticket;
-        self.current = Some(held);
+        self.current = Some(Box::new(held));
     }
 }
 

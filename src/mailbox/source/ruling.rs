@@ -186,7 +186,7 @@ impl<E: Event> Source<E> {
         if held.is_aside {
             self.aside.put(held);
         } else {
-            self.held = Some(held);
+            self.held = Some(Box::new(held));
         }
         self.shift(Count::InFlight, Count::Deferred);
     }
@@ -222,7 +222,7 @@ impl<E: Event> Source<E> {
 
     /// Settles what was taken up after what had to follow, followed or not.
     pub(super) fn settle_condemned(&mut self, reason: Option<Reason>) -> Option<Ruling> {
-        let mut held = self.current.take()?;
+        let mut held = *self.current.take()?;
         let Sentence {
             mut verdict,
             failure,
