@@ -9,8 +9,11 @@
 //! It installs no panic hook: the hook belongs to the whole process, and so to the program.
 
 use std::any::Any;
+use std::future::{Future, poll_fn};
 use std::mem;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::Pin;
+use std::task::Poll;
 
 /// What is known of a panic in user code.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -45,6 +48,15 @@ impl Panic {
 /// The [`Panic`], if the code panicked. What it left behind is the caller's to judge.
 pub(crate) fn guard<R>(run: impl FnOnce() -> R) -> Result<R, Panic> {
     catch_unwind(AssertUnwindSafe(run)).map_err(Panic::from_payload)
+}
+
+/// Polls user code; a panic comes back as an error, and the future is not to be polled again.
+pub(crate) async fn guarded<F: Future>(mut future: Pin<&mut F>) -> Result<F::Output, Panic> {
+    poll_fn(|cx| match guard(|| future.as_mut().poll(cx)) {
+        Ok(polled) => polled.map(Ok),
+        Err(panic) => Poll::Ready(Err(panic)),
+    })
+    .await
 }
 
 fn text_of(payload: &(dyn Any + Send)) -> Option<&str> {

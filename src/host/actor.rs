@@ -96,7 +96,7 @@ pub(crate) struct Host {
     pub(crate) wall: Arc<Wall>,
     pub(crate) stage: Box<dyn Stage>,
     pub(crate) child: u64,
-    pub(crate) parent: Recipient<ChildReport>,
+    pub(crate) parent: Arc<Recipient<ChildReport>>,
     /// How it is stopped.
     pub(crate) shutdown: Shutdown,
     pub(crate) vitals: Arc<Vitals>,
@@ -134,9 +134,9 @@ impl Host {
         let service = &*self.vitals.path;
         tracing::debug!(target: "callboard::host", service, generation, "starting");
         let control = Rc::new(Control::default());
-        let host = context.address();
+        let host = Rc::new(context.address());
         let up = {
-            let host = host.clone();
+            let host = Rc::clone(&host);
             let starting = self.wall.waits.start_of(&self.vitals.path);
             Box::new(move || {
                 // Here and not when the supervisor hears of it: the life goes on at once.

@@ -32,6 +32,12 @@ impl<T> Kept<T> {
     pub(crate) fn new(value: T) -> Self {
         Kept(Some(value))
     }
+
+    /// Drops it under guard: a panic has been caught, and another would hide it.
+    pub(crate) fn bury(mut self) {
+        let value = self.0.take();
+        let _ = guard(move || drop(value));
+    }
 }
 
 impl<T> Deref for Kept<T> {

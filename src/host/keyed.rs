@@ -166,7 +166,7 @@ impl<S: Service, L: Deliver<S>> KeyedLife<S, L> {
             Next::Events { source, until } => self.hand_out(source, Work::Events { until }, cx)?,
             Next::Held { source } => self.hand_out(source, Work::Held, cx)?,
             Next::Aside { source } => self.hand_out(source, Work::Aside, cx)?,
-            Next::Letter => self.hand_out_letter(cx)?,
+            Next::Letters { .. } => self.hand_out_letter(cx)?,
             Next::Later(_) | Next::Nothing => return Ok(false),
         }
         Ok(true)

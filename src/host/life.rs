@@ -8,7 +8,7 @@
 //! It catches no panic itself: it runs inside a guard.
 
 use std::future::{Future, poll_fn};
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::task::Poll;
 use std::time::Duration;
@@ -28,6 +28,7 @@ use crate::mailbox::Next;
 use crate::mailbox::doors::Doors;
 use crate::mailbox::letters::Envelope;
 use crate::mailbox::source::{Ruling, Setback};
+use crate::panic::guarded;
 use crate::policy::Trouble;
 use crate::pulse::Pulse;
 use crate::service::letter::{Sealed, Unanswered, answer};
@@ -77,6 +78,8 @@ impl<S: Service, L: Deliver<S>> Life<S, L> {
         if ends_in_order(&exit) {
             self.begin_turn(cx);
             Box::pin(stopping(&exit, &mut *service, cx)).await;
+        } else if let Exit::Panic(_) = exit {
+            service.bury();
         }
         exit
     }
@@ -135,8 +138,8 @@ impl<S: Service, L: Deliver<S>> Life<S, L> {
                     Next::Events { source, until } => (source, Work::Events { until }),
                     Next::Held { source } => (source, Work::Held),
                     Next::Aside { source } => (source, Work::Aside),
-                    Next::Letter => {
-                        self.answer(service, cx).await;
+                    Next::Letters { until } => {
+                        self.answer(until, service, cx).await;
                         continue;
                     }
                     Next::Later(_) | Next::Nothing => {
@@ -264,18 +267,13 @@ impl<S: Service, L: Deliver<S>> Life<S, L> {
             clock: &self.pulse.clock,
             has_waited: !matches!(work, Work::Events { .. }),
         };
-        let delivered = match source.checked_sub(L::LEN) {
-            None => {
-                self.mailbox
-                    .fixed
-                    .deliver(source, work, service, cx, &mut turn)
-                    .await
-            }
-            Some(added) => match self.mailbox.added.get_mut(added) {
-                Some(added) => added.deliver(work, service, cx, &mut turn).await,
-                None => Ok(()),
-            },
-        };
+        let is_alone = self.share.is_none();
+        let mailbox = &mut **self.mailbox;
+        let delivering = deliver_on(mailbox, (source, work), is_alone, service, cx, &mut turn);
+        // Caught here as well as around the life: the way there, back through all that a life
+        // keeps, takes longer than everything else in a restart.
+        let delivered = guarded(pin!(delivering)).await;
+        let delivered = delivered.unwrap_or_else(|panic| Err(Halt::Crash(Box::new(panic))));
         let has_waited = turn.has_waited;
         if has_waited || delivered.is_err() {
             self.mailbox.note_waiting();
@@ -289,6 +287,7 @@ impl<S: Service, L: Deliver<S>> Life<S, L> {
             Ok(()) => Ok(()),
             Err(Halt::Fault(fault)) => self.judge(*fault, cx),
             Err(Halt::Ruled(ruling)) => self.carry_out(*ruling, cx),
+            Err(Halt::Crash(panic)) => Err(Exit::Panic(*panic)),
         }
     }
 
@@ -318,14 +317,21 @@ impl<S: Service, L: Deliver<S>> Life<S, L> {
         suffer(consequence, trouble, failure)
     }
 
-    async fn answer(&mut self, service: &mut S, cx: &mut Context<S>) {
-        let Some(envelope) = self.take_letter() else {
-            return;
-        };
-        let then = async |_: &mut S, cx: &mut Context<S>| cx.publish_follow_ups().await;
-        let answered = answer(envelope, service, cx, then).await;
-        self.settle_letter(answered.err(), cx);
-        begin_laters(cx);
+    /// Answers the letters that are out, as far as their turn has come.
+    async fn answer(&mut self, until: u64, service: &mut S, cx: &mut Context<S>) {
+        let is_next = |head: Option<u64>| head.is_some_and(|number| number < until);
+        while is_next(self.mailbox.letters.head()) && !cx.is_interrupted() {
+            if let Some(envelope) = self.take_letter() {
+                let then = async |_: &mut S, cx: &mut Context<S>| cx.publish_follow_ups().await;
+                let answered = answer(envelope, service, cx, then).await;
+                self.settle_letter(answered.err(), cx);
+                begin_laters(cx);
+            }
+            // The number of workers may have changed meanwhile.
+            if self.pace.is_spent() || self.share.is_some() {
+                break;
+            }
+        }
     }
 
     /// Takes the next letter, unless nobody waits for its answer any more.
@@ -477,6 +483,39 @@ impl<S: Service, L: Deliver<S>> Life<S, L> {
     }
 }
 
+/// Delivers from one source, and from the others in turn as long as events are all that is next:
+/// where two topics alternate, every event is a batch of its own.
+async fn deliver_on<S: Service, L: Deliver<S>>(
+    mailbox: &mut ServiceMailbox<S, L>,
+    (mut source, mut work): (usize, Work),
+    is_alone: bool,
+    service: &mut S,
+    cx: &mut Context<S>,
+    turn: &mut Turn<'_>,
+) -> Result<(), Halt> {
+    loop {
+        match source.checked_sub(L::LEN) {
+            None => {
+                let sources = &mut mailbox.fixed;
+                sources.deliver(source, work, service, cx, turn).await?;
+            }
+            Some(added) => {
+                if let Some(added) = mailbox.added.get_mut(added) {
+                    added.deliver(work, service, cx, turn).await?;
+                }
+            }
+        }
+        let is_over = turn.has_waited || turn.pace.is_spent() || cx.is_interrupted();
+        if is_over || !is_alone || cx.laters.is_full() || cx.laters.has_finished() {
+            return Ok(());
+        }
+        let Some((next, until)) = mailbox.next_events(below(cx)) else {
+            return Ok(());
+        };
+        (source, work) = (next, Work::Events { until });
+    }
+}
+
 /// Tells a service, or an instance, that its life ends.
 pub(super) async fn stopping<S: Service>(exit: &Exit, service: &mut S, cx: &mut Context<S>) {
     cx.begin_hook();
@@ -510,7 +549,7 @@ fn suffer(consequence: Consequence, trouble: Trouble, failure: Failure) -> Resul
 /// Whether the service is told that its life ends: not when it was cut short over an event.
 pub(super) fn ends_in_order(exit: &Exit) -> bool {
     match exit {
-        Exit::Timeout(_) => false,
+        Exit::Timeout(_) | Exit::Panic(_) => false,
         Exit::Retired(failure) | Exit::Fatal(failure) => !failure.is::<TimedOut>(),
         _ => true,
     }

@@ -211,7 +211,14 @@ impl<S: Service, L: Deliver<S> + 'static> Stage for Engine<S, L> {
         cx.laters.allow(self.laters);
         let mut life = life;
         // Lent, not given: what an async function is given takes its place twice.
-        Begun::new(async move { life.run(recipe, &mut cx, up).await }, doors)
+        let living = async move {
+            let exit = life.run(recipe, &mut cx, up).await;
+            if let Exit::Panic(_) = exit {
+                cx.bury();
+            }
+            exit
+        };
+        Begun::new(living, doors)
     }
 
     fn after(&mut self, mut exit: Exit, killed: Option<Kill>) -> Exit {

@@ -7,6 +7,9 @@
 //!
 //! It does not open letters.
 
+use std::collections::VecDeque;
+use std::iter;
+
 use crate::bell::Bell;
 use crate::ledger::LetterRow;
 use crate::mailbox::doors::Door;
@@ -183,28 +186,44 @@ impl<T> Door for Arc<Letterbox<T>> {
 #[derive(Debug)]
 pub(crate) struct Letters<T> {
     pub(crate) shared: Arc<Letterbox<T>>,
-    /// The oldest letter, still queued: looking at its number means having it out.
-    head: Option<Envelope<T>>,
+    /// The oldest letters, still queued: looking at a number means having it out. Several, so that
+    /// they are answered in a batch: what caused them was there before they were out.
+    seen: VecDeque<Envelope<T>>,
 }
+
+/// How many letters are out at a time.
+const BATCH: usize = 32;
 
 impl<T> Letters<T> {
     pub(crate) fn new(shared: Arc<Letterbox<T>>) -> Self {
-        Letters { shared, head: None }
+        Letters {
+            shared,
+            seen: VecDeque::new(),
+        }
     }
 
     /// The number of the oldest letter.
     pub(crate) fn look(&mut self) -> Option<u64> {
         // The list is asked only if there is something in it, or about to be: that takes a tenth.
-        if self.head.is_none() && self.shared.has_queued() {
-            self.head = self.shared.list.get().and_then(List::pop);
+        if self.seen.is_empty() && self.shared.has_queued() {
+            let list = self.shared.list.get();
+            let letters = list
+                .into_iter()
+                .flat_map(|list| iter::from_fn(|| list.pop()));
+            self.seen.extend(letters.take(BATCH));
         }
-        self.head.as_ref().map(|envelope| envelope.number)
+        self.head()
+    }
+
+    /// The number of the oldest letter that is out.
+    pub(crate) fn head(&self) -> Option<u64> {
+        self.seen.front().map(|envelope| envelope.number)
     }
 
     /// Takes the oldest letter into the state `into`.
     pub(crate) fn take(&mut self, into: Count) -> Option<Envelope<T>> {
         self.look()?;
-        let envelope = self.head.take();
+        let envelope = self.seen.pop_front();
         self.shared.tally.change(|tally| {
             tally.add(Count::Taken, 1);
             tally.add(into, 1);

@@ -109,8 +109,8 @@ pub(crate) enum Next {
     Held { source: usize },
     /// An event that waits aside in this source is to be tried now.
     Aside { source: usize },
-    /// A letter.
-    Letter,
+    /// Letters that are out, with numbers below `until`.
+    Letters { until: u64 },
     /// Nothing to read; something waits until then.
     Later(Instant),
     /// Nothing.
@@ -214,7 +214,7 @@ impl<L: Sources, D: AsSource + ?Sized, T> Mailbox<L, D, T> {
     /// What is to be handled next of what has a number below this, or waits already.
     pub(crate) fn next_below(&mut self, below: u64, now: impl Fn() -> Instant) -> Next {
         if self.is_shut {
-            return self.letter_below(below).unwrap_or(Next::Nothing);
+            return self.letters_below(below).unwrap_or(Next::Nothing);
         }
         if let Some(next) = self.next_waiting(below, &now) {
             return next;
@@ -226,7 +226,9 @@ impl<L: Sources, D: AsSource + ?Sized, T> Mailbox<L, D, T> {
                 .map_or(Next::Nothing, |(_, due)| Next::Later(due));
         };
         match head.lane {
-            Lane::Letters => Next::Letter,
+            Lane::Letters => Next::Letters {
+                until: head.next.min(below),
+            },
             Lane::Source { index, is_returned } if is_returned => {
                 self.with(index, |one| one.hold_returned(head.number, now()));
                 self.note_waiting();
@@ -239,9 +241,24 @@ impl<L: Sources, D: AsSource + ?Sized, T> Mailbox<L, D, T> {
         }
     }
 
-    fn letter_below(&mut self, below: u64) -> Option<Next> {
-        let letter = self.letters.look().filter(|number| *number < below);
-        letter.map(|_| Next::Letter)
+    /// The source whose events are next, and up to which number, if it has several and events are.
+    pub(crate) fn next_events(&mut self, below: u64) -> Option<(usize, u64)> {
+        let has_several = L::LEN + self.added.len() > 1;
+        if !has_several || self.is_shut || self.holding.is_some() || self.aside.is_some() {
+            return None;
+        }
+        let head = self.first_in_line().filter(|head| head.number < below)?;
+        match head.lane {
+            Lane::Source { index, is_returned } if !is_returned => {
+                Some((index, head.next.min(below)))
+            }
+            _ => None,
+        }
+    }
+
+    fn letters_below(&mut self, until: u64) -> Option<Next> {
+        let letter = self.letters.look().filter(|number| *number < until);
+        letter.map(|_| Next::Letters { until })
     }
 
     /// What is next because of what waits; `None` if the events at the heads are.
@@ -263,7 +280,7 @@ impl<L: Sources, D: AsSource + ?Sized, T> Mailbox<L, D, T> {
         }
         let (_, held) = self.holding?;
         let due = self.aside.map_or(held, |(_, aside)| aside.min(held));
-        Some(self.letter_below(below).unwrap_or(Next::Later(due)))
+        Some(self.letters_below(below).unwrap_or(Next::Later(due)))
     }
 
     /// Reads no event from now on, or does again; letters are read all the same.

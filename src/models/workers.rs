@@ -160,7 +160,7 @@ impl Worker {
                     let source = &mut self.mailbox.fixed.first;
                     deliver(source, until, |thing| house.note(*thing));
                 }
-                Next::Letter => self.answer(),
+                Next::Letters { .. } => self.answer(),
                 Next::Nothing if self.has_finished() => {}
                 Next::Nothing => self.rest(&signal),
                 other => panic!("nothing waits here: {other:?}"),

@@ -7,6 +7,7 @@
 //!
 //! It does not know the tree: whoever does puts the policies in order.
 
+use std::fmt;
 use std::sync::Arc;
 
 use crate::policy::limit::Limit;
@@ -16,11 +17,11 @@ use crate::policy::{Policy, Rules};
 
 impl Policy {
     /// Notes that its parts were set here, where that is not known yet.
-    pub(crate) fn made_at(mut self, path: &str) -> Self {
+    pub(crate) fn made_at(mut self, path: impl fmt::Display) -> Self {
         if self.parts.is_none() {
             return self;
         }
-        let (path, parts) = (Arc::from(path), self.change());
+        let (path, parts) = (Arc::from(path.to_string()), self.change());
         made_at(&mut parts.retry, &path);
         made_at(&mut parts.timeout, &path);
         made_at(&mut parts.timeout_restarts, &path);

@@ -20,6 +20,7 @@ use crate::failure::{Failure, Outcome};
 use crate::mailbox::held::Sentence;
 use crate::mailbox::source::{Admission, AnySource, Ruling, Source};
 use crate::mailbox::{End as NoSources, Sources, Then};
+use crate::panic::Panic;
 use crate::policy::{Reason, Rules, Trouble};
 use crate::service::errand::{Tray, hand_out};
 use crate::service::follow_up::{give_up, succeed};
@@ -64,6 +65,8 @@ pub(crate) enum Halt {
     Fault(Box<Fault>),
     /// An event was given up: that has been carried out on the event, not yet on the worker.
     Ruled(Box<Ruling>),
+    /// The handler panicked: what is in flight is judged once the life is over.
+    Crash(Box<Panic>),
 }
 
 impl From<Fault> for Halt {

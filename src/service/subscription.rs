@@ -104,9 +104,8 @@ impl<E: Event> On<E> {
 
     /// Its own policy, which says where it was set.
     pub(crate) fn own(&self, path: &str) -> Policy {
-        self.policy
-            .clone()
-            .made_at(&format!("{path} on {}", E::NAME))
+        let policy = self.policy.clone();
+        policy.made_at(format_args!("{path} on {}", E::NAME))
     }
 
     /// What is impossible about these terms for this service.

@@ -31,7 +31,7 @@ use crate::waits::Waiting;
 /// To whom a supervisor reports.
 pub(crate) enum Parent {
     Supervisor {
-        address: Recipient<ChildReport>,
+        address: Arc<Recipient<ChildReport>>,
         child: ChildId,
     },
     /// It is the root.
@@ -187,8 +187,9 @@ impl Actor for SupervisorActor {
             // An actor is started once.
             let _ = branch.desk.set(context.address().recipient());
         }
+        let own = Arc::new(context.address().recipient());
         for opened in std::mem::take(&mut self.opened) {
-            self.seat(opened, context);
+            self.seat(opened, &own);
         }
     }
 }

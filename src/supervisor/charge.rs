@@ -7,7 +7,7 @@
 //!
 //! It decides nothing: the family does.
 
-use actix::{ActorFutureExt, AsyncContext, Context, WrapFuture};
+use actix::{ActorFutureExt, AsyncContext, Context, Recipient, WrapFuture};
 
 use super::actor::SupervisorActor;
 use super::family::{ChildId, Input, Why};
@@ -16,20 +16,26 @@ use super::seat::Seat;
 use super::strategy::Strategy;
 use crate::clock::deadline;
 use crate::exit::Exit;
-use crate::host::{After, Order};
+use crate::host::{After, ChildReport, Order};
 use crate::lifecycle::Change;
 use crate::sync::Arc;
 use crate::vitals::State;
 
 impl SupervisorActor {
     /// Starts the actor of a child that was opened.
-    pub(super) fn seat(&mut self, opened: OpenedChild, context: &mut Context<Self>) -> &mut Seat {
+    /// `own` is where it reports to: this supervisor's address, shared by all children that are
+    /// seated together.
+    pub(super) fn seat(
+        &mut self,
+        opened: OpenedChild,
+        own: &Arc<Recipient<ChildReport>>,
+    ) -> &mut Seat {
         let (child, name) = (opened.id, Arc::clone(&opened.member.name));
         if let Some(branch) = self.node.branch() {
             branch.add(child, Arc::clone(&opened.node));
         }
         self.names.insert(name, child);
-        let seat = Seat::new(opened, &self.grounds, context.address().recipient());
+        let seat = Seat::new(opened, &self.grounds, Arc::clone(own));
         self.seats.entry(child).or_insert(seat)
     }
 

@@ -6,7 +6,7 @@
 //!
 //! It answers what is refused at once; what is begun is answered by the actor when it is done.
 
-use actix::Context;
+use actix::{AsyncContext, Context};
 
 use super::Child;
 use super::actor::SupervisorActor;
@@ -16,6 +16,7 @@ use super::request::{Answer, Ask, ChildError, Request};
 use crate::host::Order;
 use crate::service::InsideOf;
 use crate::service::control::Kill;
+use crate::sync::Arc;
 use crate::vitals::State;
 
 impl SupervisorActor {
@@ -78,7 +79,8 @@ impl SupervisorActor {
         match self.grounds.child(child, id, &self.lot) {
             Ok(opened) => {
                 let member = opened.member.clone();
-                self.seat(opened, context).await_start(answer);
+                let own = Arc::new(context.address().recipient());
+                self.seat(opened, &own).await_start(answer);
                 self.step(Input::Add { child: id, member }, context);
             }
             Err(error) => refuse(answer, ChildError::Threads(error)),

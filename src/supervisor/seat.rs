@@ -43,7 +43,7 @@ impl Seat {
     pub(super) fn new(
         opened: OpenedChild,
         grounds: &Arc<Grounds>,
-        parent: Recipient<ChildReport>,
+        parent: Arc<Recipient<ChildReport>>,
     ) -> Self {
         let OpenedChild {
             id: child,
@@ -98,11 +98,11 @@ impl Seat {
 
     /// Notes whether the child waits for its turn to start, and so for its supervisor.
     pub(super) fn note_turn(&mut self, waits: bool, wall: &Wall) {
-        self.turn = if waits {
-            wall.waits.turn_of(self.node.path())
-        } else {
-            None
-        };
+        if !waits {
+            self.turn = None;
+        } else if self.turn.is_none() {
+            self.turn = wall.waits.turn_of(self.node.path());
+        }
     }
 
     pub(super) fn await_start(&mut self, answer: Answer) {

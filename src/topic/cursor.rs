@@ -26,6 +26,8 @@ pub(crate) struct Cursor<E> {
     next: u64,
     /// How far the topic was written when this cursor last looked.
     seen: u64,
+    /// The next position and the number of what is there, once seen, if nobody else moves it.
+    known: Option<(u64, u64)>,
 }
 
 impl<E: Event> Cursor<E> {
@@ -40,6 +42,7 @@ impl<E: Event> Cursor<E> {
             portion,
             next,
             seen: next,
+            known: None,
         }
     }
 
@@ -48,8 +51,17 @@ impl<E: Event> Cursor<E> {
         if self.place.is_closed() {
             return None;
         }
+        // Most sources are looked at again and again while another one's events are next.
+        if let Some((next, number)) = self.known
+            && next == self.next
+        {
+            return Some(number);
+        }
         self.seen = self.topic.tail();
-        self.head()
+        let head = self.head();
+        let stays = self.portion.is_none() && !self.place.is_moved;
+        self.known = head.filter(|_| stays).map(|number| (self.next, number));
+        head
     }
 
     /// The number of the next event among those seen at the last look.

@@ -13,7 +13,7 @@
 pub(crate) mod graph;
 mod running;
 
-use std::collections::BTreeMap;
+use std::collections::HashMap;
 use std::fmt;
 use std::slice;
 use std::sync::Weak;
@@ -40,7 +40,8 @@ pub enum Cycles {
 #[derive(Debug)]
 pub(crate) struct Waits {
     graph: Mutex<Graph>,
-    seats: Mutex<BTreeMap<Arc<str>, Weak<Seat>>>,
+    /// Looked up by path, and never walked through: their order would say nothing.
+    seats: Mutex<HashMap<Arc<str>, Weak<Seat>>>,
     cycles: Cycles,
 }
 
@@ -94,7 +95,7 @@ impl Waits {
     pub(crate) fn new(cycles: Cycles) -> Self {
         Waits {
             graph: Mutex::new(Graph::default()),
-            seats: Mutex::new(BTreeMap::new()),
+            seats: Mutex::new(HashMap::new()),
             cycles,
         }
     }
@@ -106,37 +107,41 @@ impl Waits {
 
     /// The one at this path.
     pub(crate) fn waiter(self: &Arc<Self>, path: &Arc<str>) -> Waiter {
+        self.waiter_at(path, || Arc::clone(path))
+    }
+
+    fn waiter_at(self: &Arc<Self>, path: &str, owned: impl FnOnce() -> Arc<str>) -> Waiter {
         let mut seats = lock(&self.seats);
         if let Some(seat) = seats.get(path).and_then(Weak::upgrade) {
             return Waiter(seat);
         }
+        let path = owned();
         let seat = Arc::new(Seat {
             waits: Arc::clone(self),
-            path: Arc::clone(path),
-            node: lock(&self.graph).enter(Arc::clone(path)),
+            path: Arc::clone(&path),
+            node: lock(&self.graph).enter(Arc::clone(&path)),
             edges: AtomicUsize::new(0),
         });
-        seats.insert(Arc::clone(path), Arc::downgrade(&seat));
+        seats.insert(path, Arc::downgrade(&seat));
         Waiter(seat)
     }
 
     /// Notes that the supervisor of the child at this path waits for its start.
     pub(crate) fn start_of(self: &Arc<Self>, child: &Arc<str>) -> Option<Waiting> {
-        let supervisor = above(child)?;
-        Some(self.hold(&supervisor, child))
+        let supervisor = self.above(child)?;
+        Some(supervisor.hold(self.waiter(child)))
     }
 
     /// Notes that the child at this path waits for its turn to start, and so for its supervisor.
     pub(crate) fn turn_of(self: &Arc<Self>, child: &Arc<str>) -> Option<Waiting> {
-        let supervisor = above(child)?;
-        Some(self.hold(child, &supervisor))
+        let supervisor = self.above(child)?;
+        Some(self.waiter(child).hold(supervisor))
     }
 
-    /// Notes a wait that cannot be refused, because it follows from the tree. Such waits are
-    /// noted before those that they could close a cycle with.
-    pub(crate) fn hold(self: &Arc<Self>, from: &Arc<str>, to: &Arc<str>) -> Waiting {
-        let (from, to) = (self.waiter(from), self.waiter(to));
-        from.note(&mut lock(&self.graph), To::One(to))
+    /// The supervisor of the one at this path, unless that is the root.
+    fn above(self: &Arc<Self>, path: &str) -> Option<Waiter> {
+        let (above, _) = path.rsplit_once('/')?;
+        Some(self.waiter_at(above, || above.into()))
     }
 }
 
@@ -150,6 +155,12 @@ impl Waiter {
     /// is noted then.
     pub(crate) fn wait_for(&self, to: &Waiter) -> Result<Waiting, Cycle> {
         self.begin(To::One(to.clone()))
+    }
+
+    /// Notes a wait that cannot be refused, because it follows from the tree. Such waits are
+    /// noted before those that they could close a cycle with.
+    fn hold(&self, to: Waiter) -> Waiting {
+        self.note(&mut lock(&self.0.waits.graph), To::One(to))
     }
 
     /// As [`Waiter::wait_for`], for all of these paths at once.
@@ -226,11 +237,6 @@ impl To {
             To::All(all) => all,
         }
     }
-}
-
-/// The path of the supervisor of the one at this path, unless that is the root.
-fn above(path: &str) -> Option<Arc<str>> {
-    path.rsplit_once('/').map(|(above, _)| above.into())
 }
 
 impl Drop for Waiting {
@@ -377,8 +383,12 @@ mod tests {
     #[test]
     fn what_is_held_may_close_a_cycle_and_the_search_ends() {
         let services = services();
-        let _ab = services.0.hold(&"a".into(), &"b".into());
-        let _ba = services.0.hold(&"b".into(), &"a".into());
+        let (a, b) = (
+            services.0.waiter(&"a".into()),
+            services.0.waiter(&"b".into()),
+        );
+        let _ab = a.hold(b.clone());
+        let _ba = b.hold(a);
         let _cb = services.wait("c", ["b"]).unwrap();
         assert!(services.wait("a", ["c"]).is_err());
     }
