@@ -57,6 +57,8 @@ enum Do {
     Wait(Arc<Semaphore>),
     Later(Arc<Semaphore>),
     After(Duration),
+    /// Two timers, of which the first is due at once, and waits.
+    Timers(Arc<Semaphore>, Duration),
     Stop,
 }
 
@@ -132,6 +134,13 @@ impl Handle<Move> for Account {
                     account.seen.push(2_000);
                     Ok(())
                 });
+            }
+            Do::Timers(gate, time) => {
+                cx.after(Duration::ZERO, async move |_: &mut Self, _| {
+                    gate.acquire().await?.forget();
+                    Ok(())
+                });
+                cx.after(time, async |_: &mut Self, _| Ok(()));
             }
             Do::Stop => cx.stop(),
         }
@@ -453,6 +462,27 @@ fn an_instance_waits_for_its_own_later_work() {
 }
 
 #[test]
+fn an_instance_whose_timer_runs_is_not_idle_while_another_is_to_come() {
+    paused(async {
+        let gate = gate();
+        let wait = Arc::clone(&gate);
+        let (spec, books) = accounts(
+            |terms| terms.kept(0),
+            move |_, _| Do::Timers(Arc::clone(&wait), secs(1)),
+        );
+        let board = here(shop().child(spec)).await;
+        publish(&board, [(7, 0)]).await;
+        board.settle().await.unwrap();
+        gate.add_permits(1);
+        let stopped = || books.stopped.lock().unwrap().len();
+        tokio::time::sleep(millis(900)).await;
+        assert_eq!(stopped(), 0);
+        tokio::time::sleep(millis(200)).await;
+        assert_eq!(stopped(), 1);
+    });
+}
+
+#[test]
 fn idle_instances_are_retired_with_their_hook_and_made_anew() {
     paused(async {
         let (spec, books) = accounts(|terms| terms.idle(secs(10)), |_, _| Do::Nothing);
@@ -492,6 +522,21 @@ fn an_instance_with_a_timer_is_not_idle() {
         assert_eq!(address.ask(Seen(1)).await.unwrap(), [0, 2_000]);
         tokio::time::sleep(secs(60)).await;
         assert_eq!(books.stopped.lock().unwrap().len(), 1);
+    });
+}
+
+#[test]
+fn an_instance_is_retired_after_its_last_timer() {
+    paused(async {
+        let (spec, books) = accounts(|terms| terms.idle(secs(10)), |_, _| Do::After(secs(25)));
+        let board = here(shop().child(spec)).await;
+        publish(&board, [(1, 0)]).await;
+        board.settle().await.unwrap();
+        tokio::time::sleep(secs(34)).await;
+        assert!(books.stopped.lock().unwrap().is_empty());
+        tokio::time::sleep(secs(60)).await;
+        assert_eq!(books.stopped.lock().unwrap().len(), 1);
+        assert_eq!(board.inspect("shop/accounts").unwrap().instances, 0);
     });
 }
 
