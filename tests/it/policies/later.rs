@@ -413,6 +413,34 @@ fn what_is_to_follow_a_success_follows_the_last_of_its_work() {
 }
 
 #[test]
+fn what_comes_of_the_work_is_not_heard_when_its_subscription_has_ended() {
+    paused(async {
+        for is_added in [false, true] {
+            let gate = gate();
+            let wait = Arc::clone(&gate);
+            let (spec, log) = spec(move |_, _| Work::Wait(Arc::clone(&wait)));
+            let desk = spec.address();
+            let board = if is_added {
+                let board = here(shop().child(spec)).await;
+                board.subscribe::<Note>(&desk).await.unwrap();
+                board
+            } else {
+                here(shop().child(spec.on::<Note>())).await
+            };
+            publish(&board, [1]).await;
+            log.until(1).await;
+            board.unsubscribe::<Note>(&desk).await.unwrap();
+            gate.add_permits(1);
+            until(|| gate.available_permits() == 0).await;
+            for _ in 0..2 {
+                assert_eq!(desk.ask(Done).await.unwrap(), 0, "added: {is_added}");
+            }
+            assert_eq!(row(&board, "shop/desk", "note").undelivered, 1);
+        }
+    });
+}
+
+#[test]
 fn a_drain_waits_for_the_work_and_a_stop_leaves_it_undelivered() {
     paused(async {
         for drained in [true, false] {
