@@ -40,6 +40,8 @@ pub(super) struct News {
 pub(super) enum What {
     /// An errand is over.
     Ended { work: u64, ended: Ended },
+    /// Timers have run, and none is left.
+    Unset,
     /// The instance is.
     Gone(Result<(), Loss>),
 }
@@ -181,6 +183,14 @@ async fn live<S: Service>(birth: Birth<S>) -> Outcome {
     } = birth;
     let (mut service, mut cx) = (Kept::new(service), Kept::new(cx));
     let (service, cx) = (&mut *service, &mut *cx);
+    let tell = |what| {
+        let key = key.clone();
+        board.tell(News {
+            key,
+            instance,
+            what,
+        });
+    };
     start(service, cx).await?;
     loop {
         let stop = orders.stop.borrow().clone();
@@ -188,7 +198,10 @@ async fn live<S: Service>(birth: Birth<S>) -> Outcome {
             stopping(&exit, service, cx).await;
             return Ok(());
         }
-        run_timers(service, cx).await?;
+        if run_timers(service, cx).await? && cx.timers.next_due().is_none() {
+            orders.has_timers.set(false);
+            tell(What::Unset);
+        }
         let Some(errand) = orders.next() else {
             rest(&orders, cx).await;
             continue;
@@ -197,11 +210,7 @@ async fn live<S: Service>(birth: Birth<S>) -> Outcome {
         let ended = errand.errand.run(service, cx).await;
         orders.current.set(None);
         orders.has_timers.set(cx.timers.next_due().is_some());
-        board.tell(News {
-            key: key.clone(),
-            instance,
-            what: What::Ended { work, ended },
-        });
+        tell(What::Ended { work, ended });
     }
 }
 
@@ -217,7 +226,9 @@ async fn start<S: Service>(service: &mut S, cx: &mut Context<S>) -> Outcome {
     started.unwrap_or_else(|| Err(Failure::new(format!("did not start within {START_WAIT:?}"))))
 }
 
-async fn run_timers<S: Service>(service: &mut S, cx: &mut Context<S>) -> Outcome {
+/// Runs the timers that are due. Whether there was one.
+async fn run_timers<S: Service>(service: &mut S, cx: &mut Context<S>) -> Outcome<bool> {
+    let mut has_run = false;
     while cx.timers.next_due().is_some() {
         let now = cx.now();
         let Some((timer, at, job)) = cx.timers.take_due(now) else {
@@ -227,14 +238,14 @@ async fn run_timers<S: Service>(service: &mut S, cx: &mut Context<S>) -> Outcome
         let _job = cx.wall.pulse.begin_job();
         run_job(timer, at, job, service, cx).await?;
         finish_all(service, cx).await?;
+        has_run = true;
     }
-    Ok(())
+    Ok(has_run)
 }
 
 /// Waits for an errand, an order or a timer.
 async fn rest<S: Service>(orders: &Orders<S>, cx: &Context<S>) {
     let due = cx.timers.next_due();
-    orders.has_timers.set(due.is_some());
     let clock = &cx.wall.pulse.clock;
     let mut sleep = pin!(due.map(|due| clock.sleep_until(due)));
     poll_fn(|task| {

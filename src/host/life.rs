@@ -391,12 +391,14 @@ impl<S: Service, L: Deliver<S>> Life<S, L> {
     async fn finish_laters(&mut self, service: &mut S, cx: &mut Context<S>) -> Result<(), Exit> {
         while let Some(event) = cx.laters.first_finished() {
             let source = event.and_then(|event| self.mailbox.source_of(event));
-            match source {
-                Some(source) => {
+            match (event, source) {
+                (_, Some(source)) => {
                     let delivered = self.deliver(source, Work::Finished, service, cx).await;
                     self.follow(delivered, cx)?;
                 }
-                None => self.finish_hook(service, cx).await?,
+                (None, None) => self.finish_hook(service, cx).await?,
+                // Its subscription has ended, and with it what the work was for.
+                (Some(_), None) => forget_finished(cx),
             }
             if cx.is_interrupted() || !self.pace.step(&self.pulse.clock) {
                 break;
@@ -529,6 +531,13 @@ pub(super) async fn stopping<S: Service>(exit: &Exit, service: &mut S, cx: &mut 
 fn begin_laters<S: Service>(cx: &mut Context<S>) {
     if cx.laters.is_asked() {
         cx.begin_laters(None, None);
+    }
+}
+
+/// Forgets the event whose work has finished first.
+fn forget_finished<S: Service>(cx: &mut Context<S>) {
+    if let Some((work, _)) = cx.laters.take_finished() {
+        cx.laters.forget(work);
     }
 }
 

@@ -152,7 +152,7 @@ impl Policy {
 
     /// Sets how long an event may wait for its first attempt, counted from its publication; by
     /// default for ever. One that has waited longer is let go when it comes to its turn, and
-    /// counted as *expired*.
+    /// counted as *expired*. A dead letter that was given back is not let go so.
     pub fn time_to_live(mut self, limit: Duration) -> Self {
         self.change().time_to_live = Some(Part::new(Limit::After(limit)));
         self

@@ -37,6 +37,7 @@ use crate::policy::verdict::WorkerVerdict;
 #[must_use]
 pub struct OnFailure {
     pub(crate) discards: bool,
+    /// What becomes of the service as well: a restart at least, so never less than a crash costs.
     pub(crate) worker: Option<WorkerVerdict>,
     pub(crate) steps: Vec<Step>,
     pub(crate) waited: bool,

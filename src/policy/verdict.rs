@@ -184,7 +184,7 @@ pub(crate) fn give_up(
 ) -> Verdict {
     let then = rules.on_failure(failure);
     Verdict {
-        worker: then.worker.unwrap_or(worker).max(worker),
+        worker: then.worker.unwrap_or(worker),
         event: if then.discards {
             EventVerdict::Discard
         } else {

@@ -160,11 +160,8 @@ impl<S: Service> Laters<S> {
         self.open.get(&work).is_none_or(|opening| opening.left == 0)
     }
 
-    /// Ends what is left of it.
+    /// Ends what is left of it. What has finished already is about nothing from now on.
     pub(crate) fn forget(&mut self, work: u64) -> Option<Opening> {
-        if let Some(finished) = &self.finished {
-            finished.borrow_mut().retain(|(one, _)| *one != work);
-        }
         let opening = self.open.remove(&work)?;
         self.events -= usize::from(opening.event.is_some());
         Some(opening)

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
 use callboard::prelude::*;
-use callboard::{Exit, Key, PerKey, ServiceSpec, State};
+use callboard::{Exit, Key, PerKey, ServiceSpec, Shutdown, State, TimedOut};
 use tokio::sync::Semaphore;
 
 use crate::support_events::{ON_PURPOSE, be_quiet, gate, here, paused, row, shop};
@@ -57,6 +57,8 @@ enum Do {
     Wait(Arc<Semaphore>),
     Later(Arc<Semaphore>),
     After(Duration),
+    /// Two timers, of which the first is due at once, and waits.
+    Timers(Arc<Semaphore>, Duration),
     Stop,
 }
 
@@ -132,6 +134,13 @@ impl Handle<Move> for Account {
                     account.seen.push(2_000);
                     Ok(())
                 });
+            }
+            Do::Timers(gate, time) => {
+                cx.after(Duration::ZERO, async move |_: &mut Self, _| {
+                    gate.acquire().await?.forget();
+                    Ok(())
+                });
+                cx.after(time, async |_: &mut Self, _| Ok(()));
             }
             Do::Stop => cx.stop(),
         }
@@ -453,6 +462,42 @@ fn an_instance_waits_for_its_own_later_work() {
 }
 
 #[test]
+fn later_work_of_an_instance_has_the_timeout_of_its_event() {
+    paused(async {
+        let (spec, books) = accounts(|terms| terms, |_, _| Do::Later(gate()));
+        let policy = Policy::new().retry(Retry::never()).timeout(secs(5));
+        let board = here(shop().child(spec.policy(policy))).await;
+        let began = tokio::time::Instant::now();
+        publish(&board, [(7, 0)]).await;
+        board.settle().await.unwrap();
+        assert_eq!((books.of(7), began.elapsed()), (vec![(0, 1)], secs(5)));
+        let letters = board.dead_letters();
+        assert!(letters[0].failure().unwrap().is::<TimedOut>());
+    });
+}
+
+#[test]
+fn an_instance_whose_timer_runs_is_not_idle_while_another_is_to_come() {
+    paused(async {
+        let gate = gate();
+        let wait = Arc::clone(&gate);
+        let (spec, books) = accounts(
+            |terms| terms.kept(0),
+            move |_, _| Do::Timers(Arc::clone(&wait), secs(1)),
+        );
+        let board = here(shop().child(spec)).await;
+        publish(&board, [(7, 0)]).await;
+        board.settle().await.unwrap();
+        gate.add_permits(1);
+        let stopped = || books.stopped.lock().unwrap().len();
+        tokio::time::sleep(millis(900)).await;
+        assert_eq!(stopped(), 0);
+        tokio::time::sleep(millis(200)).await;
+        assert_eq!(stopped(), 1);
+    });
+}
+
+#[test]
 fn idle_instances_are_retired_with_their_hook_and_made_anew() {
     paused(async {
         let (spec, books) = accounts(|terms| terms.idle(secs(10)), |_, _| Do::Nothing);
@@ -492,6 +537,21 @@ fn an_instance_with_a_timer_is_not_idle() {
         assert_eq!(address.ask(Seen(1)).await.unwrap(), [0, 2_000]);
         tokio::time::sleep(secs(60)).await;
         assert_eq!(books.stopped.lock().unwrap().len(), 1);
+    });
+}
+
+#[test]
+fn an_instance_is_retired_after_its_last_timer() {
+    paused(async {
+        let (spec, books) = accounts(|terms| terms.idle(secs(10)), |_, _| Do::After(secs(25)));
+        let board = here(shop().child(spec)).await;
+        publish(&board, [(1, 0)]).await;
+        board.settle().await.unwrap();
+        tokio::time::sleep(secs(34)).await;
+        assert!(books.stopped.lock().unwrap().is_empty());
+        tokio::time::sleep(secs(60)).await;
+        assert_eq!(books.stopped.lock().unwrap().len(), 1);
+        assert_eq!(board.inspect("shop/accounts").unwrap().instances, 0);
     });
 }
 
@@ -561,6 +621,92 @@ fn a_recipe_that_panics_counts_an_attempt() {
 }
 
 #[test]
+fn an_instance_that_does_not_start_counts_an_attempt_of_what_it_was_made_for() {
+    /// Does not start before the third time.
+    struct Sleepy(Arc<AtomicU64>);
+    impl Service for Sleepy {
+        async fn started(&mut self, _: &mut Context<Self>) -> Outcome {
+            match self.0.fetch_add(1, Ordering::SeqCst) {
+                0 => Err(Failure::new(ON_PURPOSE)),
+                1 => panic!("{ON_PURPOSE}"),
+                _ => Ok(()),
+            }
+        }
+    }
+    impl Handle<Freeze> for Sleepy {
+        async fn handle(&mut self, _: &Freeze, cx: &mut Context<Self>) -> Outcome {
+            assert_eq!(cx.attempt(), 3);
+            Ok(())
+        }
+    }
+    paused(async {
+        be_quiet();
+        let starts = Arc::new(AtomicU64::new(0));
+        let kept = Arc::clone(&starts);
+        let spec = service("sleepy", || -> Sleepy { unreachable!("not used") });
+        let spec = spec
+            .on::<Freeze>()
+            .per_key(move |_| Sleepy(Arc::clone(&kept)));
+        let policy = Policy::new().retry(Retry::fixed(secs(1)));
+        let board = here(shop().child(spec.policy(policy))).await;
+        board.publish(Freeze(7)).await.unwrap();
+        board.settle().await.unwrap();
+        let row = row(&board, "shop/sleepy", "freeze");
+        assert_eq!((row.acknowledged, row.retried), (1, 2));
+        assert_eq!(starts.load(Ordering::SeqCst), 3);
+        assert_eq!(board.inspect("shop/sleepy").unwrap().life, 1);
+    });
+}
+
+#[test]
+fn a_letter_that_no_instance_has_begun_is_undelivered_at_the_end() {
+    paused(async {
+        let gate = gate();
+        let wait = Arc::clone(&gate);
+        let (spec, books) = accounts(|terms| terms, move |_, _| Do::Wait(Arc::clone(&wait)));
+        let address = spec.address();
+        let board = here(shop().child(spec)).await;
+        publish(&board, [(7, 0)]).await;
+        until(|| books.len() == 1).await;
+        address.tell(Seen(7)).await.unwrap();
+        let letters = || board.ledger().letter("shop/accounts").unwrap().clone();
+        until(|| letters().in_flight == 1).await;
+        let ending = async {
+            tokio::task::yield_now().await;
+            gate.add_permits(1);
+        };
+        let (ended, ()) = tokio::join!(board.stop("shop/accounts"), ending);
+        ended.unwrap();
+        assert_eq!((letters().undelivered, letters().in_flight), (1, 0));
+        assert_eq!(row(&board, "shop/accounts", "move").acknowledged, 1);
+    });
+}
+
+#[test]
+fn a_failure_policy_that_restarts_costs_the_instance_of_its_key_alone() {
+    paused(async {
+        let (spec, books) = accounts(
+            |terms| terms,
+            |event, _| match event {
+                Move { account: 1, id: 1 } => Do::Fail,
+                _ => Do::Nothing,
+            },
+        );
+        let address = spec.address();
+        let policy = Policy::new()
+            .retry(Retry::never())
+            .failure(OnFailure::discard().restart());
+        let board = here(shop().child(spec.policy(policy))).await;
+        publish(&board, (0..6).map(|n| (n % 2, n / 2))).await;
+        board.settle().await.unwrap();
+        assert_eq!(address.ask(Seen(0)).await.unwrap(), [0, 1, 2]);
+        assert_eq!(address.ask(Seen(1)).await.unwrap(), [2]);
+        assert_eq!((books.made(), books.stopped.lock().unwrap().len()), (3, 1));
+        assert_eq!(board.inspect("shop/accounts").unwrap().life, 1);
+    });
+}
+
+#[test]
 fn a_failure_policy_that_stops_the_service_ends_all_instances() {
     paused(async {
         let (spec, books) = accounts(
@@ -616,6 +762,27 @@ fn a_shutdown_drains_all_keys_or_leaves_them_undelivered() {
             let stopped = books.stopped.lock().unwrap().len();
             assert_eq!(stopped, if drained { 3 } else { 2 });
         }
+    });
+}
+
+#[test]
+fn one_that_is_stopped_and_drains_waits_for_its_instances() {
+    paused(async {
+        let gate = gate();
+        let wait = Arc::clone(&gate);
+        let (spec, books) = accounts(|terms| terms, move |_, _| Do::Wait(Arc::clone(&wait)));
+        let spec = spec.shutdown(Shutdown::Drain(secs(60)));
+        let board = here(shop().child(spec)).await;
+        publish(&board, [(7, 0), (7, 1), (8, 0)]).await;
+        until(|| books.len() == 2).await;
+        let opening = async {
+            tokio::time::sleep(secs(1)).await;
+            gate.add_permits(3);
+        };
+        let (ended, ()) = tokio::join!(board.stop("shop/accounts"), opening);
+        ended.unwrap();
+        let row = row(&board, "shop/accounts", "move");
+        assert_eq!((row.acknowledged, row.undelivered), (3, 0));
     });
 }
 

@@ -137,15 +137,7 @@ impl<S: Service, L: Deliver<S>> KeyedLife<S, L> {
                 continue;
             };
             instance.idle = None;
-            if instance.orders.is_idle() {
-                instance.orders.stop(Exit::Normal);
-            } else {
-                // It has a timer: it is looked at again after its next errand, or here.
-                let now = self.life.pulse.clock.now();
-                instance.idle = Some(now);
-                self.idle.insert((now, number), key);
-                return;
-            }
+            instance.orders.stop(Exit::Normal);
         }
     }
 

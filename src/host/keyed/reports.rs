@@ -30,6 +30,7 @@ impl<S: Service, L: Deliver<S>> KeyedLife<S, L> {
                     self.release(&key, cx)?;
                     self.note_idle(&key);
                 }
+                What::Unset => self.note_idle(&key),
                 What::Gone(gone) => self.bury(key, instance, gone, cx)?,
             }
             self.life.mailbox.note_waiting();

@@ -1,7 +1,9 @@
 //! A breaker stops the trying while too much fails, and lets it begin again.
 
 use callboard::prelude::*;
-use callboard::{Breaker, BreakerOpen, BreakerState, Change, Guarded, Reason, SettleError};
+use callboard::{
+    Breaker, BreakerOpen, BreakerState, Change, Guarded, RateLimit, Reason, SettleError,
+};
 use tokio::time::{advance, sleep};
 
 use super::Bill;
@@ -472,21 +474,65 @@ fn a_probe_that_says_nothing_is_followed_by_another() {
 }
 
 #[test]
-fn later_work_tells_it_how_it_went() {
-    struct Desk;
-    impl Service for Desk {}
-    impl Handle<Note> for Desk {
-        async fn handle(&mut self, note: &Note, cx: &mut Context<Self>) -> Outcome {
-            let fails = note.0 <= 2;
-            cx.later(sleep(secs(1)), async move |_, (), _| {
-                if fails {
-                    return Err(Failure::new(ON_PURPOSE));
-                }
-                Ok(())
-            });
+fn a_probe_that_has_to_wait_for_its_rate_is_not_lost() {
+    paused(async {
+        let breaker = breaker().window(secs(60));
+        let policy = once(breaker).rate_limit(RateLimit::per(1, secs(12)));
+        let (board, _, log) = notes(policy, up_to(2)).await;
+        publish(&board, 1..=3).await;
+        settle(&board).await;
+        // It is half open after 10 s, and what it lets through then goes after 12.
+        assert_eq!(log.pauses(), [secs(12), secs(12)]);
+    });
+}
+
+/// Does everything a second later; fails with the first two.
+struct Desk;
+impl Service for Desk {}
+impl Handle<Note> for Desk {
+    async fn handle(&mut self, note: &Note, cx: &mut Context<Self>) -> Outcome {
+        let fails = note.0 <= 2;
+        cx.later(sleep(secs(1)), async move |_, (), _| {
+            if fails {
+                return Err(Failure::new(ON_PURPOSE));
+            }
             Ok(())
-        }
+        });
+        Ok(())
     }
+}
+
+#[test]
+fn a_probe_goes_back_when_its_subscription_ends() {
+    paused(async {
+        let desk = service("desk", || Desk);
+        let address = desk.address();
+        let (spec, log) = clerk("clerk", |_| Step::Done);
+        let root = shop()
+            .policy(once(breaker().shared()))
+            .child(desk.on::<Note>())
+            .child(spec.on::<Memo>());
+        let board = here(root).await;
+        publish(&board, 1..=2).await;
+        board.settle().await.unwrap();
+        advance(secs(10)).await;
+        publish(&board, 3..=3).await;
+        let probing = || {
+            let guards = board.inspect("shop/clerk").unwrap().guards;
+            guards[0].breaker == Some(BreakerState::HalfOpen)
+        };
+        crate::support_lives::until(probing).await;
+        board.unsubscribe::<Note>(&address).await.unwrap();
+        let began = tokio::time::Instant::now();
+        board.publish(Memo(4)).await.unwrap();
+        board.settle().await.unwrap();
+        // Another probe is let through at once, and not when the first counts as lost.
+        assert_eq!((log.ids(), began.elapsed()), (vec![4], Duration::ZERO));
+    });
+}
+
+#[test]
+fn later_work_tells_it_how_it_went() {
     paused(async {
         let spec = service("clerk", || Desk).on::<Note>();
         let board = here(shop().child(spec.policy(once(breaker())))).await;

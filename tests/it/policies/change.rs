@@ -124,6 +124,24 @@ fn a_change_during_an_attempt_applies_to_its_failure() {
 }
 
 #[test]
+fn a_change_during_an_attempt_applies_where_its_life_is_lost() {
+    paused(async {
+        let gate = gate();
+        let (spec, log) = clerk("clerk", move |_| Step::Wait(Arc::clone(&gate)));
+        let board = here(shop().child(spec.on::<Note>().policy(attempts(2)))).await;
+        board.publish(Note(1)).await.unwrap();
+        log.until(1).await;
+        board
+            .set_policy("shop/clerk", Policy::new().retry(Retry::never()))
+            .unwrap();
+        board.kill("shop/clerk").await.unwrap();
+        board.settle().await.unwrap();
+        assert_eq!(log.attempts(), [(1, 1)]);
+        assert_eq!(row(&board, "shop/clerk", "note").dead_lettered, 1);
+    });
+}
+
+#[test]
 fn a_change_above_reaches_all_below_that_do_not_set_it_nearer() {
     paused(async {
         let (first, one) = clerk("one", |_| failing());

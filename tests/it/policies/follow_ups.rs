@@ -150,6 +150,32 @@ fn after_a_crash_the_next_life_does_what_is_to_follow() {
 }
 
 #[test]
+fn a_life_that_is_killed_while_it_follows_up_has_made_no_other_attempt() {
+    paused(async {
+        let gate = gate();
+        let wait = Arc::clone(&gate);
+        let policy = once().failure(compensate(OnFailure::dead_letter()).waited());
+        let slow = move |seen: &Seen| match seen.id {
+            101 => Step::Wait(Arc::clone(&wait)),
+            _ => Step::Done,
+        };
+        let (board, notes, memos) = pair(policy, |_| failing(), slow).await;
+        publish(&board, [1]).await;
+        memos.until(1).await;
+        board.kill("shop/notes").await.unwrap();
+        gate.add_permits(2);
+        board.settle().await.unwrap();
+        assert_eq!((notes.ids(), notes.lives()), (vec![1], 2));
+        let letters = board.dead_letters();
+        assert_eq!((letters.len(), letters[0].attempts().len()), (1, 1));
+        assert_eq!(letters[0].reason(), Reason::AttemptsUsedUp);
+        // The next life has followed it up again.
+        let followed = memos.ids().iter().filter(|id| **id == 101).count();
+        assert_eq!(followed, 2);
+    });
+}
+
+#[test]
 fn a_follow_up_that_cannot_be_made_leaves_a_dead_letter() {
     paused(async {
         let then = OnFailure::discard()

@@ -3,12 +3,16 @@
 use std::cell::Cell;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use callboard::prelude::*;
-use callboard::{Panic, TimedOut};
+use callboard::{Panic, ServiceSpec, Shutdown, TimedOut};
 use tokio::sync::Semaphore;
 
-use crate::support_events::{Log, Note, ON_PURPOSE, Seen, be_quiet, gate, here, paused, row, shop};
+use crate::support_events::{
+    Log, Memo, Note, ON_PURPOSE, Seen, Step, be_quiet, clerk, gate, here, paused, row, shop,
+};
+use crate::support_lives::until;
 
 /// What the work of one event does.
 #[derive(Clone)]
@@ -17,6 +21,8 @@ enum Work {
     Wait(Arc<Semaphore>),
     Sleep(Duration),
     Fail,
+    /// The handler itself fails, and begins nothing.
+    Refuse,
     Panic,
     PanicInDone,
     Twice,
@@ -57,8 +63,11 @@ impl Handle<Note> for Desk {
             life: 0,
         });
         let work = (self.script)(note.0, cx.attempt());
+        if matches!(work, Work::Refuse) {
+            return Err(Failure::new(ON_PURPOSE));
+        }
         let shared = Rc::clone(&self.shared);
-        let again = work.clone();
+        let (again, twice) = (work.clone(), matches!(work, Work::Twice));
         cx.later(
             async move {
                 shared.set(shared.get() + 1);
@@ -81,7 +90,7 @@ impl Handle<Note> for Desk {
                 Ok(())
             },
         );
-        if matches!((self.script)(note.0, cx.attempt()), Work::Twice) {
+        if twice {
             cx.later(
                 tokio::time::sleep(secs(1)),
                 async |desk: &mut Self, (), _| {
@@ -112,6 +121,13 @@ async fn desk(
     most: usize,
     script: impl Fn(u64, u32) -> Work + Send + Sync + 'static,
 ) -> (Board, Log, Address<Desk>) {
+    let (spec, log) = spec(script);
+    let address = spec.address();
+    let root = shop().child(spec.on::<Note>().laters(most).policy(policy));
+    (here(root).await, log, address)
+}
+
+fn spec(script: impl Fn(u64, u32) -> Work + Send + Sync + 'static) -> (ServiceSpec<Desk>, Log) {
     be_quiet();
     let log = Log::default();
     let (kept, script) = (log.clone(), Arc::new(script) as Script);
@@ -121,9 +137,7 @@ async fn desk(
         done: 0,
         shared: Rc::default(),
     });
-    let address = spec.address();
-    let root = shop().child(spec.on::<Note>().laters(most).policy(policy));
-    (here(root).await, log, address)
+    (spec, log)
 }
 
 async fn publish(board: &Board, ids: impl IntoIterator<Item = u64>) {
@@ -208,6 +222,22 @@ fn a_failure_of_the_work_runs_the_handler_again_deferred() {
 }
 
 #[test]
+fn an_event_whose_work_has_failed_lets_younger_ones_go_on() {
+    paused(async {
+        let (board, log, _) = desk(retry(), 8, |id, attempt| match (id, attempt) {
+            (1, 1) => Work::Fail,
+            _ => Work::Done,
+        })
+        .await;
+        publish(&board, [1]).await;
+        until(|| row(&board, "shop/desk", "note").deferred == 1).await;
+        publish(&board, [2]).await;
+        board.settle().await.unwrap();
+        assert_eq!(log.attempts(), [(1, 1), (2, 1), (1, 2)]);
+    });
+}
+
+#[test]
 fn a_panic_in_the_work_is_its_failure() {
     paused(async {
         let policy = Policy::new().retry(Retry::never());
@@ -288,6 +318,129 @@ fn the_work_ends_with_the_life_and_its_event_comes_back() {
 }
 
 #[test]
+fn an_event_whose_work_ended_with_the_life_has_left_the_order() {
+    paused(async {
+        let calls = AtomicU32::new(0);
+        let (board, log, _) = desk(retry(), 8, move |id, _| match id {
+            1 => match calls.fetch_add(1, Ordering::SeqCst) {
+                0 => Work::Sleep(secs(60)),
+                1 => Work::Refuse,
+                _ => Work::Done,
+            },
+            _ => Work::Done,
+        })
+        .await;
+        publish(&board, [1]).await;
+        log.until(1).await;
+        board.restart("shop/desk").await.unwrap();
+        log.until(2).await;
+        publish(&board, [2]).await;
+        board.settle().await.unwrap();
+        // It is tried again in place by its policy, but not by its place.
+        assert_eq!(log.attempts(), [(1, 1), (1, 1), (2, 1), (1, 2)]);
+    });
+}
+
+/// Goes on later with the first note; of the second it fails, and had more in mind.
+struct Hasty(Arc<Semaphore>);
+impl Service for Hasty {}
+impl Handle<Note> for Hasty {
+    async fn handle(&mut self, note: &Note, cx: &mut Context<Self>) -> Outcome {
+        let gate = Arc::clone(&self.0);
+        cx.later(
+            async move { gate.acquire().await.unwrap().forget() },
+            async |_: &mut Self, (), _| Ok(()),
+        );
+        if note.0 == 1 {
+            return Ok(());
+        }
+        cx.publish_on_success(Memo(note.0));
+        Err(Failure::permanent(ON_PURPOSE))
+    }
+}
+
+#[test]
+fn what_a_failed_handler_had_in_mind_is_not_done_with_the_work_of_another() {
+    paused(async {
+        let gate = gate();
+        let wait = Arc::clone(&gate);
+        let (spec, memos) = clerk("memos", |_| Step::Done);
+        let hasty = service("hasty", move || Hasty(Arc::clone(&wait)));
+        let board = here(shop().child(spec.on::<Memo>()).child(hasty.on::<Note>())).await;
+        publish(&board, 1..=2).await;
+        until(|| board.dead_letters().len() == 1).await;
+        gate.add_permits(1);
+        board.settle().await.unwrap();
+        assert_eq!(row(&board, "shop/hasty", "note").acknowledged, 1);
+        assert!(memos.ids().is_empty());
+    });
+}
+
+/// Wants something published on success, by its handler and when its work is done.
+struct Thorough(Arc<Semaphore>);
+impl Service for Thorough {}
+impl Handle<Note> for Thorough {
+    async fn handle(&mut self, note: &Note, cx: &mut Context<Self>) -> Outcome {
+        let (gate, id) = (Arc::clone(&self.0), note.0);
+        cx.publish_on_success(Memo(id));
+        cx.later(
+            async move { gate.acquire().await.unwrap().forget() },
+            async move |_: &mut Self, (), cx: &mut Context<Self>| {
+                cx.publish_on_success(Memo(id + 1));
+                Ok(())
+            },
+        );
+        Ok(())
+    }
+}
+
+#[test]
+fn what_is_to_follow_a_success_follows_the_last_of_its_work() {
+    paused(async {
+        let gate = gate();
+        let wait = Arc::clone(&gate);
+        let (spec, memos) = clerk("memos", |_| Step::Done);
+        let thorough = service("thorough", move || Thorough(Arc::clone(&wait)));
+        let root = shop().child(spec.on::<Memo>());
+        let board = here(root.child(thorough.on::<Note>())).await;
+        publish(&board, [1]).await;
+        until(|| row(&board, "shop/thorough", "note").in_flight == 1).await;
+        assert!(memos.ids().is_empty());
+        gate.add_permits(1);
+        board.settle().await.unwrap();
+        assert_eq!(memos.ids(), [1, 2]);
+    });
+}
+
+#[test]
+fn what_comes_of_the_work_is_not_heard_when_its_subscription_has_ended() {
+    paused(async {
+        for is_added in [false, true] {
+            let gate = gate();
+            let wait = Arc::clone(&gate);
+            let (spec, log) = spec(move |_, _| Work::Wait(Arc::clone(&wait)));
+            let desk = spec.address();
+            let board = if is_added {
+                let board = here(shop().child(spec)).await;
+                board.subscribe::<Note>(&desk).await.unwrap();
+                board
+            } else {
+                here(shop().child(spec.on::<Note>())).await
+            };
+            publish(&board, [1]).await;
+            log.until(1).await;
+            board.unsubscribe::<Note>(&desk).await.unwrap();
+            gate.add_permits(1);
+            until(|| gate.available_permits() == 0).await;
+            for _ in 0..2 {
+                assert_eq!(desk.ask(Done).await.unwrap(), 0, "added: {is_added}");
+            }
+            assert_eq!(row(&board, "shop/desk", "note").undelivered, 1);
+        }
+    });
+}
+
+#[test]
 fn a_drain_waits_for_the_work_and_a_stop_leaves_it_undelivered() {
     paused(async {
         for drained in [true, false] {
@@ -306,14 +459,23 @@ fn a_drain_waits_for_the_work_and_a_stop_leaves_it_undelivered() {
 }
 
 #[test]
+fn one_that_is_stopped_and_drains_waits_for_its_work() {
+    paused(async {
+        let (spec, log) = spec(|_, _| Work::Sleep(secs(2)));
+        let spec = spec.on::<Note>().shutdown(Shutdown::Drain(secs(60)));
+        let board = here(shop().child(spec)).await;
+        publish(&board, 1..=3).await;
+        log.until(3).await;
+        board.stop("shop/desk").await.unwrap();
+        let row = row(&board, "shop/desk", "note");
+        assert_eq!((row.acknowledged, row.undelivered), (3, 0));
+    });
+}
+
+#[test]
 fn a_service_that_may_open_no_event_is_refused() {
     paused(async {
-        let spec = service("desk", || Desk {
-            script: Arc::new(|_, _| Work::Done),
-            log: Log::default(),
-            done: 0,
-            shared: Rc::default(),
-        });
+        let (spec, _) = spec(|_, _| Work::Done);
         let root = shop().child(spec.on::<Note>().laters(0));
         let refused = Board::builder().on_this_thread().start(root).await;
         let text = refused.unwrap_err().to_string();
@@ -327,17 +489,9 @@ fn a_service_that_may_open_no_event_is_refused() {
 #[test]
 fn nothing_is_lost_when_more_fail_than_may_wait_aside() {
     paused(async {
-        be_quiet();
-        let log = Log::default();
-        let kept = log.clone();
-        let spec = service("desk", move || Desk {
-            script: Arc::new(|_, attempt| match attempt {
-                1 => Work::Sleep(secs(1)),
-                _ => Work::Done,
-            }),
-            log: kept.clone(),
-            done: 0,
-            shared: Rc::default(),
+        let (spec, log) = spec(|_, attempt| match attempt {
+            1 => Work::Sleep(secs(1)),
+            _ => Work::Done,
         });
         let policy = retry().timeout(millis(500));
         let spec = spec.on_with::<Note>(|on| on.capacity(1).policy(policy));

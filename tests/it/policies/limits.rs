@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex};
 
 use callboard::prelude::*;
-use callboard::{AskError, DeadLetter, Overdue, Reason, TimedOut};
+use callboard::{AskError, DeadLetter, Overdue, RateLimit, Reason, TimedOut};
 use tokio::time::{Instant, advance};
 
 use crate::support_events::{
@@ -170,6 +170,32 @@ fn a_redriven_event_has_its_time_anew() {
     });
 }
 
+#[test]
+fn a_redriven_event_is_not_let_go_however_long_it_waits() {
+    paused(async {
+        let policy = Policy::new()
+            .retry(Retry::never())
+            .time_to_live(secs(3))
+            .rate_limit(RateLimit::per(1, secs(10)));
+        let (board, log) = notes(policy, |seen| match (seen.id, seen.redriven) {
+            (1, false) => failing(),
+            _ => Step::Done,
+        })
+        .await;
+        board.publish(Note(1)).await.unwrap();
+        board.settle().await.unwrap();
+        advance(secs(10)).await;
+        board.publish(Note(2)).await.unwrap();
+        board.settle().await.unwrap();
+        board.redrive(&only_letter(&board)).await.unwrap();
+        board.settle().await.unwrap();
+        assert_eq!(log.ids(), [1, 2, 1]);
+        assert_eq!(log.pauses(), [secs(10); 2]);
+        let row = row(&board, "shop/clerk", "note");
+        assert_eq!((row.acknowledged, row.expired), (2, 0));
+    });
+}
+
 struct Ask;
 impl Message for Ask {
     type Reply = ();
@@ -196,27 +222,60 @@ impl Answer<Ask> for Relay {
     }
 }
 
+/// A tree of relays, of whom only the last has none to ask; the first of them, and what they hear.
+fn relays(names: &[&'static str]) -> (Supervisor, Address<Relay>, Arc<Mutex<Vec<Duration>>>) {
+    let heard: Arc<Mutex<Vec<Duration>>> = Arc::default();
+    let (mut root, mut next) = (shop(), None);
+    for name in names.iter().rev() {
+        let (before, heard) = (next.take(), Arc::clone(&heard));
+        let spec = service(*name, move || Relay {
+            next: before.clone(),
+            heard: Arc::clone(&heard),
+        });
+        next = Some(spec.address());
+        root = root.child(spec);
+    }
+    (root, next.unwrap(), heard)
+}
+
+/// Asks a relay once its later work is done.
+struct Patron(Address<Relay>);
+impl Service for Patron {}
+impl Handle<Note> for Patron {
+    async fn handle(&mut self, _: &Note, cx: &mut Context<Self>) -> Outcome {
+        cx.later(
+            std::future::ready(()),
+            async |patron: &mut Self, (), cx: &mut Context<Self>| {
+                Ok(cx.ask(&patron.0, Ask).await?)
+            },
+        );
+        Ok(())
+    }
+}
+
+#[test]
+fn what_is_done_after_later_work_carries_its_timeout_along() {
+    paused(async {
+        let (root, relay, heard) = relays(&["a", "b"]);
+        let patron = service("patron", move || Patron(relay.clone())).on::<Note>();
+        let policy = Policy::new().retry(Retry::never()).timeout(secs(3));
+        let board = here(root.child(patron.policy(policy))).await;
+        let settled = board.publish(Note(1)).settled().await.unwrap();
+        assert_eq!(settled[0].fate, callboard::Fate::DeadLettered);
+        crate::support_lives::until(|| heard.lock().unwrap().len() == 1).await;
+        // The relay waits no longer than whoever has asked it.
+        assert_eq!(heard.lock().unwrap()[..], [secs(3)]);
+        board.shutdown(secs(1)).await;
+    });
+}
+
 #[test]
 fn the_deadline_of_an_ask_is_carried_along() {
     paused(async {
-        let heard: Arc<Mutex<Vec<Duration>>> = Arc::default();
-        let mut root = shop();
-        let mut next = None;
-        for name in ["c", "b", "a"] {
-            let (before, heard) = (next.take(), Arc::clone(&heard));
-            let spec = service(name, move || Relay {
-                next: before.clone(),
-                heard: Arc::clone(&heard),
-            });
-            next = Some(spec.address());
-            root = root.child(spec);
-        }
+        let (root, relay, heard) = relays(&["a", "b", "c"]);
         let board = here(root).await;
         let began = Instant::now();
-        assert!(matches!(
-            next.unwrap().ask(Ask).await,
-            Err(AskError::TimedOut(_))
-        ));
+        assert!(matches!(relay.ask(Ask).await, Err(AskError::TimedOut(_))));
         assert_eq!(began.elapsed(), secs(5));
         crate::support_lives::until(|| heard.lock().unwrap().len() == 2).await;
         // Both have waited as long as the first asker, and no longer: each began 1 s later.

@@ -113,6 +113,49 @@ fn a_letter_to_all_waits_until_all_have_room() {
 }
 
 #[test]
+fn a_letter_that_waited_for_room_goes_to_whoever_has_its_key_by_then() {
+    paused(async {
+        let gate = gate();
+        let held = Arc::clone(&gate);
+        let (spec, book) = hands(move |seen| match seen.number {
+            0 => Step::Wait(Arc::clone(&held)),
+            _ => Step::Done,
+        });
+        let spec = spec.letters(1).workers(2);
+        let address = spec.address();
+        let board = here(shop().child(spec)).await;
+        let owners = |key: u64| [2, 3].map(|workers| worker_of(&Order::new(key, 0), workers));
+        let key = (1..)
+            .find(|key| owners(*key)[0] != owners(*key)[1])
+            .unwrap();
+        // One is being answered, one is queued: the third waits for room.
+        address.tell(slip(key, 0)).await.unwrap();
+        book.until(1).await;
+        address.tell(slip(key, 1)).await.unwrap();
+        let opening = async {
+            // Long enough for the worker to start and for the change to be made.
+            tokio::time::sleep(secs(1)).await;
+            gate.add_permits(1);
+        };
+        let (answer, scaled, ()) = tokio::join!(
+            address.ask(slip(key, 2)),
+            board.scale("shop/hands", 3),
+            opening
+        );
+        scaled.unwrap();
+        assert_eq!(answer.unwrap(), owners(key)[1]);
+        book.check_order();
+        assert_eq!(
+            book.handled()[..2]
+                .iter()
+                .map(|one| one.worker)
+                .collect::<Vec<_>>(),
+            [owners(key)[0]; 2]
+        );
+    });
+}
+
+#[test]
 fn letters_before_the_start_and_after_the_end_come_back() {
     paused(async {
         let (spec, _) = hands(|_| Step::Done);
