@@ -17,13 +17,14 @@ use std::io;
 use std::sync::Arc;
 use std::sync::mpsc;
 use std::thread;
+use std::time::Duration;
 
 use actix_rt::{Arbiter, ArbiterHandle, System};
 use tokio::runtime::{Builder, Handle, Runtime};
 use tokio::sync::{mpsc as calls, oneshot, watch};
 
 use crate::clock::Clock;
-use crate::host::Home;
+use crate::host::{self, Home};
 use crate::service::Placement;
 use crate::supervisor::Threads;
 use crate::sync::{Mutex, lock};
@@ -136,12 +137,14 @@ impl House {
 pub(crate) struct Rooms {
     pub(crate) house: Arc<Mutex<House>>,
     pub(crate) clock: Clock,
+    /// For how long an arbiter spins before it parks; zero is not at all.
+    pub(crate) spin: Duration,
 }
 
 impl Threads for Rooms {
     fn place(&self, placement: Placement) -> io::Result<Home> {
         let home = lock(&self.house).place(placement)?;
-        adopt(&home, &self.clock);
+        adopt(&home, &self.clock, self.spin);
         Ok(home)
     }
 
@@ -163,12 +166,15 @@ impl Threads for OneThread {
 
 /// Lets an arbiter read the board's clock without entering its runtime: nothing is paused here,
 /// so all runtimes tell the same time.
-fn adopt(home: &Home, clock: &Clock) {
+fn adopt(home: &Home, clock: &Clock, spin: Duration) {
     if let Home::Arbiter(arbiter, _) = home {
         let clock = clock.clone();
         arbiter.spawn_fn(move || {
             actix_rt::spawn(async move {
                 let _adopted = clock.adopt();
+                if !spin.is_zero() {
+                    host::spin::spin(spin, clock).await;
+                }
                 // Ends with the arbiter: the thread belongs to this board.
                 std::future::pending::<()>().await;
             });

@@ -162,7 +162,7 @@ impl Board {
             .chain(entry.misplaced(&policy, event))
             .map(|text| problem(path, Some(E::NAME), text))
             .collect();
-        let policy = policy.made_at(&format!("{path} on {}", E::NAME));
+        let policy = policy.made_at(format_args!("{path} on {}", E::NAME));
         let mut wishes = entry.wishes();
         let mine = wishes.iter_mut().find(|wish| wish.event_type == event);
         let Some(mine) = mine else {

@@ -15,6 +15,7 @@ use std::task::{Context, Poll};
 use std::thread::panicking;
 
 use crate::exit::Exit;
+use crate::host::spin::{note_rest, note_run};
 use crate::host::{Begun, BoxedLife};
 use crate::mailbox::doors::Doors;
 use crate::panic::guard;
@@ -123,6 +124,7 @@ impl Future for Guarded {
         let _inside = InsideOf::enter(this.waiter.board());
         let _running = Running::enter(&this.waiter);
         this.vitals.note_poll_began();
+        note_run();
         let _polling = Polling(&this.vitals);
         this.control.runs_on(cx.waker());
         if this.control.killed().is_some() {
@@ -135,6 +137,7 @@ impl Future for Guarded {
         let exit = match guard(|| life.as_mut().poll(cx)) {
             Ok(Poll::Pending) => {
                 this.doors.announce();
+                note_rest();
                 return Poll::Pending;
             }
             Ok(Poll::Ready(exit)) => exit,

@@ -17,6 +17,7 @@ mod life;
 mod recipe;
 mod ruling;
 pub(crate) mod seed;
+pub(crate) mod spin;
 mod worker;
 
 use std::cell::Cell;
@@ -60,14 +61,17 @@ pub(crate) struct Unread {
     pub(crate) numbers: Vec<u64>,
 }
 
+/// Where something stays between the lives it is lent to.
+type Shelf<T> = Rc<Cell<Option<T>>>;
+
 /// Something lent to one life at a time: dropping the loan brings it back, panics included.
 pub(crate) struct Borrowed<T> {
     value: Option<T>,
-    home: Rc<Cell<Option<T>>>,
+    home: Shelf<T>,
 }
 
 impl<T> Borrowed<T> {
-    fn lend(value: T, home: &Rc<Cell<Option<T>>>) -> Self {
+    fn lend(value: T, home: &Shelf<T>) -> Self {
         Borrowed {
             value: Some(value),
             home: Rc::clone(home),
@@ -145,9 +149,9 @@ pub(crate) trait Stage {
 /// One service: its recipe, and the mailbox that outlives its lives.
 pub(crate) struct Engine<S: Service, L> {
     recipe: Recipe<S>,
-    keyed: Rc<Cell<Option<Keyed<S>>>>,
+    keyed: Shelf<Keyed<S>>,
     /// A box, so that it takes its room once, here or in a life.
-    mailbox: Rc<Cell<Option<Box<ServiceMailbox<S, L>>>>>,
+    mailbox: Shelf<Box<ServiceMailbox<S, L>>>,
     inbox: Arc<Inbox<S>>,
     dice: fastrand::Rng,
     letters: u64,

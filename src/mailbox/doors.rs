@@ -19,19 +19,25 @@ pub(crate) trait Door {
     fn announce(&self);
 }
 
-/// The doors of one mailbox, each with what was taken when it was last announced.
+/// The doors of one mailbox.
 #[derive(Default)]
-pub(crate) struct Doors(RefCell<Vec<(Cell<u64>, Rc<dyn Door>)>>);
+pub(crate) struct Doors(RefCell<Vec<Watched>>);
+
+/// A door, and what was taken when it was last announced.
+struct Watched {
+    door: Rc<dyn Door>,
+    announced: Cell<u64>,
+}
 
 impl Doors {
     /// From now on these are the doors.
     pub(crate) fn set(&self, doors: Vec<Rc<dyn Door>>) {
-        *self.0.borrow_mut() = doors.into_iter().map(unannounced).collect();
+        *self.0.borrow_mut() = doors.into_iter().map(Watched::new).collect();
     }
 
     /// Announces the room that has been made since this was last called.
     pub(crate) fn announce(&self) {
-        for (announced, door) in &*self.0.borrow() {
+        for Watched { door, announced } in &*self.0.borrow() {
             let taken = door.taken();
             if announced.replace(taken) != taken {
                 door.announce();
@@ -40,7 +46,10 @@ impl Doors {
     }
 }
 
-/// What was taken before this life may not have been announced.
-fn unannounced(door: Rc<dyn Door>) -> (Cell<u64>, Rc<dyn Door>) {
-    (Cell::new(u64::MAX), door)
+impl Watched {
+    fn new(door: Rc<dyn Door>) -> Self {
+        // What was taken before this life may not have been announced.
+        let announced = Cell::new(u64::MAX);
+        Watched { door, announced }
+    }
 }

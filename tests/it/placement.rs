@@ -150,3 +150,31 @@ fn a_service_may_keep_what_cannot_leave_its_thread() {
     assert_ne!(a.1, b.1);
     assert_eq!(board.shutdown_blocking(secs(60)).ledger.gap(), 0);
 }
+
+/// Asks another service for what it is asked for.
+struct Deputy(Address<Settler>);
+impl Service for Deputy {}
+impl Answer<Visits> for Deputy {
+    async fn answer(&mut self, _: Visits, cx: &mut Context<Self>) -> Outcome<(u64, ThreadId)> {
+        Ok(cx.ask(&self.0, Visits).await?)
+    }
+}
+
+#[test]
+fn arbiters_that_spin_answer_each_other_and_end_when_they_are_told_to() {
+    let homes = channel();
+    let far = settler("far", &homes).arbiter(1).on::<Visit>();
+    let address = far.address();
+    let near = service("near", move || Deputy(address.clone())).arbiter(0);
+    let asked = near.address();
+    let root = team("shop").child(far).child(near);
+    let builder = Board::builder().arbiters(2).spin(millis(1));
+    let board = builder.start(root).unwrap();
+    for visits in 0..100 {
+        assert_eq!(asked.ask_blocking(Visits).unwrap().0, visits);
+        board.publish_blocking(Visit).unwrap();
+        board.settle_blocking().unwrap();
+    }
+    let report = board.shutdown_blocking(secs(60));
+    assert_eq!((report.ledger.gap(), report.drained), (0, true));
+}

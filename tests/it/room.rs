@@ -273,3 +273,41 @@ fn a_handler_that_waits_for_room_in_its_own_topic_does_not_wake_itself_for_ever(
         assert_eq!(row(&board, "shop/echo", "note").acknowledged, 6);
     });
 }
+
+/// Reads notes in no time, and takes its time to answer.
+struct Porter;
+impl Service for Porter {}
+impl Handle<Note> for Porter {
+    async fn handle(&mut self, _: &Note, _: &mut Context<Self>) -> Outcome {
+        Ok(())
+    }
+}
+struct Nap;
+impl Message for Nap {
+    type Reply = ();
+}
+impl Answer<Nap> for Porter {
+    async fn answer(&mut self, _: Nap, _: &mut Context<Self>) -> Outcome {
+        tokio::time::sleep(secs(3)).await;
+        Ok(())
+    }
+}
+
+#[test]
+fn room_is_heard_of_while_something_else_is_being_done() {
+    paused(async {
+        let porter = service("porter", || Porter);
+        let address = porter.address();
+        let board = here(shop().child(porter.on_with::<Note>(|on| on.capacity(1)))).await;
+        let began = Instant::now();
+        // Both are there before the service comes to either of them.
+        board.publish(Note(1)).await.unwrap();
+        address.tell(Nap).await.unwrap();
+        board.publish(Note(2)).await.unwrap();
+        assert_eq!(began.elapsed(), Duration::ZERO);
+        assert_eq!(row(&board, "shop/porter", "note").acknowledged, 1);
+        board.settle().await.unwrap();
+        assert_eq!(began.elapsed(), secs(3));
+        assert_eq!(row(&board, "shop/porter", "note").acknowledged, 2);
+    });
+}
