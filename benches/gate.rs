@@ -19,15 +19,16 @@ use std::process::ExitCode;
 use std::rc::Rc;
 use std::time::Duration;
 
-use callboard::prelude::*;
-use tokio::runtime::{Builder, Runtime};
-use tokio::sync::{broadcast as bus, mpsc as queue, oneshot};
+use tokio::sync::{broadcast as bus, mpsc as queue};
 use tokio::task::spawn_local;
 
+use common::actix_peer::CAPACITY;
 use common::count::Count;
+use common::elsewhere::{Elsewhere, caller, workers};
 use common::ground::Ground;
 use common::readers::{Add, Reader, Tick, Tock, readers, readers_of_two};
 use common::rounds::{Work, median, take_turns};
+use common::tokio_peer;
 
 /// What of ours, beside what of theirs, and how many times their time ours may take. About twice
 /// what was measured; whoever makes something faster lowers its bound.
@@ -69,8 +70,6 @@ const ROUNDS: usize = 15;
 const BURST: u64 = 512;
 /// Messages in a burst to another thread: enough to hide the one wake-up at its end.
 const LONG_BURST: u64 = 20_000;
-/// Room in the channels: as much as a subscription has by default.
-const CAPACITY: usize = 1_024;
 
 /// Makes what is measured.
 type Stage = fn() -> Work<'static>;
@@ -220,32 +219,17 @@ fn ask() -> Work<'static> {
 
 /// To a service on a thread of its own; the sender waits for room.
 fn tell_across() -> Work<'static> {
-    let runtime = caller();
-    let board = Board::builder().arbiters(1).start(readers(1)).unwrap();
+    let (caller, board) = (caller(), Elsewhere::new(1, readers(1)));
     let reader = board.service::<Reader>("bench/reader0").unwrap();
-    let board = Ending(board);
     Work::new(LONG_BURST, move || {
-        let _ = &board;
-        runtime.block_on(async {
+        let _ends_with_this = &board;
+        caller.block_on(async {
             for number in 1..LONG_BURST {
                 reader.tell(Add(number)).await.unwrap();
             }
             black_box(reader.ask(Add(0)).await.unwrap());
         });
     })
-}
-
-/// Ends its board with the work that it was made for.
-struct Ending(Board);
-impl Drop for Ending {
-    fn drop(&mut self) {
-        self.0.shutdown_blocking(secs(5));
-    }
-}
-
-/// A runtime for who calls from a thread that runs nothing else.
-fn caller() -> Runtime {
-    Builder::new_current_thread().build().unwrap()
 }
 
 /// A channel and nothing else: put in and taken out again.
@@ -311,22 +295,12 @@ fn broadcast<const N: usize>() -> Work<'static> {
 
 fn mpsc_and_oneshot() -> Work<'static> {
     let ground = Ground::new();
-    let (sender, mut receiver) = queue::channel::<(u64, oneshot::Sender<u64>)>(CAPACITY);
-    ground.run(async {
-        spawn_local(async move {
-            let mut sum = 0_u64;
-            while let Some((number, reply)) = receiver.recv().await {
-                sum = black_box(sum.wrapping_add(number));
-                let _ = reply.send(sum);
-            }
-        });
-    });
+    let (reader, task) = tokio_peer::reader();
+    ground.spawn(task);
     Work::new(BURST, move || {
         ground.run(async {
             for number in 0..BURST {
-                let (reply, answer) = oneshot::channel();
-                sender.send((number, reply)).await.unwrap();
-                black_box(answer.await.unwrap());
+                black_box(tokio_peer::ask(&reader, number).await);
             }
         });
     })
@@ -334,24 +308,11 @@ fn mpsc_and_oneshot() -> Work<'static> {
 
 /// To a task on a thread of its own, which answers the last message of a burst.
 fn mpsc_across() -> Work<'static> {
-    let mut builder = Builder::new_multi_thread();
-    let runtime = builder.worker_threads(1).build().unwrap();
-    let (sender, mut receiver) = queue::channel::<(u64, Option<oneshot::Sender<u64>>)>(CAPACITY);
-    runtime.spawn(async move {
-        let mut sum = 0_u64;
-        while let Some((number, reply)) = receiver.recv().await {
-            sum = black_box(sum.wrapping_add(number));
-            reply.map(|reply| reply.send(sum));
-        }
-    });
+    let (caller, workers) = (caller(), workers(1));
+    let (reader, task) = tokio_peer::reader();
+    workers.spawn(task);
     Work::new(LONG_BURST, move || {
-        runtime.block_on(async {
-            for number in 1..LONG_BURST {
-                sender.send((number, None)).await.unwrap();
-            }
-            let (reply, answer) = oneshot::channel();
-            sender.send((0, Some(reply))).await.unwrap();
-            black_box(answer.await.unwrap());
-        });
+        let _ends_with_this = &workers;
+        caller.block_on(tokio_peer::burst(&reader, LONG_BURST));
     })
 }

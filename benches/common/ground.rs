@@ -41,6 +41,11 @@ impl Ground {
         self.set.block_on(&self.runtime, work)
     }
 
+    /// Lets a task run here whenever something else does.
+    pub(crate) fn spawn(&self, task: impl Future<Output = ()> + 'static) {
+        self.set.spawn_local(task);
+    }
+
     /// Starts a board on this thread.
     pub(crate) fn board(&self, root: Supervisor) -> Board {
         let started = Board::builder().on_this_thread().start(root);
