@@ -146,6 +146,7 @@ impl<E> Writer<E> {
         Squad::leave(&mut self.squads, place);
         self.ending.push(Arc::clone(place));
         self.forget_limits();
+        self.forget_sleepers();
         if self
             .laggard
             .as_ref()
@@ -170,6 +171,15 @@ impl<E> Writer<E> {
             if limits.len() > 2 * open + LIMITS_KEPT {
                 limits.retain(|limit| !limit.0.place.is_closed());
             }
+        }
+    }
+
+    /// As [`Writer::forget_limits`], for the sleepers: nobody wakes them while nothing is
+    /// published.
+    fn forget_sleepers(&mut self) {
+        let open = self.places.len();
+        if self.sleepers.len() > 2 * open + LIMITS_KEPT {
+            self.sleepers.retain(|place| !place.is_closed());
         }
     }
 
