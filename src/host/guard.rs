@@ -23,7 +23,7 @@ use crate::service::InsideOf;
 use crate::service::control::Control;
 use crate::sync::Arc;
 use crate::vitals::Vitals;
-use crate::waits::{Running, Waiter};
+use crate::waits::{Mark, Running, Waiter};
 
 /// Something of the user's that is dropped under guard if a panic passes by: a second panic, in
 /// its drop, would abort the process.
@@ -78,7 +78,7 @@ pub(crate) struct Guarded {
     doors: Rc<Doors>,
     control: Rc<Control>,
     vitals: Arc<Vitals>,
-    waiter: Rc<Waiter>,
+    mark: Rc<Mark>,
 }
 
 /// Marks the thread as running code of this service, for the watchdog.
@@ -97,12 +97,18 @@ impl Guarded {
         vitals: Arc<Vitals>,
         waiter: Waiter,
     ) -> Self {
+        let announcing = Rc::clone(&doors);
+        let mark = Mark {
+            waiter,
+            // Room that was made ends the waits for it, which would else look like a cycle.
+            let_go: Box::new(move || announcing.announce()),
+        };
         Guarded {
             life: Some(life),
             doors,
             control,
             vitals,
-            waiter: Rc::new(waiter),
+            mark: Rc::new(mark),
         }
     }
 }
@@ -121,8 +127,8 @@ impl Future for Guarded {
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Exit> {
         let this = &mut *self;
-        let _inside = InsideOf::enter(this.waiter.board());
-        let _running = Running::enter(&this.waiter);
+        let _inside = InsideOf::enter(this.mark.waiter.board());
+        let _running = Running::enter(&this.mark);
         this.vitals.note_poll_began();
         note_run();
         let _polling = Polling(&this.vitals);
@@ -149,8 +155,8 @@ impl Future for Guarded {
 
 impl Drop for Guarded {
     fn drop(&mut self) {
-        let _inside = InsideOf::enter(self.waiter.board());
-        let _running = Running::enter(&self.waiter);
+        let _inside = InsideOf::enter(self.mark.waiter.board());
+        let _running = Running::enter(&self.mark);
         let _ = bury(&mut self.life, Exit::Killed);
     }
 }

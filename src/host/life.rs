@@ -508,7 +508,9 @@ async fn deliver_on<S: Service, L: Deliver<S>>(
             }
         }
         let is_over = turn.has_waited || turn.pace.is_spent() || cx.is_interrupted();
-        if is_over || !is_alone || cx.laters.is_full() || cx.laters.has_finished() {
+        // A timer may be due, and comes first.
+        let has_other = cx.timers.next_due().is_some() || cx.laters.has_finished();
+        if is_over || has_other || !is_alone || cx.laters.is_full() {
             return Ok(());
         }
         let Some((next, until)) = mailbox.next_events(below(cx)) else {

@@ -60,20 +60,24 @@ pub(crate) struct Slot<E> {
     pub(crate) event: E,
 }
 
-/// Slots for the positions `start .. end`.
+/// Slots for the positions `start .. end`, one allocation for all of them. Clones are the same
+/// block.
 pub(crate) struct Block<E> {
     start: u64,
-    slots: Box<[OnceLock<Slot<E>>]>,
+    slots: Arc<[Cell<E>]>,
 }
+
+/// Room for one slot.
+struct Cell<E>(OnceLock<Slot<E>>);
 
 impl<E> Block<E> {
     /// The block that follows a block of `before` slots (0: the first of its topic).
-    pub(crate) fn after(before: usize, start: u64) -> Arc<Self> {
-        let fitting = BLOCK_BYTES / size_of::<OnceLock<Slot<E>>>().max(1);
+    pub(crate) fn after(before: usize, start: u64) -> Self {
+        let fitting = BLOCK_BYTES / size_of::<Cell<E>>().max(1);
         let most = fitting.clamp(1, SLOTS_MAX);
         let len = (before * 2).clamp(SLOTS_MIN, SLOTS_MAX).min(most);
-        let slots = (0..len).map(|_| OnceLock::new()).collect();
-        Arc::new(Block { start, slots })
+        let slots = (0..len).map(|_| Cell(OnceLock::new())).collect();
+        Block { start, slots }
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -91,7 +95,7 @@ impl<E> Block<E> {
     /// The slot at `position`, if it has been written.
     pub(crate) fn slot(&self, position: u64) -> Option<&Slot<E>> {
         let index = position.checked_sub(self.start)?;
-        self.slots.get(usize::try_from(index).ok()?)?.get()
+        self.slots.get(usize::try_from(index).ok()?)?.0.get()
     }
 
     /// Writes the slot at `position`. Only the holder of the topic's lock writes, each once.
@@ -99,7 +103,7 @@ impl<E> Block<E> {
         let cell = position
             .checked_sub(self.start)
             .and_then(|index| self.slots.get(usize::try_from(index).ok()?));
-        let written = cell.is_some_and(|cell| cell.set(slot).is_ok());
+        let written = cell.is_some_and(|cell| cell.0.set(slot).is_ok());
         debug_assert!(written, "a slot is written once, inside its block");
     }
 }
@@ -110,30 +114,36 @@ impl<E> fmt::Debug for Block<E> {
     }
 }
 
-impl<E> Drop for Block<E> {
-    /// Drops events one by one, each guarded: a panicking `drop` of one event is nobody's
-    /// failure, and two of them in one block must not abort the process.
-    fn drop(&mut self) {
-        if !std::mem::needs_drop::<E>() {
-            return;
+impl<E> Clone for Block<E> {
+    fn clone(&self) -> Self {
+        Block {
+            start: self.start,
+            slots: Arc::clone(&self.slots),
         }
-        for cell in &mut self.slots {
-            if let Some(slot) = cell.take() {
-                let _ = guard(move || drop(slot));
-            }
+    }
+}
+
+impl<E> Drop for Cell<E> {
+    /// Drops the event guarded: a panicking `drop` of one event is nobody's failure, and two of
+    /// them in one block must not abort the process.
+    fn drop(&mut self) {
+        if std::mem::needs_drop::<E>()
+            && let Some(slot) = self.0.take()
+        {
+            let _ = guard(move || drop(slot));
         }
     }
 }
 
 /// Keeps one event readable: holds its block, and no other.
 pub(crate) struct Pinned<E> {
-    block: Arc<Block<E>>,
+    block: Block<E>,
     position: u64,
 }
 
 impl<E> Pinned<E> {
     /// Pins what is written at `position` of `block`.
-    pub(crate) fn new(block: Arc<Block<E>>, position: u64) -> Option<Self> {
+    pub(crate) fn new(block: Block<E>, position: u64) -> Option<Self> {
         block.slot(position)?;
         Some(Pinned { block, position })
     }
@@ -147,7 +157,7 @@ impl<E> Pinned<E> {
 impl<E> Clone for Pinned<E> {
     fn clone(&self) -> Self {
         Pinned {
-            block: Arc::clone(&self.block),
+            block: self.block.clone(),
             position: self.position,
         }
     }

@@ -19,7 +19,7 @@ use crate::topic::place::Place;
 pub(crate) struct Cursor<E> {
     pub(crate) topic: Arc<Topic<E>>,
     pub(crate) place: Arc<Place<E>>,
-    block: Option<Arc<Block<E>>>,
+    block: Option<Block<E>>,
     /// For one of several workers only: what is its own.
     portion: Option<Box<Portion>>,
     /// The next position to read; the topic may have moved the place on by shedding.
@@ -128,7 +128,7 @@ impl<E: Event> Cursor<E> {
     /// Splits off what a batch needs at once: the block to read from, and how to move on in it.
     pub(crate) fn split(&mut self) -> Option<(&Block<E>, Steps<'_, E>)> {
         let end = self.batch_end();
-        let block = self.block.as_deref()?;
+        let block = self.block.as_ref()?;
         Some((
             block,
             Steps {
@@ -142,7 +142,7 @@ impl<E: Event> Cursor<E> {
     /// The event taken last, kept readable whatever happens to the rest of its topic.
     pub(crate) fn pin_taken(&self) -> Option<Pinned<E>> {
         let taken = self.next.checked_sub(1)?;
-        Pinned::new(Arc::clone(self.block.as_ref()?), taken)
+        Pinned::new(self.block.clone()?, taken)
     }
 }
 

@@ -218,7 +218,7 @@ impl<E: Event> Topic<E> {
         event: E,
         origin: &Origin,
         watch: Option<&Arc<Settlement>>,
-    ) -> Vec<Arc<Block<E>>> {
+    ) -> Vec<Block<E>> {
         writer.accept(number, lane);
         let stamp = Stamp {
             number,
@@ -296,8 +296,8 @@ impl<E: Event> Topic<E> {
     }
 
     /// The live block that holds `position`, if it has not been freed.
-    pub(crate) fn block(&self, position: u64) -> Option<Arc<Block<E>>> {
-        lock(&self.writer).find(position).map(Arc::clone)
+    pub(crate) fn block(&self, position: u64) -> Option<Block<E>> {
+        lock(&self.writer).find(position).cloned()
     }
 
     /// Lists `place` as asleep unless there is something for it to read. True if it may sleep.

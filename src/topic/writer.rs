@@ -28,7 +28,7 @@ pub(super) struct Writer<E> {
     pub(super) tail: u64,
     unheard: u64,
     published: u64,
-    blocks: VecDeque<Arc<Block<E>>>,
+    blocks: VecDeque<Block<E>>,
     /// The open places.
     places: BTreeMap<u64, Arc<Place<E>>>,
     /// Closed places that still hold an event in flight or deferred.
@@ -45,6 +45,8 @@ pub(super) struct Writer<E> {
     spare: Vec<Arc<Place<E>>>,
     /// The place that was furthest behind when blocks were last freed.
     laggard: Option<Arc<Place<E>>>,
+    /// How often readers have fallen asleep since blocks were last looked for.
+    falls: usize,
     /// Events before this position may be watched.
     watched: u64,
 }
@@ -95,6 +97,7 @@ impl<E> Writer<E> {
             sleepers: Vec::new(),
             spare: Vec::new(),
             laggard: None,
+            falls: 0,
             watched: 0,
         }
     }
@@ -128,7 +131,7 @@ impl<E> Writer<E> {
     }
 
     /// Closes a place; returns the numbers of what it had not read, and blocks to drop.
-    pub(super) fn close(&mut self, place: &Arc<Place<E>>) -> (Vec<u64>, Vec<Arc<Block<E>>>) {
+    pub(super) fn close(&mut self, place: &Arc<Place<E>>) -> (Vec<u64>, Vec<Block<E>>) {
         if place.is_closed() {
             return (Vec::new(), Vec::new());
         }
@@ -342,7 +345,7 @@ impl<E> Writer<E> {
     }
 
     /// Writes the slot at the tail; returns blocks that everybody has passed.
-    pub(super) fn append(&mut self, slot: Slot<E>) -> Vec<Arc<Block<E>>> {
+    pub(super) fn append(&mut self, slot: Slot<E>) -> Vec<Block<E>> {
         let mut freed = Vec::new();
         let block = match self.blocks.back() {
             Some(block) if block.holds(self.tail) => block,
@@ -363,10 +366,18 @@ impl<E> Writer<E> {
 
     /// As [`Writer::free_passed`], for readers that fall asleep: nobody may append for long. The
     /// last block stays, because the next one grows from it.
-    pub(super) fn free_read(&mut self) -> Vec<Arc<Block<E>>> {
+    pub(super) fn free_read(&mut self) -> Vec<Block<E>> {
         if self.blocks.len() < 2 {
             return Vec::new();
         }
+        // The search goes through all places, so it is made for the last who falls asleep and else
+        // once in as many times as there are places: for each, it would be quadratic.
+        self.falls += 1;
+        let is_quiet = self.sleepers.len() >= self.places.len();
+        if !is_quiet && self.falls < self.places.len() {
+            return Vec::new();
+        }
+        self.falls = 0;
         let last = self.blocks.pop_back();
         let freed = self.free_passed();
         self.blocks.extend(last);
@@ -375,7 +386,7 @@ impl<E> Writer<E> {
 
     /// Takes from the front the blocks that every place has passed. The laggard of last
     /// time is asked first, so that a slow reader costs one look and not one per place.
-    fn free_passed(&mut self) -> Vec<Arc<Block<E>>> {
+    fn free_passed(&mut self) -> Vec<Block<E>> {
         let Some(front) = self.blocks.front() else {
             return Vec::new();
         };
@@ -399,7 +410,7 @@ impl<E> Writer<E> {
         self.blocks.drain(..count).collect()
     }
 
-    pub(super) fn find(&self, position: u64) -> Option<&Arc<Block<E>>> {
+    pub(super) fn find(&self, position: u64) -> Option<&Block<E>> {
         let index = self.blocks.partition_point(|block| block.end() <= position);
         self.blocks.get(index).filter(|block| block.holds(position))
     }

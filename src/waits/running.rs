@@ -14,19 +14,25 @@ use std::rc::Rc;
 use super::Waiter;
 
 thread_local! {
-    static RUNNING: RefCell<Option<Rc<Waiter>>> = const { RefCell::new(None) };
+    static RUNNING: RefCell<Option<Rc<Mark>>> = const { RefCell::new(None) };
+}
+
+/// What marks a thread: the service that it runs.
+pub(crate) struct Mark {
+    pub(crate) waiter: Waiter,
+    /// Ends the waits of others for what the service has done already, before it waits itself.
+    pub(crate) let_go: Box<dyn Fn()>,
 }
 
 /// Marks the thread as running a service until dropped.
-#[derive(Debug)]
 pub(crate) struct Running {
-    before: Option<Rc<Waiter>>,
+    before: Option<Rc<Mark>>,
 }
 
 impl Running {
     /// The count of an `Rc` is not atomic, so that marking a poll costs next to nothing.
-    pub(crate) fn enter(waiter: &Rc<Waiter>) -> Self {
-        let mark = Some(Rc::clone(waiter));
+    pub(crate) fn enter(mark: &Rc<Mark>) -> Self {
+        let mark = Some(Rc::clone(mark));
         let before = RUNNING.try_with(|running| running.replace(mark));
         Running {
             before: before.ok().flatten(),
@@ -41,17 +47,14 @@ impl Drop for Running {
     }
 }
 
-/// The service that this thread runs, if it is one of this board.
+/// The service that this thread runs, if it is one of this board. It is about to wait: nobody
+/// waits any more for what it has done already.
 pub(crate) fn running(board: usize) -> Option<Waiter> {
-    let of_board = |waiter: &&Rc<Waiter>| waiter.board() == board;
-    let found = RUNNING.try_with(|running| {
-        let running = running.borrow();
-        running
-            .as_ref()
-            .filter(of_board)
-            .map(|waiter| Waiter::clone(waiter))
-    });
-    found.ok().flatten()
+    let of_board = |mark: &Rc<Mark>| mark.waiter.board() == board;
+    let found = RUNNING.try_with(|running| running.borrow().clone().filter(of_board));
+    let mark = found.ok().flatten()?;
+    (mark.let_go)();
+    Some(mark.waiter.clone())
 }
 
 #[cfg(all(test, not(any(loom, shuttle))))]
@@ -63,8 +66,12 @@ mod tests {
     #[test]
     fn a_mark_is_seen_by_its_board_until_it_is_dropped() {
         let (waits, others) = (Arc::<Waits>::default(), Arc::<Waits>::default());
-        let outer = Rc::new(waits.waiter(&"outer".into()));
-        let inner = Rc::new(others.waiter(&"inner".into()));
+        let mark = |waits: &Arc<Waits>, path: &str| {
+            let waiter = waits.waiter(&path.into());
+            let let_go = Box::new(|| {});
+            Rc::new(Mark { waiter, let_go })
+        };
+        let (outer, inner) = (mark(&waits, "outer"), mark(&others, "inner"));
         let path = |waits: &Waits| running(waits.board()).map(|waiter| waiter.0.path.to_string());
         assert_eq!(path(&waits), None);
         let mark = Running::enter(&outer);
