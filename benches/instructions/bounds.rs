@@ -34,16 +34,16 @@ pub(crate) struct Bound {
 
 #[rustfmt::skip]
 pub(crate) const BOUNDS: [Bound; 10] = [
-    bound("publish.to_1", "delivery", EVENTS, 1_106.0),
-    bound("publish.to_10", "delivery", EVENTS * 10, 428.0),
-    bound("publish.to_100", "delivery", EVENTS * 100, 378.0),
-    bound("publish_all.to_10", "delivery", EVENTS * 10, 402.0),
-    bound("publish_apart.to_1", "event published, handled and settled", APART, 19_246.0),
-    bound("publish_in_turn.to_10", "delivery", EVENTS * 10, 1_677.0),
-    bound("publish_in_turn.to_100", "delivery", EVENTS * 100, 1_648.0),
-    bound("tell.here", "message", TOLD, 2_880.0),
-    bound("ask.here", "answer", ASKS, 7_830.0),
-    bound("start.here", "service", STARTED, 53_000.0),
+    bound("publish.to_1", "delivery", EVENTS, 896.0),
+    bound("publish.to_10", "delivery", EVENTS * 10, 234.0),
+    bound("publish.to_100", "delivery", EVENTS * 100, 185.0),
+    bound("publish_all.to_10", "delivery", EVENTS * 10, 211.0),
+    bound("publish_apart.to_1", "event published, handled and settled", APART, 18_223.0),
+    bound("publish_in_turn.to_10", "delivery", EVENTS * 10, 824.0),
+    bound("publish_in_turn.to_100", "delivery", EVENTS * 100, 798.0),
+    bound("tell.here", "message", TOLD, 1_597.0),
+    bound("ask.here", "answer", ASKS, 6_750.0),
+    bound("start.here", "service", STARTED, 38_124.0),
 ];
 
 const fn bound(

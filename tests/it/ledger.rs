@@ -173,8 +173,10 @@ fn the_gap_is_0_in_every_ledger_under_load() {
             id
         });
         let over = Raise(&done);
-        let mut moving = 0;
-        for _ in 0..LEDGERS {
+        let (mut taken, mut moving) = (0, 0);
+        // Also until there is something to see: the other threads may have had no turn as yet.
+        while taken < LEDGERS || moving == 0 || first.lives() < 2 {
+            taken += 1;
             let ledger = board.ledger();
             assert_eq!(ledger.gap(), 0, "{ledger}");
             moving += u64::from(!ledger.is_settled());

@@ -10,8 +10,8 @@ const BURST: u64 = 8 * BLOCK;
 const BURSTS: u64 = 20;
 const EVENTS: u64 = BURST * BURSTS;
 
-/// A block is its head and its slots, for now; one allocation is the aim.
-const PER_BLOCK: u64 = 2;
+/// A block with all its slots.
+const PER_BLOCK: u64 = 1;
 /// What it takes to wake everybody up, for lists that grow.
 const PER_BURST: u64 = 5;
 
