@@ -64,6 +64,11 @@ impl Gauges {
         theirs.filter_map(|(_, one)| one.gauge.upgrade()).collect()
     }
 
+    /// Whether no subscription has a guard.
+    pub(crate) fn is_empty(&self) -> bool {
+        lock(&self.0).is_empty()
+    }
+
     /// What open breakers hold, if any does.
     pub(crate) fn held_back(&self, now: Duration) -> Option<HeldBack> {
         let mut held: BTreeMap<_, BTreeMap<_, _>> = BTreeMap::new();

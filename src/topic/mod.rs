@@ -411,6 +411,9 @@ pub(crate) trait AnyTopic: Any + Send + Sync {
     fn worker_rows(&self, rows: &mut Vec<DeliveryRow>);
     /// Adds the row of a service that has ended to the row of this name.
     fn fold(&self, service: &str, into: &Arc<str>);
+    /// The first place, from this one on and round to it again, at which something is certainly
+    /// queued, in flight or deferred. None where several workers share the topic.
+    fn open_from(&self, place: u64) -> Option<u64>;
     /// Wakes everybody who waits for room, because the board's phase has changed.
     fn phase_changed(&self);
     fn into_any(self: Arc<Self>) -> Arc<dyn Any + Send + Sync>;
@@ -431,6 +434,10 @@ impl<E: Event> AnyTopic for Topic<E> {
 
     fn worker_rows(&self, rows: &mut Vec<DeliveryRow>) {
         lock(&self.writer).worker_rows(rows);
+    }
+
+    fn open_from(&self, place: u64) -> Option<u64> {
+        lock(&self.writer).open_from(place)
     }
 
     fn fold(&self, service: &str, into: &Arc<str>) {

@@ -306,6 +306,13 @@ impl<E> Place<E> {
         Some(returned)
     }
 
+    /// Whether anything is queued, in flight or deferred, given the topic's tail. Under the topic's
+    /// lock.
+    pub(crate) fn is_open(&self, tail: u64) -> bool {
+        let held = [Count::InFlight, Count::Deferred].map(|state| self.tally.now(state));
+        self.position() != tail || held != [0, 0] || self.next_return().is_some()
+    }
+
     /// The accounting of this place, given the topic's tail. Under the topic's lock.
     pub(crate) fn row(&self, tail: u64) -> DeliveryRow {
         let (reading, (position, shed)) = self

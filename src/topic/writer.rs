@@ -186,6 +186,19 @@ impl<E> Writer<E> {
         }
     }
 
+    /// The first place from this one on, and round to it, that is not settled. What a worker has
+    /// not read may be another's, so where there are workers it is not looked for.
+    pub(super) fn open_from(&self, place: u64) -> Option<u64> {
+        if self.is_shared() {
+            return None;
+        }
+        let (before, after) = (self.places.range(..place), self.places.range(place..));
+        let mut open = after
+            .chain(before)
+            .filter(|(_, one)| one.is_open(self.tail));
+        open.next().map(|(id, _)| *id)
+    }
+
     pub(super) fn has_readers(&self) -> bool {
         !self.places.is_empty()
     }
