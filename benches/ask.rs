@@ -4,7 +4,8 @@
 //! other. `here`: on the service's own thread, with
 //! nothing else to do. `across`: from another thread, both idle between questions, so that two
 //! wake-ups of a thread are most of it. Beside an actor of actix, and a task with tokio's mpsc and
-//! oneshot channels.
+//! oneshot channels. `between arbiters`: a service on one asks a service on the other, as they
+//! are, and with arbiters that spin before they park.
 //!
 //! Then, printed as microseconds at the median, 99 % and 99.9 %: on the service's own thread,
 //! with two neighbours there that are given 256 messages in every round of the thread. What they
@@ -21,7 +22,7 @@ mod common;
 use std::hint::black_box;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use actix::{Actor, Arbiter, System};
 use callboard::prelude::*;
@@ -95,6 +96,40 @@ fn across(criterion: &mut Criterion) {
         workers.spawn(task);
         bencher.iter(|| caller.block_on(burst(async || tokio_peer::ask(&reader, 1).await)));
     });
+    group.finish();
+}
+
+/// Asks another service, one question after the other.
+struct Asker(Address<Reader>);
+impl Service for Asker {}
+struct Go;
+impl Message for Go {
+    type Reply = ();
+}
+impl Answer<Go> for Asker {
+    async fn answer(&mut self, _: Go, cx: &mut Context<Self>) -> Outcome {
+        burst(async || cx.ask(&self.0, Add(1)).await.unwrap()).await;
+        Ok(())
+    }
+}
+
+/// Longer than a question takes, and than the thread that asks for a burst needs to ask again.
+const SPIN: Duration = millis(2);
+
+fn between(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("ask/between arbiters");
+    group.throughput(Throughput::Elements(ASKS));
+    for (name, spin) in [("parking", Duration::ZERO), ("spinning", SPIN)] {
+        group.bench_function(name, |bencher| {
+            let spec = reader(0).arbiter(0);
+            let far = spec.address();
+            let asker = service("asker", move || Asker(far.clone())).arbiter(1);
+            let near = asker.address();
+            let builder = Board::builder().arbiters(2).spin(spin);
+            let _board = Elsewhere::built(builder, root().child(spec).child(asker));
+            bencher.iter(|| near.ask_blocking(Go).unwrap());
+        });
+    }
     group.finish();
 }
 
@@ -255,7 +290,7 @@ fn among_neighbours() {
 criterion_group! {
     name = benches;
     config = settings();
-    targets = here, across
+    targets = here, across, between
 }
 
 fn main() {

@@ -6,6 +6,7 @@
 //!
 //! It does not say on which core a thread runs: the system does.
 
+use callboard::BoardBuilder;
 use callboard::prelude::*;
 use tokio::runtime::{Builder, Runtime};
 
@@ -14,8 +15,11 @@ pub(crate) struct Elsewhere(Board);
 
 impl Elsewhere {
     pub(crate) fn new(arbiters: usize, root: Supervisor) -> Self {
-        let started = Board::builder().arbiters(arbiters).start(root);
-        Elsewhere(started.unwrap())
+        Elsewhere::built(Board::builder().arbiters(arbiters), root)
+    }
+
+    pub(crate) fn built(builder: BoardBuilder, root: Supervisor) -> Self {
+        Elsewhere(builder.start(root).unwrap())
     }
 }
 
