@@ -7,8 +7,8 @@
 //! The figures are of one machine (x86-64, Rust 1.95); others may differ a little, as their
 //! C library chooses other ways to copy memory.
 
-/// How far from its figure a count may lie.
-pub(crate) const SLACK: f64 = 0.05;
+/// How far from its figure a count may lie: 1 % between runs, some more between machines.
+pub(crate) const SLACK: f64 = 0.08;
 
 /// Events in a burst: half of what a subscription may lag behind by default.
 pub(crate) const EVENTS: u64 = 512;
