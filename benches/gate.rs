@@ -29,6 +29,7 @@ use common::ground::Ground;
 use common::readers::{Add, Reader, Tick, Tock, readers, readers_of_two};
 use common::rounds::{Work, median, take_turns};
 use common::tokio_peer;
+use common::works::publishing;
 
 /// What of ours, beside what of theirs, and how many times their time ours may take. About twice
 /// what was measured; whoever makes something faster lowers its bound.
@@ -150,17 +151,7 @@ fn main() -> ExitCode {
 }
 
 fn publish<const N: usize>() -> Work<'static> {
-    let ground = Ground::new();
-    let board = ground.board(readers(N));
-    let ticks = board.publisher::<Tick>();
-    Work::new(BURST * N as u64, move || {
-        ground.run(async {
-            for number in 0..BURST {
-                ticks.publish(Tick(number)).await.unwrap();
-            }
-            board.settle().await.unwrap();
-        });
-    })
+    publishing(N, BURST)
 }
 
 fn publish_all() -> Work<'static> {

@@ -26,8 +26,9 @@ use callboard::{Child, Publisher};
 
 use common::elsewhere::Elsewhere;
 use common::ground::Ground;
-use common::readers::{Tick, reader, readers, root};
+use common::readers::{Tick, reader, root};
 use common::rounds::{Work, median, take_turns};
+use common::works::publishing;
 
 /// Events in a burst: half of what a subscription may lag behind by default.
 const BURST: u64 = 512;
@@ -36,20 +37,6 @@ const SHORT_BURST: u64 = 64;
 const TURN: Duration = Duration::from_millis(20);
 /// Odd, so that the median is a round that was measured.
 const ROUNDS: usize = 7;
-
-fn to_readers(count: usize, burst: u64) -> Work<'static> {
-    let ground = Ground::new();
-    let board = ground.board(readers(count));
-    let ticks = board.publisher::<Tick>();
-    Work::new(burst * count as u64, move || {
-        ground.run(async {
-            for number in 0..burst {
-                ticks.publish(Tick(number)).await.unwrap();
-            }
-            board.settle().await.unwrap();
-        });
-    })
-}
 
 fn to_arbiters(count: usize) -> Work<'static> {
     let spread = |index| reader(index).arbiter(index % count);
@@ -175,10 +162,10 @@ fn main() {
     let rows = |sizes: &[usize], work: &dyn Fn(usize) -> Work<'static>| {
         sizes.iter().map(|size| (*size, work(*size))).collect()
     };
-    let readers = |count| to_readers(count, BURST);
+    let readers = |count| publishing(count, BURST);
     table("subscribers", ROUNDS, rows(&[1, 10, 100, 1_000], &readers));
     table("topics", ROUNDS, rows(&[1, 4, 16], &to_topics));
-    let many = |count| to_readers(count, SHORT_BURST);
+    let many = |count| publishing(count, SHORT_BURST);
     // A turn of the last takes a second.
     table(
         "services",

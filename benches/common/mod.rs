@@ -15,3 +15,4 @@ pub(crate) mod readers;
 pub(crate) mod rounds;
 pub(crate) mod settings;
 pub(crate) mod tokio_peer;
+pub(crate) mod works;

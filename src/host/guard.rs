@@ -15,7 +15,7 @@ use std::task::{Context, Poll};
 use std::thread::panicking;
 
 use crate::exit::Exit;
-use crate::host::spin::{note_rest, note_run};
+use crate::host::spin::note_run;
 use crate::host::{Begun, BoxedLife};
 use crate::mailbox::doors::Doors;
 use crate::panic::guard;
@@ -143,7 +143,6 @@ impl Future for Guarded {
         let exit = match guard(|| life.as_mut().poll(cx)) {
             Ok(Poll::Pending) => {
                 this.doors.announce();
-                note_rest();
                 return Poll::Pending;
             }
             Ok(Poll::Ready(exit)) => exit,

@@ -20,15 +20,10 @@ thread_local! {
     static RESTING: RefCell<Option<Waker>> = const { RefCell::new(None) };
 }
 
-/// A life is about to run on this thread.
-#[inline]
+/// A life runs on this thread.
 pub(crate) fn note_run() {
     // The thread may be ending.
     let _ = RUNS.try_with(|runs| runs.set(runs.get().wrapping_add(1)));
-}
-
-/// A life has run on this thread.
-pub(crate) fn note_rest() {
     let resting = RESTING.try_with(|resting| resting.borrow_mut().take());
     if let Ok(Some(spinner)) = resting {
         spinner.wake();
@@ -114,7 +109,6 @@ mod tests {
         assert!(!is_awake());
         woken.take();
         note_run();
-        note_rest();
         assert_eq!(woken.take(), 1);
         assert!(is_awake());
     }
