@@ -79,7 +79,8 @@ pub(crate) type Answering<'a> = Pin<Box<dyn Future<Output = LetterEnd> + 'a>>;
 /// A letter in its envelope.
 pub(crate) type Sealed<S> = Box<dyn AnyLetter<S>>;
 
-/// Has it handle a message to which nobody waits for a reply.
+/// Has it handle a message to which nobody waits for a reply. As a case of `reply_to` a tell took
+/// 6 % more instructions.
 async fn heed<S: Answer<M>, M: Message>(
     message: M,
     service: &mut S,
