@@ -16,7 +16,7 @@ use std::any::Any;
 use std::cell::Cell;
 use std::future::{Future, poll_fn};
 use std::marker::PhantomData;
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
@@ -127,9 +127,30 @@ pub(crate) async fn within<F: Future>(
     unless_past(clock, end, future).await
 }
 
-/// As [`within`], up to an instant that is known.
+/// As [`within`], up to an instant that is known, for what is likely ready in a moment.
+///
+/// It looks twice before it makes the timer: whoever is to answer runs in between, if it is on
+/// the same thread and next in turn. That took an ask from 6,100 to XXXX instructions.
 pub(crate) async fn until<F: Future>(clock: &Clock, end: Instant, future: F) -> Option<F::Output> {
+    let mut future = pin!(future);
+    if let Some(output) = look_twice(future.as_mut()).await {
+        return Some(output);
+    }
     unless_past(clock, || Some(end), future).await
+}
+
+/// What the future has come to when everything has run that was ready before it first waited.
+async fn look_twice<F: Future>(mut future: Pin<&mut F>) -> Option<F::Output> {
+    let mut is_first = true;
+    poll_fn(|cx| match future.as_mut().poll(cx) {
+        Poll::Ready(output) => Poll::Ready(Some(output)),
+        Poll::Pending if std::mem::take(&mut is_first) => {
+            cx.waker().wake_by_ref();
+            Poll::Pending
+        }
+        Poll::Pending => Poll::Ready(None),
+    })
+    .await
 }
 
 async fn unless_past<F: Future>(

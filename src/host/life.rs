@@ -33,8 +33,8 @@ use crate::policy::Trouble;
 use crate::pulse::Pulse;
 use crate::service::letter::{Sealed, Unanswered, answer};
 use crate::service::{
-    Change, Context, Deliver, Fault, Halt, Inbox, Pace, Service, TimedOut, Turn, Work, finish,
-    run_job,
+    Change, Context, Deliver, Fault, Halt, Inbox, Pace, Pile, Service, TimedOut, Turn, Work,
+    finish, run_job,
 };
 use crate::sync::Arc;
 use crate::topic::tally::Count;
@@ -319,11 +319,11 @@ impl<S: Service, L: Deliver<S>> Life<S, L> {
 
     /// Answers the letters that are out, as far as their turn has come.
     async fn answer(&mut self, until: u64, service: &mut S, cx: &mut Context<S>) {
-        let is_next = |head: Option<u64>| head.is_some_and(|number| number < until);
-        while is_next(self.mailbox.letters.head()) && !cx.is_interrupted() {
+        while self.pile(until).is_next(cx) {
             if let Some(envelope) = self.take_letter() {
                 let then = async |_: &mut S, cx: &mut Context<S>| cx.publish_follow_ups().await;
-                let answered = answer(envelope, service, cx, then).await;
+                let pile = self.share.is_none().then(|| self.pile(until));
+                let answered = answer(envelope, pile, service, cx, then).await;
                 self.settle_letter(answered.err(), cx);
                 begin_laters(cx);
             }
@@ -334,24 +334,23 @@ impl<S: Service, L: Deliver<S>> Life<S, L> {
         }
     }
 
+    fn pile(&mut self, until: u64) -> Pile<'_, S> {
+        Pile {
+            letters: &mut self.mailbox.letters,
+            until,
+            pace: &mut self.pace,
+            clock: &self.pulse.clock,
+        }
+    }
+
     /// Takes the next letter, unless nobody waits for its answer any more.
     pub(super) fn take_letter(&mut self) -> Option<Envelope<Sealed<S>>> {
-        if !self.pace.step(&self.pulse.clock) {
-            return None;
-        }
-        let envelope = self.mailbox.letters.take(Count::InFlight)?;
-        if envelope.letter.is_expired() {
-            envelope.letter.abandon();
-            self.count_letter(Count::Expired);
-            return None;
-        }
-        Some(envelope)
+        self.pile(u64::MAX).take()
     }
 
     /// A letter that was taken has come to this end.
     pub(super) fn count_letter(&self, end: Count) {
-        let tally = &self.mailbox.letters.shared.tally;
-        tally.shift(Count::InFlight, end);
+        self.mailbox.letters.settle(end);
     }
 
     pub(super) fn settle_letter(&self, unanswered: Option<Unanswered>, cx: &Context<S>) {

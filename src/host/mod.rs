@@ -253,11 +253,7 @@ impl<S: Service, L: Deliver<S> + 'static> Stage for Engine<S, L> {
             mailbox.each(|_, source| source.hand_back_open(now));
             mailbox.note_waiting();
             while mailbox.letters.is_in_flight() {
-                mailbox
-                    .letters
-                    .shared
-                    .tally
-                    .shift(Count::InFlight, Count::Failed);
+                mailbox.letters.settle(Count::Failed);
             }
             mailbox.wake();
             for door in mailbox.doors() {

@@ -220,10 +220,25 @@ impl<T> Letters<T> {
         self.seen.front().map(|envelope| envelope.number)
     }
 
+    /// The oldest letter that is out.
+    pub(crate) fn first(&self) -> Option<&T> {
+        self.seen.front().map(|envelope| &envelope.letter)
+    }
+
     /// Takes the oldest letter into the state `into`.
     pub(crate) fn take(&mut self, into: Count) -> Option<Envelope<T>> {
         self.look()?;
-        let envelope = self.seen.pop_front();
+        self.take_out(into)
+    }
+
+    /// Takes the oldest letter that is out in place of one in flight, which has come to this end:
+    /// two changes in one.
+    pub(crate) fn take_after(&mut self, end: Count) -> Option<Envelope<T>> {
+        self.take_out(end)
+    }
+
+    fn take_out(&mut self, into: Count) -> Option<Envelope<T>> {
+        let envelope = self.seen.pop_front()?;
         self.shared.tally.change(|tally| {
             tally.add(Count::Taken, 1);
             tally.add(into, 1);
@@ -231,7 +246,12 @@ impl<T> Letters<T> {
         // Announcing room has a fence before it looks at who waits for it.
         let taken = self.shared.tally.now(Count::Taken);
         self.shared.taken.store(taken, Ordering::Release);
-        envelope
+        Some(envelope)
+    }
+
+    /// A letter that was in flight has come to this end.
+    pub(crate) fn settle(&self, end: Count) {
+        self.shared.tally.shift(Count::InFlight, end);
     }
 
     /// Whether a letter was taken that has not been settled.

@@ -220,7 +220,7 @@ impl<S: Service> Errand<S> for LetterErrand<S> {
         Box::pin(async move {
             let LetterErrand(envelope) = *self;
             let then = async |service: &mut S, cx: &mut Context<S>| finish_all(service, cx).await;
-            Ended::Answered(answer(envelope, service, cx, then).await.err())
+            Ended::Answered(answer(envelope, None, service, cx, then).await.err())
         })
     }
 

@@ -6,7 +6,7 @@
 //!
 //! It is handled by value, so it is never tried again.
 
-use std::any::type_name;
+use std::any::{Any, type_name};
 use std::future::Future;
 use std::pin::Pin;
 use std::rc::Rc;
@@ -21,6 +21,7 @@ use crate::mailbox::letters::Envelope;
 use crate::message::Message;
 use crate::panic::guard;
 use crate::service::control::{Control, Kill};
+use crate::service::pile::Pile;
 use crate::service::{Answer, Context, Service};
 use crate::waits::Waiting;
 
@@ -59,7 +60,7 @@ impl<R> Drop for Way<R> {
 }
 
 /// A letter whose message is not known here.
-pub(crate) trait AnyLetter<S: Service>: Send {
+pub(crate) trait AnyLetter<S: Service>: Any + Send {
     /// The message's type, for the log.
     fn name(&self) -> &'static str;
     /// Whether nobody waits for the answer any more.
@@ -68,8 +69,13 @@ pub(crate) trait AnyLetter<S: Service>: Send {
     fn key(&self) -> Key;
     /// Until when somebody waits for the answer.
     fn until(&self) -> Option<Instant>;
-    /// Has it answered, once.
-    fn answer<'a>(self: Box<Self>, service: &'a mut S, cx: &'a mut Context<S>) -> Answering<'a>;
+    /// Has it answered, once, and the like of it that is next on the pile.
+    fn answer<'a>(
+        self: Box<Self>,
+        pile: Option<Pile<'a, S>>,
+        service: &'a mut S,
+        cx: &'a mut Context<S>,
+    ) -> Answering<'a>;
     /// The service will not see it.
     fn abandon(self: Box<Self>);
 }
@@ -79,16 +85,23 @@ pub(crate) type Answering<'a> = Pin<Box<dyn Future<Output = LetterEnd> + 'a>>;
 /// A letter in its envelope.
 pub(crate) type Sealed<S> = Box<dyn AnyLetter<S>>;
 
-/// Has it handle a message to which nobody waits for a reply. As a case of `reply_to` a tell took
-/// 6 % more instructions.
+/// Has it handle a message to which nobody waits for a reply, and those of its type that are next:
+/// one box for all of them.
 async fn heed<S: Answer<M>, M: Message>(
-    message: M,
+    mut message: M,
+    mut pile: Option<Pile<'_, S>>,
     service: &mut S,
     cx: &mut Context<S>,
 ) -> LetterEnd {
-    match service.answer(message, cx).await {
-        Ok(_) => LetterEnd::Answered,
-        Err(failure) => LetterEnd::Failed(failure),
+    loop {
+        if let Err(failure) = service.answer(message, cx).await {
+            return LetterEnd::Failed(failure);
+        }
+        let next = pile.as_mut().and_then(|pile| pile.next_told(cx));
+        match next {
+            Some(next) => message = next,
+            None => return LetterEnd::Answered,
+        }
     }
 }
 
@@ -120,9 +133,11 @@ pub(crate) struct Unanswered {
     pub(crate) failure: Failure,
 }
 
-/// Has a letter answered, and does what is to be done after it, in its span.
+/// Has a letter answered, and does what is to be done after it, in its span. What it takes from
+/// the pile it settles, but for the last.
 pub(crate) async fn answer<S: Service>(
     envelope: Envelope<Sealed<S>>,
+    pile: Option<Pile<'_, S>>,
     service: &mut S,
     cx: &mut Context<S>,
     then: impl AsyncFnOnce(&mut S, &mut Context<S>) -> Outcome,
@@ -136,7 +151,7 @@ pub(crate) async fn answer<S: Service>(
     let message = letter.name();
     let is_traced = Context::<S>::is_traced();
     let span = is_traced.then(|| cx.letter_span(message, number, origin.span.as_ref()));
-    let mut answering = letter.answer(service, cx);
+    let mut answering = letter.answer(pile, service, cx);
     if let Some(span) = &span {
         answering = Box::pin(answering.instrument(span.clone()));
     }
@@ -208,10 +223,15 @@ impl<S: Answer<M>, M: Message> AnyLetter<S> for Letter<M> {
         self.reply.as_ref().map(|reply| reply.until)
     }
 
-    fn answer<'a>(self: Box<Self>, service: &'a mut S, cx: &'a mut Context<S>) -> Answering<'a> {
+    fn answer<'a>(
+        self: Box<Self>,
+        pile: Option<Pile<'a, S>>,
+        service: &'a mut S,
+        cx: &'a mut Context<S>,
+    ) -> Answering<'a> {
         let Letter { message, reply } = *self;
         match reply {
-            None => Box::pin(heed(message, service, cx)),
+            None => Box::pin(heed(message, pile, service, cx)),
             Some(reply) => Box::pin(reply_to(message, reply, service, cx)),
         }
     }

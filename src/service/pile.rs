@@ -1,0 +1,70 @@
+//! The letters of one service that are out, and may be answered in this turn.
+//!
+//! The life takes the first; whoever answers it takes the like of it that is next.
+//!
+//! Invariant: a letter is taken only when its turn has come: in the order of numbers, unless the
+//! life has to look at something else first, and as one of the turn's deliveries.
+//!
+//! It has nothing answered.
+
+use std::any::Any;
+
+use crate::clock::Clock;
+use crate::mailbox::letters::{Envelope, Letters};
+use crate::message::Message;
+use crate::service::letter::{Letter, Sealed};
+use crate::service::{Context, Pace, Service};
+use crate::topic::tally::Count;
+
+pub(crate) struct Pile<'a, S: Service> {
+    pub(crate) letters: &'a mut Letters<Sealed<S>>,
+    /// Letters with numbers from this on are not next.
+    pub(crate) until: u64,
+    pub(crate) pace: &'a mut Pace,
+    pub(crate) clock: &'a Clock,
+}
+
+impl<S: Service> Pile<'_, S> {
+    /// Whether a letter is to be answered before anything else.
+    pub(crate) fn is_next(&self, cx: &Context<S>) -> bool {
+        self.letters.head().is_some_and(|head| head < self.until) && !cx.is_interrupted()
+    }
+
+    /// Takes the next letter, unless nobody waits for its answer any more.
+    pub(crate) fn take(&mut self) -> Option<Envelope<Sealed<S>>> {
+        if !self.pace.step(self.clock) {
+            return None;
+        }
+        let envelope = self.letters.take(Count::InFlight)?;
+        if envelope.letter.is_expired() {
+            envelope.letter.abandon();
+            self.letters.settle(Count::Expired);
+            return None;
+        }
+        Some(envelope)
+    }
+
+    /// The message just told has been handled, and nothing is left to be done after it: the next
+    /// one, if it was told as well, and is of the same type.
+    pub(crate) fn next_told<M: Message>(&mut self, cx: &mut Context<S>) -> Option<M> {
+        // Each has a span of its own, if there is one.
+        if cx.has_more() || Context::<S>::is_traced() || !self.is_next(cx) {
+            return None;
+        }
+        let is_like = |letter: &Sealed<S>| {
+            let letter: &dyn Any = &**letter;
+            let letter = letter.downcast_ref::<Letter<M>>();
+            letter.is_some_and(|letter| letter.reply.is_none())
+        };
+        if !self.letters.first().is_some_and(is_like) || !self.pace.step(self.clock) {
+            return None;
+        }
+        let envelope = self.letters.take_after(Count::Done)?;
+        cx.begin_letter(envelope.number, envelope.origin.cause, None);
+        let letter: Box<dyn Any> = envelope.letter;
+        letter
+            .downcast::<Letter<M>>()
+            .ok()
+            .map(|letter| letter.message)
+    }
+}
