@@ -254,6 +254,7 @@ impl<S: Service> Address<S> {
 }
 
 /// The span that the caller is in, if anybody listens to spans.
+#[inline]
 pub(crate) fn current_span() -> Option<tracing::Id> {
     if tracing::dispatcher::has_been_set() {
         tracing::Span::current().id()

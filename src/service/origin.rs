@@ -60,6 +60,7 @@ impl Drop for WorkingFor {
 }
 
 /// Whether this thread runs code of that board, or does blocking work for it.
+#[inline]
 pub(crate) fn serves(board: usize) -> bool {
     let working = WORKING.try_with(Cell::get).ok().flatten();
     current_board() == Some(board) || working == Some(board)

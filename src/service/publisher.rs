@@ -38,6 +38,7 @@ impl<E: Event> Publisher<E> {
     }
 
     /// Publishes one event; waits for room at most 5 s. See [`Publish`].
+    #[inline]
     pub fn publish(&self, event: E) -> Publish<E> {
         let topic = Arc::clone(&self.topic);
         Publish::new(topic, event, self.origin(), PUBLISH_WAIT, self.board)
@@ -90,6 +91,7 @@ impl<E: Event> Publisher<E> {
         Series::start(Arc::clone(&self.topic), self.board, interval, make)
     }
 
+    #[inline]
     fn origin(&self) -> Origin {
         let insider = serves(self.board);
         Origin {

@@ -102,7 +102,7 @@ impl<E: Event> PublishAll<E> {
         board: usize,
     ) -> Self {
         PublishAll {
-            line: Line::new(topic, wait, board, origin.insider),
+            line: Line::new(topic, wait, board),
             accepted: Vec::with_capacity(events.len()),
             events: events.into_iter(),
             origin,
@@ -127,7 +127,7 @@ impl<E: Event> PublishAll<E> {
         if self.accepted.len() > before {
             self.line.leave();
         }
-        let full = refusal.map(|refusal| self.line.accept(refusal, false));
+        let full = refusal.map(|refusal| self.line.accept(refusal, self.origin.insider, false));
         full.transpose().map(|full| full.is_some())
     }
 }

@@ -19,64 +19,72 @@ use crate::clock::deadline;
 use crate::defaults::PUBLISH_WAIT;
 use crate::event::Event;
 use crate::sync::Arc;
-use crate::waits::{Cycle, Waiting, running};
+use crate::waits::{Waiting, running};
 
 pub(super) struct Line<E: Event> {
     pub(super) topic: Arc<Topic<E>>,
     /// How long to wait for room at most; zero: not at all.
     wait: Duration,
-    /// Whether it waits for as long as any publisher would: only then does waiting in vain say
-    /// something to the others.
-    patient: bool,
+    /// As long as that, if it is less than any publisher would wait: then waiting in vain says
+    /// nothing to the others.
+    limit: Option<Duration>,
     /// The board, to find the service that waits: it is the one that polls.
     pub(super) board: usize,
-    insider: bool,
-    spot: Option<Spot>,
-    /// Who had no room when it was last tried.
-    full: Option<Refusal>,
-    /// For whose room that service is about to wait.
-    for_room: Option<Waiting>,
+    /// A box, since most need not wait: a publisher is moved into its future, and every word of it
+    /// that is moved costs.
+    spot: Option<Box<Spot>>,
 }
 
 /// A place among those who wait for room.
 struct Spot {
     ticket: u64,
+    insider: bool,
     sleep: Pin<Box<Sleep>>,
+    /// Who had no room when it was last tried.
+    full: Refusal,
+    /// For whose room the service that polls is about to wait.
+    for_room: Option<Waiting>,
 }
 
 impl<E: Event> Line<E> {
-    pub(super) fn new(topic: Arc<Topic<E>>, wait: Duration, board: usize, insider: bool) -> Self {
+    #[inline]
+    pub(super) fn new(topic: Arc<Topic<E>>, wait: Duration, board: usize) -> Self {
         Line {
             topic,
             wait,
-            patient: true,
+            limit: None,
             board,
-            insider,
             spot: None,
-            full: None,
-            for_room: None,
         }
     }
 
     /// Waits no longer than this, whatever others would.
     pub(super) fn wait_at_most(&mut self, limit: Duration) {
-        self.patient &= limit >= self.wait;
-        self.wait = self.wait.min(limit);
+        if limit < self.wait {
+            self.limit = Some(limit);
+            self.wait = limit;
+        }
     }
 
     /// Leaves, and is ready to begin anew and wait as long as others.
     pub(super) fn begin_anew(&mut self) {
         self.leave();
-        self.patient = true;
+        self.limit = None;
         self.wait = PUBLISH_WAIT;
     }
 
-    /// Whether waiting may help after this refusal; then [`Line::poll`] does. With `noted`, the
+    /// Whether waiting may help after this refusal of what an `insider` publishes, or not; then
+    /// [`Line::poll`] does. With `noted`, the
     /// service that waits is known to wait already.
     ///
     /// # Errors
     /// What to tell the publisher, if it may not.
-    pub(super) fn accept(&mut self, refusal: Refusal, noted: bool) -> Result<(), PublishError<()>> {
+    pub(super) fn accept(
+        &mut self,
+        refusal: Refusal,
+        insider: bool,
+        noted: bool,
+    ) -> Result<(), PublishError<()>> {
         let Refusal::Full {
             path,
             stalled: false,
@@ -88,39 +96,53 @@ impl<E: Event> Line<E> {
         if self.wait.is_zero() {
             return Err(PublishError::refused((), &refusal));
         }
-        self.wait_for_room_of(path, noted)
-            .map_err(|cycle| PublishError::cycle((), &cycle))?;
-        self.full = Some(refusal);
-        Ok(())
-    }
-
-    /// Gets in line for room and arms the deadline. Ready once it is worth another try.
-    ///
-    /// # Errors
-    /// What to tell the publisher once the deadline has passed.
-    pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), PublishError<()>>> {
+        let path = Arc::clone(path);
         let topic = &self.topic;
         let spot = self.spot.get_or_insert_with(|| {
             let clock = &topic.pulse.clock;
             let until = deadline(clock.now(), self.wait);
-            Spot {
+            Box::new(Spot {
                 ticket: topic.room_ticket(),
+                insider,
                 sleep: Box::pin(clock.sleep_until(until)),
-            }
+                full: Refusal::Closed,
+                for_room: None,
+            })
         });
-        let waiting = self.for_room.take();
-        if !topic.wait_for_room(spot.ticket, cx.waker(), self.insider, waiting) {
+        spot.full = refusal;
+        // Whoever was let go in between has waited for nobody.
+        let noted = noted || topic.is_waiting(spot.ticket);
+        // The service that polls, if one does, is about to wait.
+        spot.for_room = running(self.board)
+            .filter(|_| !noted)
+            .map(|waiter| waiter.wait(vec![path]))
+            .transpose()
+            .map_err(|cycle| PublishError::cycle((), &cycle))?;
+        Ok(())
+    }
+
+    /// Waits in line for room, at most until the deadline. Ready once it is worth another try.
+    ///
+    /// # Errors
+    /// What to tell the publisher once the deadline has passed.
+    pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), PublishError<()>>> {
+        let Some(spot) = &mut self.spot else {
+            return Poll::Ready(Ok(()));
+        };
+        let waiting = spot.for_room.take();
+        let topic = &self.topic;
+        if !topic.wait_for_room(spot.ticket, cx.waker(), spot.insider, waiting) {
             return Poll::Ready(Ok(()));
         }
         if spot.sleep.as_mut().poll(cx).is_pending() {
             return Poll::Pending;
         }
-        if self.patient {
+        if self.limit.is_none() {
             topic.mark_stalled();
         }
+        let full = PublishError::refused((), &spot.full);
         self.leave();
-        let full = self.full.take().unwrap_or(Refusal::Closed);
-        Poll::Ready(Err(PublishError::refused((), &full)))
+        Poll::Ready(Err(full))
     }
 
     /// Waits no more. The next wait has its full time.
@@ -128,18 +150,6 @@ impl<E: Event> Line<E> {
         if let Some(spot) = self.spot.take() {
             self.topic.leave_room(spot.ticket);
         }
-    }
-
-    /// Notes that the service which polls, if one does, is about to wait for the room of this
-    /// one, unless that is noted already. Whoever was let go in between has waited for nobody.
-    fn wait_for_room_of(&mut self, service: &Arc<str>, noted: bool) -> Result<(), Cycle> {
-        let spot = self.spot.as_ref();
-        let noted = noted || spot.is_some_and(|spot| self.topic.is_waiting(spot.ticket));
-        self.for_room = running(self.board)
-            .filter(|_| !noted)
-            .map(|waiter| waiter.wait(vec![Arc::clone(service)]))
-            .transpose()?;
-        Ok(())
     }
 }
 

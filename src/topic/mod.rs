@@ -42,7 +42,7 @@ use block::{Block, Moment, Pinned, Slot, Stamp};
 use place::{Place, Returned, Terms};
 use room::Queue;
 use settlement::Settlement;
-use writer::Writer;
+use writer::{Leftovers, Writer};
 
 /// Where an event comes from.
 #[derive(Clone, Debug, Default)]
@@ -141,11 +141,11 @@ impl<E: Event> Topic<E> {
         if let Some(watch) = watch {
             writer.expect(watch, number, lane);
         }
-        let freed = self.write(&mut writer, number, lane, event, origin, watch);
-        let woken = writer.wake();
+        self.write(&mut writer, number, lane, event, origin, watch);
+        writer.wake();
+        let left = writer.leftovers();
         drop(writer);
-        drop(freed);
-        self.ring(woken);
+        self.clear(left);
         Ok(EventId::new(number))
     }
 
@@ -159,8 +159,7 @@ impl<E: Event> Topic<E> {
         accepted: &mut Vec<EventId>,
         most: usize,
     ) -> Option<Refusal> {
-        let (mut freed, mut unheard, mut woken) = (Vec::new(), Vec::new(), Vec::new());
-        let mut refusal = None;
+        let (mut unheard, mut refusal) = (Vec::new(), None);
         let most = most.min(events.len());
         let first = events.as_slice().get(..most).unwrap_or_default();
         let lanes = || first.iter().map(lane_of).collect::<Vec<_>>();
@@ -177,10 +176,10 @@ impl<E: Event> Topic<E> {
             accepted.push(EventId::new(number));
             if writer.count_published() {
                 let lane = lanes.next().flatten().unwrap_or(writer.tail);
-                freed.extend(self.write(&mut writer, number, lane, event, origin, None));
+                self.write(&mut writer, number, lane, event, origin, None);
                 if writer.is_shared() {
                     // Each event wakes the worker whose it is, and is passed over for the others.
-                    woken.extend(writer.wake());
+                    writer.wake();
                 }
             } else {
                 unheard.push(event);
@@ -189,14 +188,14 @@ impl<E: Event> Topic<E> {
         // Nobody falls asleep while the lock is held, so waking them once is enough. They must not
         // be woken for nothing: falling asleep again wakes whoever waits for room, and so on.
         if writer.tail > tail && !writer.is_shared() {
-            woken = writer.wake();
+            writer.wake();
         }
+        let left = writer.leftovers();
         drop(writer);
-        drop(freed);
         for event in unheard {
             let _ = guard(move || drop(event));
         }
-        self.ring(woken);
+        self.clear(left);
         refusal
     }
 
@@ -208,8 +207,7 @@ impl<E: Event> Topic<E> {
         writer.admit()
     }
 
-    /// Writes an event that has been admitted, and shows it to the readers; returns blocks that
-    /// everybody has passed.
+    /// Writes an event that has been admitted, and shows it to the readers.
     fn write(
         &self,
         writer: &mut Writer<E>,
@@ -218,19 +216,21 @@ impl<E: Event> Topic<E> {
         event: E,
         origin: &Origin,
         watch: Option<&Arc<Settlement>>,
-    ) -> Vec<Block<E>> {
+    ) {
         writer.accept(number, lane);
-        let stamp = Stamp {
-            number,
-            lane,
-            cause: origin.cause,
-            span: origin.span.clone(),
-            watch: watch.cloned(),
-            at: self.moment(),
-        };
-        let freed = writer.append(Slot { stamp, event });
+        let at = self.moment();
+        writer.append(|| Slot {
+            stamp: Stamp {
+                number,
+                lane,
+                cause: origin.cause,
+                span: origin.span.clone(),
+                watch: watch.cloned(),
+                at,
+            },
+            event,
+        });
         self.tail.store(writer.tail, Ordering::Release);
-        freed
     }
 
     /// Locks the topic for events, whose lanes are found first if several workers share it: their
@@ -263,15 +263,18 @@ impl<E: Event> Topic<E> {
         Moment::new(self.pulse.clock.since_start())
     }
 
-    /// Rings outside the lock: waking another thread may take a system call.
-    fn ring(&self, mut sleepers: Vec<Arc<Place<E>>>) {
-        if sleepers.is_empty() {
+    /// Does what is left, outside the lock: an event's drop is the user's code, and waking another
+    /// thread may take a system call.
+    #[inline]
+    fn clear(&self, left: Option<Leftovers<E>>) {
+        let Some(Leftovers { freed, mut woken }) = left else {
             return;
-        }
-        for place in sleepers.drain(..) {
+        };
+        drop(freed);
+        for place in woken.drain(..) {
             place.bell.ring();
         }
-        lock(&self.writer).keep_spare(sleepers);
+        lock(&self.writer).keep_spare(woken);
     }
 
     /// Whether anybody hears an event published now.

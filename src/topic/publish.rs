@@ -150,6 +150,7 @@ pub struct Publish<E: Event> {
 impl<E: Event> Unpin for Publish<E> {}
 
 impl<E: Event> Publish<E> {
+    #[inline]
     pub(crate) fn new(
         topic: Arc<Topic<E>>,
         event: E,
@@ -158,7 +159,7 @@ impl<E: Event> Publish<E> {
         board: usize,
     ) -> Self {
         Publish {
-            line: Line::new(topic, wait, board, origin.insider),
+            line: Line::new(topic, wait, board),
             event: Some(event),
             origin,
             watch: None,
@@ -270,7 +271,10 @@ impl<E: Event> Publish<E> {
             Ok(id) => return Ok(Some(id)),
             Err(refused) => refused,
         };
-        match self.line.accept(refusal, self.for_readers.is_some()) {
+        match self
+            .line
+            .accept(refusal, self.origin.insider, self.for_readers.is_some())
+        {
             Ok(()) => {
                 self.event = Some(event);
                 Ok(None)

@@ -41,6 +41,7 @@ pub(super) struct Writer<E> {
     waits: BinaryHeap<Reverse<Limit<E>>>,
     sheds: BinaryHeap<Reverse<Limit<E>>>,
     sleepers: Vec<Arc<Place<E>>>,
+    left: Leftovers<E>,
     /// An emptied list of sleepers, to be filled again: waking allocates nothing.
     spare: Vec<Arc<Place<E>>>,
     /// The place that was furthest behind when blocks were last freed.
@@ -49,6 +50,23 @@ pub(super) struct Writer<E> {
     falls: usize,
     /// Events before this position may be watched.
     watched: u64,
+}
+
+/// What is left to be done after the lock has been let go.
+pub(super) struct Leftovers<E> {
+    /// Blocks that everybody has passed, to be dropped.
+    pub(super) freed: Vec<Block<E>>,
+    /// Those who slept and have what was written, to be rung.
+    pub(super) woken: Vec<Arc<Place<E>>>,
+}
+
+impl<E> Leftovers<E> {
+    fn none() -> Self {
+        Leftovers {
+            freed: Vec::new(),
+            woken: Vec::new(),
+        }
+    }
 }
 
 /// The tail at which a place is full, as last computed.
@@ -95,6 +113,7 @@ impl<E> Writer<E> {
             waits: BinaryHeap::new(),
             sheds: BinaryHeap::new(),
             sleepers: Vec::new(),
+            left: Leftovers::none(),
             spare: Vec::new(),
             laggard: None,
             falls: 0,
@@ -357,24 +376,38 @@ impl<E> Writer<E> {
         read && place.next_return().is_none_or(|number| number >= limit)
     }
 
-    /// Writes the slot at the tail; returns blocks that everybody has passed.
-    pub(super) fn append(&mut self, slot: Slot<E>) -> Vec<Block<E>> {
-        let mut freed = Vec::new();
-        let block = match self.blocks.back() {
-            Some(block) if block.holds(self.tail) => block,
-            last => {
-                let next = Block::after(last.map_or(0, |block| block.len()), self.tail);
-                freed = self.free_passed();
-                self.blocks.push_back(next);
-                let Some(block) = self.blocks.back() else {
-                    return freed;
-                };
-                block
-            }
-        };
-        block.write(self.tail, slot);
-        self.tail += 1;
-        freed
+    /// Writes what `make` returns at the tail.
+    #[inline]
+    pub(super) fn append(&mut self, make: impl FnOnce() -> Slot<E>) {
+        if !self.blocks.back().is_some_and(|last| last.holds(self.tail)) {
+            self.append_block();
+        }
+        if let Some(block) = self.blocks.back() {
+            block.write(self.tail, make);
+            self.tail += 1;
+        }
+    }
+
+    #[cold]
+    fn append_block(&mut self) {
+        let before = self.blocks.back().map_or(0, Block::len);
+        let freed = self.free_passed();
+        self.left.freed.extend(freed);
+        self.blocks.push_back(Block::after(before, self.tail));
+    }
+
+    /// What is left to be done outside the lock: most events free nothing and wake nobody.
+    #[inline]
+    pub(super) fn leftovers(&mut self) -> Option<Leftovers<E>> {
+        if self.left.freed.is_empty() && self.left.woken.is_empty() {
+            return None;
+        }
+        let woken = std::mem::take(&mut self.spare);
+        let freed = Vec::new();
+        Some(std::mem::replace(
+            &mut self.left,
+            Leftovers { freed, woken },
+        ))
     }
 
     /// As [`Writer::free_passed`], for readers that fall asleep: nobody may append for long. The
@@ -445,37 +478,38 @@ impl<E> Writer<E> {
         true
     }
 
-    /// Takes the list of those who sleep and have what was written last; they are rung outside
-    /// the lock.
-    pub(super) fn wake(&mut self) -> Vec<Arc<Place<E>>> {
-        if self.sleepers.is_empty() {
-            return Vec::new();
+    /// Wakes those who sleep and have what was written last.
+    #[inline]
+    pub(super) fn wake(&mut self) {
+        if !self.sleepers.is_empty() {
+            self.wake_sleepers();
         }
+    }
+
+    fn wake_sleepers(&mut self) {
+        let first = self.left.woken.len();
         if self.is_shared() {
-            return self.wake_owners();
+            self.wake_owners();
+        } else {
+            self.left.woken.append(&mut self.sleepers);
         }
-        for place in &self.sleepers {
+        for place in self.left.woken.iter().skip(first) {
             place.listed.store(false, Ordering::Relaxed);
         }
-        let spare = std::mem::take(&mut self.spare);
-        std::mem::replace(&mut self.sleepers, spare)
     }
 
     /// Lets those sleep on whose the last event is not: the topic passes over it for them.
-    fn wake_owners(&mut self) -> Vec<Arc<Place<E>>> {
+    fn wake_owners(&mut self) {
         let last = self.tail.saturating_sub(1);
         let stamp = self.stamp(last).map(|stamp| (stamp.number, stamp.lane));
-        let sleepers = std::mem::take(&mut self.sleepers);
         let has = |place: &Place<E>| stamp.is_none_or(|(number, lane)| place.has(number, lane));
+        let sleepers = std::mem::take(&mut self.sleepers);
         let (owners, others): (Vec<_>, Vec<_>) = sleepers.into_iter().partition(|one| has(one));
-        for place in &owners {
-            place.listed.store(false, Ordering::Relaxed);
-        }
         for place in &others {
             place.skip(last);
         }
+        self.left.woken.extend(owners);
         self.sleepers = others;
-        owners
     }
 
     pub(super) fn keep_spare(&mut self, emptied: Vec<Arc<Place<E>>>) {
