@@ -22,11 +22,10 @@ use crate::topic::tally::{Count, Tally};
 /// In `accepted`: nothing more is. Counting to it would take centuries.
 const CLOSED: u64 = 1 << 63;
 
-/// A letter and where it comes from.
+/// A letter and its number: as little as can be, since it is moved from place to place.
 #[derive(Debug)]
 pub(crate) struct Envelope<T> {
     pub(crate) number: u64,
-    pub(crate) origin: Origin,
     pub(crate) letter: T,
 }
 
@@ -78,18 +77,15 @@ impl<T> Letterbox<T> {
     }
 
     /// Queues a letter for which room was reserved, and wakes the reader.
-    pub(crate) fn push(&self, pulse: &Pulse, origin: &Origin, letter: T) {
-        self.queue(pulse, origin, letter);
+    pub(crate) fn push(&self, pulse: &Pulse, letter: T) {
+        self.queue(pulse, letter);
         self.ring();
     }
 
     /// Queues a letter for which room was reserved; [`Letterbox::ring`] follows.
-    pub(crate) fn queue(&self, pulse: &Pulse, origin: &Origin, letter: T) {
-        let envelope = Envelope {
-            number: pulse.next_number(),
-            origin: origin.clone(),
-            letter,
-        };
+    pub(crate) fn queue(&self, pulse: &Pulse, letter: T) {
+        let number = pulse.next_number();
+        let envelope = Envelope { number, letter };
         self.list.get_or_init(List::new).push(envelope);
     }
 

@@ -222,7 +222,7 @@ fn a_letter_is_refused_only_when_full() {
                 let origin = Origin::default();
                 let reserved = letterbox.reserve(&pulse, &origin);
                 assert_eq!(reserved, Ok(()), "refused although there is room");
-                letterbox.push(&pulse, &origin, letter);
+                letterbox.push(&pulse, letter);
             })
         })
         .collect();

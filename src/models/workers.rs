@@ -96,7 +96,7 @@ impl House {
             let letters = Arc::clone(&boxes[crew::share_out(lane, workers)]);
             drop(boxes);
             letters.reserve(&self.pulse, &origin).unwrap();
-            letters.queue(&self.pulse, &origin, thing);
+            letters.queue(&self.pulse, thing);
             letters
         });
         sent.ring();

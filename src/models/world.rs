@@ -137,7 +137,7 @@ pub(super) fn send<T>(letters: &Letterbox<T>, pulse: &Pulse, letter: T) -> bool 
     };
     letters.room.leave(ticket);
     if accepted {
-        letters.push(pulse, &origin, letter);
+        letters.push(pulse, letter);
     }
     accepted
 }

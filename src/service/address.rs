@@ -237,9 +237,10 @@ impl<S: Service> Address<S> {
     {
         let letter = Box::new(Letter {
             message,
+            origin: origin.clone(),
             reply: None,
         });
-        self.inbox.letters.push(&wall.pulse, origin, letter);
+        self.inbox.letters.push(&wall.pulse, letter);
     }
 
     /// Where something comes from that is sent through a plain address.
@@ -256,11 +257,11 @@ impl<S: Service> Address<S> {
 /// The span that the caller is in, if anybody listens to spans.
 #[inline]
 pub(crate) fn current_span() -> Option<tracing::Id> {
-    if tracing::dispatcher::has_been_set() {
+    #[cold]
+    fn entered() -> Option<tracing::Id> {
         tracing::Span::current().id()
-    } else {
-        None
     }
+    tracing::dispatcher::has_been_set().then(entered).flatten()
 }
 
 impl<S: Service> Clone for Address<S> {

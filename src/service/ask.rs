@@ -251,9 +251,10 @@ impl<S: Service> Address<S> {
         let end = deadline(wall.pulse.clock.now(), wait);
         let letter = Box::new(Letter {
             message,
+            origin: origin.clone(),
             reply: Some(Reply::new(word, waiting.clone(), end)),
         });
-        self.inbox.letters.push(&wall.pulse, origin, letter);
+        self.inbox.letters.push(&wall.pulse, letter);
         hear(wall, wait, end, answer, waiting).await
     }
 }

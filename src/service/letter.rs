@@ -23,6 +23,7 @@ use crate::panic::guard;
 use crate::service::control::{Control, Kill};
 use crate::service::pile::Pile;
 use crate::service::{Answer, Context, Service};
+use crate::topic::Origin;
 use crate::waits::Waiting;
 
 /// How the answering ended.
@@ -63,6 +64,8 @@ impl<R> Drop for Way<R> {
 pub(crate) trait AnyLetter<S: Service>: Any + Send {
     /// The message's type, for the log.
     fn name(&self) -> &'static str;
+    /// Where it comes from.
+    fn origin(&self) -> &Origin;
     /// Whether nobody waits for the answer any more.
     fn is_expired(&self) -> bool;
     /// What the message is about.
@@ -142,15 +145,11 @@ pub(crate) async fn answer<S: Service>(
     cx: &mut Context<S>,
     then: impl AsyncFnOnce(&mut S, &mut Context<S>) -> Outcome,
 ) -> Result<(), Unanswered> {
-    let Envelope {
-        number,
-        origin,
-        letter,
-    } = envelope;
-    cx.begin_letter(number, origin.cause, letter.until());
+    let Envelope { number, letter } = envelope;
+    cx.begin_letter(number, letter.origin().cause, letter.until());
     let message = letter.name();
     let is_traced = Context::<S>::is_traced();
-    let span = is_traced.then(|| cx.letter_span(message, number, origin.span.as_ref()));
+    let span = is_traced.then(|| cx.letter_span(message, number, letter.origin().span.as_ref()));
     let mut answering = letter.answer(pile, service, cx);
     if let Some(span) = &span {
         answering = Box::pin(answering.instrument(span.clone()));
@@ -170,6 +169,7 @@ pub(crate) async fn answer<S: Service>(
 
 pub(crate) struct Letter<M: Message> {
     pub(crate) message: M,
+    pub(crate) origin: Origin,
     pub(crate) reply: Option<Reply<M::Reply>>,
 }
 
@@ -211,6 +211,10 @@ impl<S: Answer<M>, M: Message> AnyLetter<S> for Letter<M> {
         type_name::<M>()
     }
 
+    fn origin(&self) -> &Origin {
+        &self.origin
+    }
+
     fn is_expired(&self) -> bool {
         self.reply.as_ref().is_some_and(Reply::is_closed)
     }
@@ -229,7 +233,7 @@ impl<S: Answer<M>, M: Message> AnyLetter<S> for Letter<M> {
         service: &'a mut S,
         cx: &'a mut Context<S>,
     ) -> Answering<'a> {
-        let Letter { message, reply } = *self;
+        let Letter { message, reply, .. } = *self;
         match reply {
             None => Box::pin(heed(message, pile, service, cx)),
             Some(reply) => Box::pin(reply_to(message, reply, service, cx)),
@@ -237,7 +241,7 @@ impl<S: Answer<M>, M: Message> AnyLetter<S> for Letter<M> {
     }
 
     fn abandon(self: Box<Self>) {
-        let Letter { message, reply } = *self;
+        let Letter { message, reply, .. } = *self;
         if let Some(reply) = reply {
             reply.send(Word::Undelivered);
         }

@@ -59,12 +59,12 @@ impl<S: Service> Pile<'_, S> {
         if !self.letters.first().is_some_and(is_like) || !self.pace.step(self.clock) {
             return None;
         }
-        let envelope = self.letters.take_after(Count::Done)?;
-        cx.begin_letter(envelope.number, envelope.origin.cause, None);
-        let letter: Box<dyn Any> = envelope.letter;
-        letter
-            .downcast::<Letter<M>>()
-            .ok()
-            .map(|letter| letter.message)
+        let Envelope { number, letter } = self.letters.take_after(Count::Done)?;
+        let letter: Box<dyn Any> = letter;
+        let Letter {
+            message, origin, ..
+        } = *letter.downcast::<Letter<M>>().ok()?;
+        cx.begin_letter(number, origin.cause, None);
+        Some(message)
     }
 }

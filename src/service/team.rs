@@ -63,9 +63,13 @@ enum ToAll<S: Service> {
 
 type Slip<M> = Option<Box<Letter<M>>>;
 
-fn slip<M: Message>(message: M) -> Slip<M> {
-    let reply = None;
-    Some(Box::new(Letter { message, reply }))
+fn slip<M: Message>(message: M, origin: &Origin) -> Slip<M> {
+    let origin = origin.clone();
+    Some(Box::new(Letter {
+        message,
+        origin,
+        reply: None,
+    }))
 }
 
 impl<S: Service> Team<S> {
@@ -127,7 +131,7 @@ impl<S: Service> Team<S> {
             }
             inbox.letters.reserve(pulse, origin)?;
             if let Some(letter) = letter.take() {
-                inbox.letters.queue(pulse, origin, letter);
+                inbox.letters.queue(pulse, letter);
             }
             Ok(true)
         })?;
@@ -148,7 +152,7 @@ impl<S: Service> Team<S> {
         S: Answer<M>,
     {
         let to = self.to(address, &message);
-        let mut letter = slip(message);
+        let mut letter = slip(message, origin);
         let mut until = None;
         let failed = loop {
             let Some(inbox) = self.receiver(to) else {
@@ -178,7 +182,7 @@ impl<S: Service> Team<S> {
         S: Answer<M>,
     {
         let to = self.to(address, &message);
-        let mut letter = slip(message);
+        let mut letter = slip(message, origin);
         let failed = loop {
             let inbox = self.receiver(to);
             let Some((inbox, home)) = inbox.as_ref().and_then(|one| Some((one, one.home()?)))
@@ -206,7 +210,7 @@ impl<S: Service> Team<S> {
         S: Answer<M>,
     {
         let to = self.to(address, &message);
-        let mut letter = slip(message);
+        let mut letter = slip(message, origin);
         let mut until = None;
         let failed = loop {
             let Some(inbox) = self.receiver(to) else {
@@ -262,7 +266,7 @@ impl<S: Service> Team<S> {
                     return Ok(());
                 }
                 ToAll::TooFew(workers) => {
-                    copies.resize_with(workers, || slip(message.clone()));
+                    copies.resize_with(workers, || slip(message.clone(), origin));
                     continue;
                 }
                 ToAll::Closed => break NoRoom::Unsent(Unsent::Closed),
@@ -281,7 +285,7 @@ impl<S: Service> Team<S> {
                 break failed;
             }
         };
-        give_back(slip(message), failed)
+        give_back(slip(message, origin), failed)
     }
 
     fn send_all<M: Message>(&self, origin: &Origin, copies: &mut [Slip<M>]) -> ToAll<S>
@@ -313,7 +317,7 @@ impl<S: Service> Team<S> {
                 if inbox.letters.reserve(pulse, origin).is_ok()
                     && let Some(letter) = letter.take()
                 {
-                    inbox.letters.queue(pulse, origin, letter);
+                    inbox.letters.queue(pulse, letter);
                     sent = true;
                 }
             }
