@@ -103,9 +103,10 @@ pub const BLOCKING_THREADS: usize = 512;
 /// Workers that a service may have at most: 1,024.
 pub const WORKERS_MAX: usize = 1_024;
 
-/// Deliveries a service handles in one turn before it lets others run: 128. Enough to pay for a
-/// wake-up, few enough to keep timers fair.
-pub const BATCH_DELIVERIES: usize = 128;
+/// Deliveries a service handles in one turn before it lets others run: 64, as many as there are
+/// events in a block. Twice as many made a delivery to 100 services 8 % cheaper, and an answer
+/// among neighbours that always have work take twice as long.
+pub const BATCH_DELIVERIES: usize = 64;
 
 /// How long a service handles deliveries in one turn before it lets others run: about 1 ms.
 pub const BATCH_TIME: Duration = Duration::from_millis(1);

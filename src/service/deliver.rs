@@ -223,7 +223,7 @@ async fn deliver_plainly<S: Handle<E>, E: Event>(
     // The last event was handled, and is counted together with the taking of the next.
     let mut done = false;
     let mut is_open = false;
-    while let Some(slot) = steps.position().and_then(|position| block.slot(position)) {
+    for slot in block.slots(steps.left()) {
         if slot.stamp.number >= until || cx.is_interrupted() || !turn.pace.step(turn.clock) {
             break;
         }

@@ -2,7 +2,7 @@
 //!
 //! The host begins a turn; deliveries ask before each event.
 //!
-//! Invariant: a turn ends after 128 deliveries, or at the first look at the clock that finds
+//! Invariant: a turn ends after 64 deliveries, or at the first look at the clock that finds
 //! 1 ms gone. Looks are as far apart as the last deliveries were fast, so that fast ones do not
 //! pay for a look each and slow ones overstay by about one delivery.
 //!

@@ -8,6 +8,7 @@
 //! It does not know who has read it.
 
 use std::fmt;
+use std::ops::Range;
 use std::time::Duration;
 
 use crate::event::Cause;
@@ -96,6 +97,17 @@ impl<E> Block<E> {
     pub(crate) fn slot(&self, position: u64) -> Option<&Slot<E>> {
         let index = position.checked_sub(self.start)?;
         self.slots.get(usize::try_from(index).ok()?)?.0.get()
+    }
+
+    /// The slots at these positions, as far as they are in this block and have been written.
+    pub(crate) fn slots(&self, at: Range<u64>) -> impl Iterator<Item = &Slot<E>> {
+        let index = |position: u64| usize::try_from(position.saturating_sub(self.start)).ok();
+        let range = index(at.start).zip(index(at.end));
+        let cells = range.and_then(|(from, to)| self.slots.get(from..to.min(self.slots.len())));
+        cells
+            .unwrap_or_default()
+            .iter()
+            .map_while(|cell| cell.0.get())
     }
 
     /// Writes what `make` returns at `position`. Only the holder of the topic's lock writes, each

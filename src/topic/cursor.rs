@@ -8,6 +8,8 @@
 //!
 //! It never waits, and takes the topic's lock only to cross into another block.
 
+use std::ops::Range;
+
 use crate::crew::Portion;
 use crate::event::Event;
 use crate::sync::Arc;
@@ -158,6 +160,11 @@ impl<E> Steps<'_, E> {
     #[inline]
     pub(crate) fn position(&self) -> Option<u64> {
         (*self.next < self.end).then_some(*self.next)
+    }
+
+    /// Where the events of the batch are that are left.
+    pub(crate) fn left(&self) -> Range<u64> {
+        *self.next..self.end
     }
 
     /// Takes the event at [`Steps::position`] into custody; with `done`, the one before it is
