@@ -37,26 +37,32 @@ pub(crate) enum Unsent {
 }
 
 /// The senders' side, shared by all addresses of one service.
+///
+/// In this order: what the senders write is first, what the reader writes is last, so that they do
+/// not take each other's cache line for each letter.
 #[derive(Debug)]
+#[repr(C)]
 pub(crate) struct Letterbox<T> {
-    pub(crate) bell: Arc<Bell>,
-    pub(crate) room: Queue,
-    capacity: AtomicU64,
     accepted: AtomicU64,
-    taken: AtomicU64,
+    /// Up to how many may be accepted, as far as a sender has looked: what the reader has taken is
+    /// looked at only when that is reached.
+    full_at: AtomicU64,
+    capacity: AtomicU64,
+    pub(crate) bell: Arc<Bell>,
     list: OnceLock<List<Envelope<T>>>,
+    pub(crate) room: Queue,
     pub(crate) tally: Tally,
 }
 
 impl<T> Letterbox<T> {
     pub(crate) fn new(bell: Arc<Bell>, capacity: u64) -> Self {
         Letterbox {
-            bell,
-            room: Queue::new(),
-            capacity: AtomicU64::new(capacity),
             accepted: AtomicU64::new(CLOSED),
-            taken: AtomicU64::new(0),
+            full_at: AtomicU64::new(capacity),
+            capacity: AtomicU64::new(capacity),
+            bell,
             list: OnceLock::new(),
+            room: Queue::new(),
             tally: Tally::default(),
         }
     }
@@ -64,6 +70,8 @@ impl<T> Letterbox<T> {
     /// Takes in letters from now on, `capacity` at a time.
     pub(crate) fn open(&self, capacity: u64) {
         self.capacity.store(capacity, Ordering::Relaxed);
+        self.full_at
+            .store(self.taken().saturating_add(capacity), Ordering::Relaxed);
         self.accepted.fetch_and(!CLOSED, Ordering::AcqRel);
     }
 
@@ -99,7 +107,7 @@ impl<T> Letterbox<T> {
     /// Whether a letter would be accepted now; `None` if never again.
     pub(crate) fn has_room(&self) -> Option<bool> {
         let accepted = self.accepted.load(Ordering::SeqCst);
-        (accepted & CLOSED == 0).then(|| self.queued(accepted) < self.capacity())
+        (accepted & CLOSED == 0).then(|| self.has_room_after(accepted))
     }
 
     /// Whether something was accepted that the reader has not taken. Its sender may be about to
@@ -118,14 +126,17 @@ impl<T> Letterbox<T> {
         self.capacity.load(Ordering::Relaxed)
     }
 
+    /// Whoever waits for room has a fence before this look, and the reader one after what it took.
     fn taken(&self) -> u64 {
-        self.taken.load(Ordering::SeqCst)
+        self.tally.now(Count::Taken)
     }
 
-    /// How many of `accepted` are still queued. What was taken is looked at later than what was
-    /// accepted, so it may have passed it; then `accepted` is out of date.
-    fn queued(&self, accepted: u64) -> u64 {
-        accepted.saturating_sub(self.taken())
+    /// Whether there is room for one more than `accepted`, which may be out of date.
+    fn has_room_after(&self, accepted: u64) -> bool {
+        let full_at = self.taken().saturating_add(self.capacity());
+        // What was taken only grows, so the highest is true, whoever has looked first.
+        self.full_at.fetch_max(full_at, Ordering::Relaxed);
+        accepted < full_at
     }
 
     fn count(&self) -> Result<(), Unsent> {
@@ -134,7 +145,8 @@ impl<T> Letterbox<T> {
             if accepted & CLOSED != 0 {
                 return Err(Unsent::Closed);
             }
-            if self.queued(accepted) >= self.capacity() {
+            let is_free = accepted < self.full_at.load(Ordering::Relaxed);
+            if !is_free && !self.has_room_after(accepted) {
                 return Err(Unsent::Full);
             }
             let next = accepted + 1;
@@ -239,9 +251,6 @@ impl<T> Letters<T> {
             tally.add(Count::Taken, 1);
             tally.add(into, 1);
         });
-        // Announcing room has a fence before it looks at who waits for it.
-        let taken = self.shared.tally.now(Count::Taken);
-        self.shared.taken.store(taken, Ordering::Release);
         Some(envelope)
     }
 

@@ -24,6 +24,8 @@ enum Flaw {
     TakeWhatIsThere,
     /// The sender pushes what it has not counted in one step.
     CountApart,
+    /// Who finds room for one counts it for the next one, too.
+    CountRoomTwice,
     /// The reader looks at the tail, and takes the lock.
     TailBeforeLock,
     /// The reader moves on without a look whether the topic has moved it.
@@ -32,16 +34,40 @@ enum Flaw {
 
 struct Letterbox {
     accepted: AtomicU64,
+    full_at: AtomicU64,
     taken: AtomicU64,
     list: Mutex<VecDeque<()>>,
 }
 
 impl Letterbox {
+    fn new() -> Self {
+        Letterbox {
+            accepted: AtomicU64::new(0),
+            full_at: AtomicU64::new(CAPACITY),
+            taken: AtomicU64::new(0),
+            list: Mutex::new(VecDeque::new()),
+        }
+    }
+
+    fn has_room_after(&self, accepted: u64, flaw: Flaw) -> bool {
+        let full_at = self.taken.load(Ordering::Relaxed) + CAPACITY;
+        let known = if flaw == Flaw::CountRoomTwice {
+            full_at + 1
+        } else {
+            full_at
+        };
+        self.full_at.fetch_max(known, Ordering::Relaxed);
+        accepted < full_at
+    }
+
     fn send(&self, flaw: Flaw) -> bool {
         let mut accepted = self.accepted.load(Ordering::Acquire);
         loop {
-            let taken = self.taken.load(Ordering::SeqCst);
-            if accepted & CLOSED != 0 || accepted.saturating_sub(taken) >= CAPACITY {
+            if accepted & CLOSED != 0 {
+                return false;
+            }
+            let is_free = accepted < self.full_at.load(Ordering::Relaxed);
+            if !is_free && !self.has_room_after(accepted, flaw) {
                 return false;
             }
             if flaw == Flaw::CountApart {
@@ -66,7 +92,7 @@ impl Letterbox {
         let took = self.list.lock().unwrap().pop_front().is_some();
         if took {
             let taken = self.taken.load(Ordering::Relaxed);
-            self.taken.store(taken + 1, Ordering::SeqCst);
+            self.taken.store(taken + 1, Ordering::Relaxed);
         }
         took
     }
@@ -94,14 +120,30 @@ impl Letterbox {
     }
 }
 
+/// Senders meet a reader that takes one letter if there is one: no more are accepted than there is
+/// room for, and no fewer.
+fn bounded(flaw: Flaw) {
+    loom::model(move || {
+        let letterbox = Arc::new(Letterbox::new());
+        let senders = [(); 2].map(|()| {
+            let letterbox = Arc::clone(&letterbox);
+            thread::spawn(move || [(); 2].map(|()| letterbox.send(flaw)))
+        });
+        let taken = u64::from(letterbox.take());
+        let sent = senders.map(|sender| sender.join().unwrap());
+        let sent = sent.iter().flatten().filter(|sent| **sent).count() as u64;
+        assert!(sent >= CAPACITY, "refused although there is room");
+        assert!(
+            sent <= CAPACITY + taken,
+            "accepted although there is no room"
+        );
+    });
+}
+
 /// Senders of one letter each meet a reader that takes one if there is one, and closes.
 fn letters(senders: usize, flaw: Flaw) {
     loom::model(move || {
-        let letterbox = Arc::new(Letterbox {
-            accepted: AtomicU64::new(0),
-            taken: AtomicU64::new(0),
-            list: Mutex::new(VecDeque::new()),
-        });
+        let letterbox = Arc::new(Letterbox::new());
         let senders: Vec<_> = (0..senders)
             .map(|_| {
                 let letterbox = Arc::clone(&letterbox);
@@ -243,6 +285,17 @@ fn a_close_that_does_not_wait_for_who_has_counted_is_caught() {
 #[should_panic]
 fn a_letter_that_is_not_counted_in_one_step_is_caught() {
     letters(1, Flaw::CountApart);
+}
+
+#[test]
+fn as_many_letters_are_accepted_as_there_is_room_for() {
+    bounded(Flaw::None);
+}
+
+#[test]
+#[should_panic(expected = "accepted although there is no room")]
+fn room_that_is_counted_twice_is_caught() {
+    bounded(Flaw::CountRoomTwice);
 }
 
 #[test]

@@ -128,6 +128,9 @@ mod storms;
 /// Asking and telling: every ask ends, and what is not accepted comes back.
 mod asks;
 
+/// Messages told in a row are handled one by one, in order, and each has its own end.
+mod tells;
+
 /// Timers: between deliveries, never behind a queue, and bound to one life.
 mod timers;
 

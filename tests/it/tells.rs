@@ -1,0 +1,250 @@
+//! Messages told in a row are handled one by one, in order, and each has its own end.
+
+use std::sync::{Arc, Mutex};
+
+use callboard::prelude::*;
+use callboard::{Cause, LetterRow, ServiceSpec};
+use tokio::sync::Semaphore;
+
+use crate::support_events::{ON_PURPOSE, be_quiet};
+use crate::support_lives::{end, here, paused, until};
+
+/// What was seen, in order.
+type Seen = Arc<Mutex<Vec<String>>>;
+
+struct Teller {
+    seen: Seen,
+    gate: Arc<Semaphore>,
+}
+impl Service for Teller {}
+
+impl Teller {
+    fn note(&self, what: impl Into<String>) {
+        self.seen.lock().unwrap().push(what.into());
+    }
+}
+
+/// What to do with a message, after it was noted.
+#[derive(Clone, Copy)]
+enum Then {
+    Nothing,
+    Fail,
+    Panic,
+    Wait,
+    Stop,
+    Publish,
+}
+
+struct Number(u64, Then);
+impl Message for Number {
+    type Reply = ();
+}
+impl Answer<Number> for Teller {
+    async fn answer(&mut self, Number(number, then): Number, cx: &mut Context<Self>) -> Outcome {
+        self.note(format!("number {number}"));
+        match then {
+            Then::Nothing => {}
+            Then::Fail => return Err(Failure::new(ON_PURPOSE)),
+            Then::Panic => panic!("{ON_PURPOSE}"),
+            Then::Wait => self.gate.acquire().await?.forget(),
+            Then::Stop => cx.stop(),
+            Then::Publish => cx.publish_on_success(Heard(number)),
+        }
+        Ok(())
+    }
+}
+
+struct Word(&'static str);
+impl Message for Word {
+    type Reply = usize;
+}
+impl Answer<Word> for Teller {
+    async fn answer(&mut self, Word(word): Word, _: &mut Context<Self>) -> Outcome<usize> {
+        self.note(word);
+        Ok(word.len())
+    }
+}
+
+struct Heard(u64);
+impl Event for Heard {
+    const NAME: &'static str = "heard";
+}
+impl Handle<Heard> for Teller {
+    async fn handle(&mut self, heard: &Heard, cx: &mut Context<Self>) -> Outcome {
+        let Cause { attempt, .. } = cx.cause().unwrap();
+        self.note(format!("heard {} of attempt {attempt}", heard.0));
+        Ok(())
+    }
+}
+
+fn teller() -> (ServiceSpec<Teller>, Seen, Arc<Semaphore>) {
+    let (seen, gate) = (Seen::default(), Arc::new(Semaphore::new(0)));
+    let (to, at) = (Arc::clone(&seen), Arc::clone(&gate));
+    let make = move || Teller {
+        seen: Arc::clone(&to),
+        gate: Arc::clone(&at),
+    };
+    (service("teller", make).letters(1_000), seen, gate)
+}
+
+/// Tells a new service all this at once; what it saw, and its row when all was settled.
+fn told(numbers: impl IntoIterator<Item = (u64, Then)>) -> (Vec<String>, LetterRow) {
+    be_quiet();
+    let numbers: Vec<_> = numbers.into_iter().collect();
+    paused(async move {
+        let (spec, seen, _gate) = teller();
+        let address = spec.address();
+        let board = here(Supervisor::one_for_one("shop").child(spec)).await;
+        for (number, then) in numbers {
+            address.try_tell(Number(number, then)).unwrap();
+        }
+        board.settle().await.unwrap();
+        let ledger = board.ledger();
+        assert_eq!(ledger.gap(), 0);
+        let row = ledger.letter("shop/teller").unwrap().clone();
+        end(&board).await;
+        let seen = seen.lock().unwrap().clone();
+        (seen, row)
+    })
+}
+
+fn plain(numbers: std::ops::Range<u64>) -> impl Iterator<Item = (u64, Then)> {
+    numbers.map(|number| (number, Then::Nothing))
+}
+
+fn lines(numbers: std::ops::Range<u64>) -> Vec<String> {
+    numbers.map(|number| format!("number {number}")).collect()
+}
+
+#[test]
+fn all_that_is_told_in_a_row_is_handled_in_order_and_counted_one_by_one() {
+    let (seen, row) = told(plain(0..500));
+    assert_eq!(seen, lines(0..500));
+    assert_eq!((row.accepted, row.taken, row.answered), (500, 500, 500));
+}
+
+#[test]
+fn a_failure_in_the_middle_of_a_row_is_of_that_message_alone() {
+    let row = plain(0..5).chain([(5, Then::Fail)]).chain(plain(6..20));
+    let (seen, row) = told(row);
+    assert_eq!(seen, lines(0..20));
+    assert_eq!((row.accepted, row.answered, row.failed), (20, 19, 1));
+}
+
+#[test]
+fn a_panic_in_the_middle_of_a_row_loses_that_message_alone() {
+    let row = plain(0..5).chain([(5, Then::Panic)]).chain(plain(6..20));
+    let (seen, row) = told(row);
+    assert_eq!(seen, lines(0..20));
+    assert_eq!((row.accepted, row.answered, row.failed), (20, 19, 1));
+}
+
+#[test]
+fn what_one_of_a_row_publishes_on_success_comes_before_what_is_told_after_it() {
+    paused(async {
+        let (spec, seen, _gate) = teller();
+        let address = spec.address();
+        let board = here(Supervisor::one_for_one("shop").child(spec.on::<Heard>())).await;
+        for number in 0..3 {
+            address.try_tell(Number(number, Then::Publish)).unwrap();
+        }
+        board.settle().await.unwrap();
+        address.try_tell(Number(3, Then::Nothing)).unwrap();
+        end(&board).await;
+        let heard = (0..3).map(|number| format!("heard {number} of attempt 1"));
+        let all: Vec<_> = lines(0..3)
+            .into_iter()
+            .chain(heard)
+            .chain(lines(3..4))
+            .collect();
+        assert_eq!(*seen.lock().unwrap(), all);
+    });
+}
+
+#[test]
+fn messages_of_two_types_keep_their_order() {
+    paused(async {
+        let (spec, seen, _gate) = teller();
+        let address = spec.address();
+        let board = here(Supervisor::one_for_one("shop").child(spec)).await;
+        for number in [0, 1, 4, 5, 6] {
+            if number == 4 {
+                address.try_tell(Word("two")).unwrap();
+                address.try_tell(Word("three")).unwrap();
+            }
+            address.try_tell(Number(number, Then::Nothing)).unwrap();
+        }
+        board.settle().await.unwrap();
+        let told = [
+            "number 0", "number 1", "two", "three", "number 4", "number 5", "number 6",
+        ];
+        assert_eq!(*seen.lock().unwrap(), told);
+        end(&board).await;
+    });
+}
+
+#[test]
+fn one_that_asks_in_a_row_of_told_messages_has_its_answer_in_turn() {
+    paused(async {
+        let (spec, seen, _gate) = teller();
+        let address = spec.address();
+        let board = here(Supervisor::one_for_one("shop").child(spec)).await;
+        address.try_tell(Word("told")).unwrap();
+        let asked = async {
+            assert_eq!(address.ask(Word("asked")).await.unwrap(), 5);
+        };
+        let after = async { address.try_tell(Word("after")).unwrap() };
+        tokio::join!(biased; asked, after);
+        board.settle().await.unwrap();
+        assert_eq!(*seen.lock().unwrap(), ["told", "asked", "after"]);
+        end(&board).await;
+    });
+}
+
+#[test]
+fn a_service_that_stops_in_the_middle_of_a_row_handles_no_more_of_it() {
+    paused(async {
+        let (spec, seen, _gate) = teller();
+        let address = spec.address();
+        let spec = spec.restart(callboard::Restart::Temporary);
+        let board = here(Supervisor::one_for_one("shop").child(spec)).await;
+        for number in 0..4 {
+            let then = if number == 1 {
+                Then::Stop
+            } else {
+                Then::Nothing
+            };
+            address.try_tell(Number(number, then)).unwrap();
+        }
+        board.settle().await.unwrap();
+        assert_eq!(*seen.lock().unwrap(), lines(0..2));
+        let row = board.ledger().letter("shop/teller").unwrap().clone();
+        assert_eq!((row.accepted, row.answered, row.undelivered), (4, 2, 2));
+        end(&board).await;
+    });
+}
+
+#[test]
+fn one_that_waits_holds_up_those_behind_it_and_is_alone_in_flight() {
+    paused(async {
+        let (spec, seen, gate) = teller();
+        let address = spec.address();
+        let board = here(Supervisor::one_for_one("shop").child(spec)).await;
+        for number in 0..4 {
+            let then = if number == 2 {
+                Then::Wait
+            } else {
+                Then::Nothing
+            };
+            address.try_tell(Number(number, then)).unwrap();
+        }
+        until(|| seen.lock().unwrap().len() == 3).await;
+        assert_eq!(*seen.lock().unwrap(), lines(0..3));
+        let row = board.ledger().letter("shop/teller").unwrap().clone();
+        assert_eq!((row.answered, row.in_flight, row.queued), (2, 1, 1));
+        gate.add_permits(1);
+        board.settle().await.unwrap();
+        assert_eq!(*seen.lock().unwrap(), lines(0..4));
+        end(&board).await;
+    });
+}
