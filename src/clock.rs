@@ -42,6 +42,15 @@ pub(crate) struct Adopted {
     bound: PhantomData<*const ()>,
 }
 
+/// A look at the clock that is handed on: it is taken when it is first asked for, and good until it
+/// is forgotten, as it is to be whenever the user's code has run.
+#[derive(Debug)]
+pub(crate) struct Look<'a> {
+    pub(crate) clock: &'a Clock,
+    seen: Option<Instant>,
+    since_start: Option<Duration>,
+}
+
 thread_local! {
     static ADOPTED: Cell<Option<Id>> = const { Cell::new(None) };
 }
@@ -107,6 +116,37 @@ impl Clock {
     }
 }
 
+impl<'a> Look<'a> {
+    pub(crate) fn at(clock: &'a Clock) -> Self {
+        Look {
+            clock,
+            seen: None,
+            since_start: None,
+        }
+    }
+
+    /// The time, as it was seen when this was first asked.
+    #[inline]
+    pub(crate) fn now(&mut self) -> Instant {
+        *self.seen.get_or_insert_with(|| self.clock.now())
+    }
+
+    /// How long the clock had been running then.
+    #[inline]
+    pub(crate) fn since_start(&mut self) -> Duration {
+        let now = self.now();
+        let since_start = &mut self.since_start;
+        *since_start.get_or_insert_with(|| self.clock.since_start_at(now))
+    }
+
+    /// Something has taken time: whoever asks next looks anew.
+    #[inline]
+    pub(crate) fn forget(&mut self) {
+        self.seen = None;
+        self.since_start = None;
+    }
+}
+
 impl Drop for Adopted {
     fn drop(&mut self) {
         // The thread may be ending; then there is nobody left to be adopted.
@@ -118,13 +158,13 @@ impl Drop for Adopted {
 ///
 /// The timer is made when the future first waits, so that one which is ready at once pays
 /// nothing.
-pub(crate) async fn within<F: Future>(
+pub(crate) fn within<F: Future>(
     clock: &Clock,
     limit: Option<Duration>,
     future: F,
-) -> Option<F::Output> {
-    let end = || limit.map(|limit| deadline(clock.now(), limit));
-    unless_past(clock, end, future).await
+) -> impl Future<Output = Option<F::Output>> {
+    let end = move || limit.map(|limit| deadline(clock.now(), limit));
+    unless_past(clock, end, future)
 }
 
 /// As [`within`], up to an instant that is known, for what is likely ready in a moment.

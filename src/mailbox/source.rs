@@ -15,7 +15,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use crate::bell::Bell;
-use crate::clock::Clock;
+use crate::clock::Look;
 use crate::event::{Event, Key};
 use crate::mailbox::aside::Aside;
 use crate::mailbox::doors::Door;
@@ -26,7 +26,7 @@ use crate::panic::guard;
 use crate::policy::{Reason, Report, Rules};
 use crate::sync::Arc;
 use crate::topic::Topic;
-use crate::topic::block::{Pinned, Slot};
+use crate::topic::block::Pinned;
 use crate::topic::cursor::Cursor;
 use crate::topic::place::{Place, Terms};
 use crate::topic::settlement::{Ending, Fate};
@@ -169,15 +169,14 @@ impl<E: Event> Source<E> {
         self.aside.len() as u64 >= self.terms.capacity
     }
 
-    /// How long an attempt may take that begins now at an event accepted then.
-    pub(crate) fn limit(&self, accepted: Option<Duration>, clock: &Clock) -> Option<Duration> {
-        self.rules.limit(accepted, || clock.since_start())
-    }
-
     /// Tells the breaker that let an attempt through how it went.
     fn hear(&mut self, ticket: Option<Ticket>, report: Report) {
         let Some(ticket) = ticket else { return };
         let at = self.cursor.topic.pulse.clock.since_start();
+        self.hear_at(ticket, report, at);
+    }
+
+    fn hear_at(&mut self, ticket: Ticket, report: Report, at: Duration) {
         if ticket.report(report, at) {
             // Whoever waits for it need not wait longer.
             self.paused = None;
@@ -186,12 +185,15 @@ impl<E: Event> Source<E> {
     }
 
     /// The event that was taken last was handled.
-    pub(crate) fn settle_taken(&mut self, slot: &Slot<E>, late: bool) {
-        let ticket = self.guards.as_mut().and_then(|it| it.ticket.take());
-        self.hear(ticket, Report::Succeeded);
+    pub(crate) fn settle_taken(&mut self, late: bool, time: &mut Look<'_>) {
+        if let Some(ticket) = self.guards.as_mut().and_then(|it| it.ticket.take()) {
+            self.hear_at(ticket, Report::Succeeded, time.since_start());
+        }
         let place = &self.cursor.place;
         place.settle_done(late);
-        place.report(slot, Ending::after(1, Fate::Acknowledged));
+        if let Some(slot) = self.cursor.taken() {
+            place.report(slot, Ending::after(1, Fate::Acknowledged));
+        }
     }
 
     /// What is in flight is handed out for its key, under this number: those behind it with the

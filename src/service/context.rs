@@ -333,16 +333,15 @@ impl<S: Service> Context<S> {
         Context::new(wall, self.address.clone(), Rc::clone(&self.control), vitals)
     }
 
-    /// A delivery begins.
+    /// A delivery begins, which will be cancelled then.
     pub(crate) fn begin(
         &mut self,
         stamp: &Stamp,
         attempt: u32,
         redriven: bool,
-        timeout: Option<Duration>,
+        until: Option<Instant>,
     ) {
         self.rest();
-        let until = timeout.map(|timeout| deadline(self.now(), timeout));
         let id = Some(EventId::new(stamp.number));
         self.doing = Doing {
             id,

@@ -9,12 +9,13 @@
 
 use std::any::TypeId;
 use std::future::Future;
+use std::pin::pin;
 use std::time::Duration;
 
 use tokio::time::Instant;
 use tracing::Instrument;
 
-use crate::clock::{Clock, within};
+use crate::clock::{Clock, Look, deadline, within};
 use crate::event::Event;
 use crate::failure::{Failure, Outcome};
 use crate::mailbox::held::Sentence;
@@ -196,8 +197,9 @@ async fn deliver_otherwise<S: Handle<E>, E: Event>(
             if !turn.pace.step(turn.clock) {
                 return Ok(());
             }
-            match source.take_up(matches!(work, Work::Aside), turn.clock) {
-                Admission::Taken => deliver_current(source, service, cx, turn).await,
+            let mut time = Look::at(turn.clock);
+            match source.take_up(matches!(work, Work::Aside), &mut time) {
+                Admission::Taken => deliver_current(source, service, cx, &mut time).await,
                 Admission::Ruled(ruling) => Err(Halt::Ruled(ruling)),
                 Admission::Passed | Admission::Nothing => Ok(()),
             }
@@ -251,7 +253,7 @@ async fn deliver_plainly<S: Handle<E>, E: Event>(
         steps.place.settle_done(false);
     }
     if is_open {
-        open_up(source, None, cx, turn);
+        open_up(source, None, cx, &mut Look::at(turn.clock));
     }
     Ok(())
 }
@@ -265,26 +267,42 @@ async fn deliver_carefully<S: Handle<E>, E: Event>(
     turn: &mut Turn<'_>,
 ) -> Result<(), Halt> {
     turn.has_waited = true;
+    // The end of one attempt is the beginning of the next.
+    let mut time = Look::at(turn.clock);
     while !cx.is_interrupted() && turn.pace.step(turn.clock) {
-        match source.admit(until, turn.clock) {
+        match source.admit(until, &mut time) {
             Admission::Taken => {}
             Admission::Passed => continue,
             Admission::Ruled(ruling) => return Err(Halt::Ruled(ruling)),
             Admission::Nothing => break,
         }
-        let Some(pinned) = source.cursor.pin_taken() else {
+        // Not pinned: the cursor keeps its block until it takes the next one.
+        let Some(slot) = source.cursor.taken() else {
             break;
         };
-        let Some(slot) = pinned.slot() else { break };
-        let limit = source.limit(slot.stamp.accepted(), turn.clock);
-        cx.begin(&slot.stamp, 1, false, limit);
-        let end = attempt(slot, limit, service, cx, turn.clock).await?;
+        let allowance = Allowance::of(&source.rules, slot.stamp.accepted(), &mut time);
+        cx.begin(&slot.stamp, 1, false, allowance.map(|it| it.until));
+        let end = if allowance.is_some() || Context::<S>::is_traced() {
+            attempt(slot, allowance, service, cx, &mut time).await?
+        } else {
+            // Nothing is wrapped around the handler where nothing has to be.
+            service.handle(&slot.event, cx).await.map_err(failed)?;
+            time.forget();
+            if cx.has_more() {
+                Box::pin(more(cx)).await.map_err(failed)?
+            } else {
+                End::InTime
+            }
+        };
         if end == End::Later {
-            open_up(source, limit, cx, turn);
+            open_up(source, allowance, cx, &mut time);
             break;
         }
-        follow(&source.rules, slot, service, cx).await?;
-        source.settle_taken(slot, end == End::Late);
+        if has_sequel(&source.rules) {
+            follow(&source.rules, slot, service, cx).await?;
+            time.forget();
+        }
+        source.settle_taken(end == End::Late, &mut time);
     }
     Ok(())
 }
@@ -294,7 +312,7 @@ async fn deliver_current<S: Handle<E>, E: Event>(
     source: &mut Source<E>,
     service: &mut S,
     cx: &mut Context<S>,
-    turn: &mut Turn<'_>,
+    time: &mut Look<'_>,
 ) -> Result<(), Halt> {
     let Some(held) = &source.current else {
         return Ok(());
@@ -307,11 +325,12 @@ async fn deliver_current<S: Handle<E>, E: Event>(
         cx.begin_follow_up(&slot.stamp, number, redriven);
         return carry_out(source, slot, &sentence, cx).await;
     }
-    let limit = source.limit(held.accepted, turn.clock);
-    cx.begin(&slot.stamp, number, redriven, limit);
-    let end = attempt(slot, limit, service, cx, turn.clock).await?;
+    let allowance = Allowance::of(&source.rules, held.accepted, time);
+    let until = allowance.map(|allowance| allowance.until);
+    cx.begin(&slot.stamp, number, redriven, until);
+    let end = attempt(slot, allowance, service, cx, time).await?;
     if end == End::Later {
-        open_up(source, limit, cx, turn);
+        open_up(source, allowance, cx, time);
         return Ok(());
     }
     follow(&source.rules, slot, service, cx).await?;
@@ -405,12 +424,18 @@ pub(crate) async fn finish<S: Service>(
 /// What is in flight goes on in the later work that its handler has asked for.
 fn open_up<S: Handle<E>, E: Event>(
     source: &mut Source<E>,
-    limit: Option<Duration>,
+    allowance: Option<Allowance>,
     cx: &mut Context<S>,
-    turn: &Turn<'_>,
+    time: &mut Look<'_>,
 ) {
+    let limit = allowance.map(|allowance| allowance.limit);
     let work = cx.begin_laters(Some(TypeId::of::<E>()), limit);
-    source.open_up(work, turn.clock.now());
+    source.open_up(work, time.now());
+}
+
+/// Whether anything is to follow a success.
+fn has_sequel(rules: &Rules) -> bool {
+    !rules.success.steps.is_empty()
 }
 
 /// Does what is to follow a success.
@@ -420,7 +445,7 @@ pub(crate) async fn follow<S: Handle<E>, E: Event>(
     service: &mut S,
     cx: &mut Context<S>,
 ) -> Result<(), Fault> {
-    if rules.success.steps.is_empty() {
+    if !has_sequel(rules) {
         return Ok(());
     }
     let rules = Arc::clone(rules);
@@ -443,22 +468,63 @@ pub(crate) enum End {
     Later,
 }
 
-/// Runs the handler once.
+/// The time that an attempt has.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Allowance {
+    pub(crate) limit: Duration,
+    began: Instant,
+    pub(crate) until: Instant,
+}
+
+impl Allowance {
+    /// That of an attempt which begins now at an event accepted then; `None` is as long as it
+    /// likes.
+    pub(crate) fn of(
+        rules: &Rules,
+        accepted: Option<Duration>,
+        time: &mut Look<'_>,
+    ) -> Option<Self> {
+        let limit = rules.limit(accepted, || time.since_start())?;
+        let began = time.now();
+        Some(Allowance {
+            limit,
+            began,
+            until: deadline(began, limit),
+        })
+    }
+}
+
+/// Runs the handler once, within its time and its span.
 pub(crate) async fn attempt<S: Handle<E>, E: Event>(
     slot: &Slot<E>,
-    timeout: Option<Duration>,
+    allowance: Option<Allowance>,
     service: &mut S,
     cx: &mut Context<S>,
-    clock: &Clock,
+    time: &mut Look<'_>,
 ) -> Result<End, Fault> {
-    if timeout.is_some() || Context::<S>::is_traced() {
-        return attempt_watched(slot, timeout, service, cx, clock).await;
+    let span = Context::<S>::is_traced().then(|| cx.span(E::NAME, &slot.stamp));
+    let limit = allowance.map(|allowance| allowance.limit);
+    let handling = handle(slot, service, cx);
+    // Pinned here: to move it into what follows would take longer than all else.
+    let done = match span {
+        None => within(time.clock, limit, pin!(handling)).await,
+        Some(span) => within(time.clock, limit, pin!(handling.instrument(span))).await,
+    };
+    time.forget();
+    conclude(done, allowance, time)
+}
+
+/// Runs the handler once, and what it has left to be done.
+async fn handle<S: Handle<E>, E: Event>(
+    slot: &Slot<E>,
+    service: &mut S,
+    cx: &mut Context<S>,
+) -> Result<End, Failure> {
+    service.handle(&slot.event, cx).await?;
+    if cx.has_more() {
+        return Box::pin(more(cx)).await;
     }
-    match service.handle(&slot.event, cx).await {
-        Ok(()) if cx.has_more() => more(cx).await.map_err(failed),
-        Ok(()) => Ok(End::InTime),
-        Err(failure) => Err(failed(failure)),
-    }
+    Ok(End::InTime)
 }
 
 /// What the handler has left to be done: later work, or else what it publishes on success.
@@ -470,39 +536,27 @@ async fn more<S: Service>(cx: &mut Context<S>) -> Result<End, Failure> {
     Ok(End::InTime)
 }
 
-/// Runs the handler once, within its timeout and its span.
-async fn attempt_watched<S: Handle<E>, E: Event>(
-    slot: &Slot<E>,
-    timeout: Option<Duration>,
-    service: &mut S,
-    cx: &mut Context<S>,
-    clock: &Clock,
+/// What is to be said of an attempt that has just ended; `None` is one that ran out of time.
+fn conclude(
+    done: Option<Result<End, Failure>>,
+    allowance: Option<Allowance>,
+    time: &mut Look<'_>,
 ) -> Result<End, Fault> {
-    let began = timeout.map(|_| clock.now());
     let fault = |trouble, failure| Fault {
         trouble,
         failure,
-        began,
+        began: allowance.map(|allowance| allowance.began),
     };
-    let span = cx.span(E::NAME, &slot.stamp);
-    let handling = async {
-        service.handle(&slot.event, cx).await?;
-        more(cx).await
-    };
-    let end = match within(clock, timeout, handling.instrument(span)).await {
-        Some(Ok(end)) => end,
-        Some(Err(failure)) => return Err(fault(Trouble::Failed, failure)),
-        None => return Err(fault(Trouble::TimedOut, timed_out(timeout))),
-    };
-    let spent = began.map(|began| clock.now().saturating_duration_since(began));
-    let is_late = spent
-        .zip(timeout)
-        .is_some_and(|(spent, timeout)| spent > timeout);
-    Ok(if is_late && end == End::InTime {
-        End::Late
-    } else {
-        end
-    })
+    let is_late = |allowance: Allowance| time.now() > allowance.until;
+    match done {
+        Some(Ok(End::InTime)) if allowance.is_some_and(is_late) => Ok(End::Late),
+        Some(Ok(end)) => Ok(end),
+        Some(Err(failure)) => Err(fault(Trouble::Failed, failure)),
+        None => {
+            let limit = allowance.map(|allowance| allowance.limit);
+            Err(fault(Trouble::TimedOut, timed_out(limit)))
+        }
+    }
 }
 
 pub(crate) fn timed_out(timeout: Option<Duration>) -> Failure {

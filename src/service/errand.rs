@@ -12,7 +12,7 @@ use std::future::Future;
 use std::pin::Pin;
 use std::time::Duration;
 
-use crate::clock::{Clock, within};
+use crate::clock::{Clock, Look, within};
 use crate::event::{Event, Key};
 use crate::failure::Outcome;
 use crate::mailbox::held::Sentence;
@@ -20,7 +20,7 @@ use crate::mailbox::letters::Envelope;
 use crate::mailbox::source::{Admission, Ruling, Source};
 use crate::panic::guard;
 use crate::policy::{Reason, Rules};
-use crate::service::deliver::{End, Fault, Work, attempt, follow, follow_failure};
+use crate::service::deliver::{Allowance, End, Fault, Work, attempt, follow, follow_failure};
 use crate::service::letter::{Sealed, Unanswered, answer};
 use crate::service::{Context, Handle, Service};
 use crate::sync::Arc;
@@ -86,10 +86,13 @@ pub(crate) fn hand_out<S: Handle<E>, E: Event>(
     work: Work,
     tray: &mut Tray<'_, S>,
 ) -> Result<(), Box<Ruling>> {
+    let mut time = Look::at(tray.clock);
     match work {
         Work::Events { until } => {
             while tray.room > 0 {
-                match source.admit(until, tray.clock) {
+                // Finding out its key has run the user's code.
+                time.forget();
+                match source.admit(until, &mut time) {
                     Admission::Taken => hand_out_current(source, tray),
                     Admission::Passed => {}
                     Admission::Ruled(ruling) => return Err(ruling),
@@ -97,7 +100,7 @@ pub(crate) fn hand_out<S: Handle<E>, E: Event>(
                 }
             }
         }
-        Work::Held | Work::Aside => match source.take_up(matches!(work, Work::Aside), tray.clock) {
+        Work::Held | Work::Aside => match source.take_up(matches!(work, Work::Aside), &mut time) {
             Admission::Taken => hand_out_current(source, tray),
             Admission::Ruled(ruling) => return Err(ruling),
             Admission::Passed | Admission::Nothing => {}
@@ -156,11 +159,14 @@ impl<E: Event> EventErrand<E> {
             return Ended::Handled { late: false };
         };
         let clock = cx.wall.pulse.clock.clone();
-        let limit = self.rules.limit(self.accepted, || clock.since_start());
-        cx.begin(&slot.stamp, self.attempt, self.redriven, limit);
+        let mut time = Look::at(&clock);
+        let allowance = Allowance::of(&self.rules, self.accepted, &mut time);
+        let until = allowance.map(|allowance| allowance.until);
+        cx.begin(&slot.stamp, self.attempt, self.redriven, until);
         let done = async {
-            let end = attempt(slot, limit, service, cx, &clock).await?;
+            let end = attempt(slot, allowance, service, cx, &mut time).await?;
             if end == End::Later {
+                let limit = allowance.map(|allowance| allowance.limit);
                 finish_here(limit, service, cx, &clock).await?;
             }
             follow(&self.rules, slot, service, cx).await?;

@@ -14,7 +14,7 @@ use crate::crew::Portion;
 use crate::event::Event;
 use crate::sync::Arc;
 use crate::topic::Topic;
-use crate::topic::block::{Block, Pinned};
+use crate::topic::block::{Block, Pinned, Slot};
 use crate::topic::place::Place;
 
 #[derive(Debug)]
@@ -139,6 +139,11 @@ impl<E: Event> Cursor<E> {
                 place: &self.place,
             },
         ))
+    }
+
+    /// The event taken last, readable until the next one is taken.
+    pub(crate) fn taken(&self) -> Option<&Slot<E>> {
+        self.block.as_ref()?.slot(self.next.checked_sub(1)?)
     }
 
     /// The event taken last, kept readable whatever happens to the rest of its topic.

@@ -11,7 +11,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::{Ruling, Source, key_of};
-use crate::clock::{Clock, deadline};
+use crate::clock::{Look, deadline};
 use crate::event::{Event, Key};
 use crate::mailbox::guards::{Ticket, Word};
 use crate::mailbox::held::Held;
@@ -44,15 +44,43 @@ struct Head {
 
 impl<E: Event> Source<E> {
     /// Takes the event at the head, if its number is below `until` and nothing stands against it.
-    pub(crate) fn admit(&mut self, until: u64, clock: &Clock) -> Admission {
+    pub(crate) fn admit(&mut self, until: u64, time: &mut Look<'_>) -> Admission {
+        if self.guards.is_some() || self.aside.has_lines() {
+            return self.admit_guarded(until, time);
+        }
+        let Some((block, mut steps)) = self.cursor.split() else {
+            return Admission::Nothing;
+        };
+        let slot = steps.position().and_then(|position| block.slot(position));
+        let Some(slot) = slot.filter(|slot| slot.stamp.number < until) else {
+            return Admission::Nothing;
+        };
+        if self.rules.needs_time() {
+            let (at, accepted) = (time.since_start(), slot.stamp.accepted());
+            if is_over(self.rules.time_to_live, accepted, at) {
+                return self.pass_over(time.now(), Count::Expired, Fate::Expired);
+            }
+            if is_over(self.rules.deadline, accepted, at) {
+                return self.give_up_head(time.now(), Self::rule_overdue);
+            }
+        }
+        if steps.take(false) {
+            Admission::Taken
+        } else {
+            Admission::Nothing
+        }
+    }
+
+    /// As [`Source::admit`], where more than its age may stand against an event.
+    fn admit_guarded(&mut self, until: u64, time: &mut Look<'_>) -> Admission {
         let Some(head) = self.look_at_head(until) else {
             return Admission::Nothing;
         };
-        if !self.is_careful() {
-            return self.take_plainly();
+        if self.aside.has_lines() || head.identity.is_some() {
+            // The user's code has said what its key is.
+            time.forget();
         }
-        let now = clock.now();
-        let at = clock.since_start_at(now);
+        let (now, at) = (time.now(), time.since_start());
         if is_over(self.rules.time_to_live, head.accepted, at) {
             return self.pass_over(now, Count::Expired, Fate::Expired);
         }
@@ -84,7 +112,7 @@ impl<E: Event> Source<E> {
 
     /// Takes up the event that waits in place, or the one that is due first of those that wait
     /// aside, if nothing stands against another attempt.
-    pub(crate) fn take_up(&mut self, is_aside: bool, clock: &Clock) -> Admission {
+    pub(crate) fn take_up(&mut self, is_aside: bool, time: &mut Look<'_>) -> Admission {
         let held = if is_aside {
             self.aside.take_first()
         } else {
@@ -98,8 +126,8 @@ impl<E: Event> Source<E> {
             self.current = Some(Box::new(held));
             return Admission::Taken;
         }
-        held.due = clock.now();
-        let at = clock.since_start_at(held.due);
+        held.due = time.now();
+        let at = time.since_start();
         let is_late = held.is_new() && !held.redriven;
         if is_late && is_over(self.rules.time_to_live, held.accepted, at) {
             self.settle(&held.event, Count::Expired, Ending::after(0, Fate::Expired));
@@ -206,14 +234,6 @@ impl<E: Event> Source<E> {
         self.begin_first(None, at);
         self.line_up(key, now);
         Admission::Passed
-    }
-
-    fn take_plainly(&mut self) -> Admission {
-        if self.take_head() {
-            Admission::Taken
-        } else {
-            Admission::Nothing
-        }
     }
 
     fn take_head(&mut self) -> bool {
