@@ -17,9 +17,16 @@ pub(super) const STEPS: usize = 10;
 /// tenths of the window, and never over more than the whole.
 #[derive(Clone, Debug)]
 pub(super) struct Window {
-    step: Duration,
+    /// In nanoseconds, as is `end`.
+    step: u128,
     newest: u128,
+    /// When the newest step is over: until then there is nothing to be found out about it.
+    end: u128,
     slots: [Slot; STEPS],
+    /// Where the newest step is counted.
+    current: usize,
+    /// The sums over what is not forgotten.
+    totals: [u64; 2],
 }
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -30,40 +37,55 @@ struct Slot {
 
 impl Window {
     pub(super) fn new(length: Duration) -> Self {
+        let step = (length / STEPS as u32).as_nanos().max(1);
         Self {
-            step: (length / STEPS as u32).max(Duration::from_nanos(1)),
+            step,
             newest: 0,
+            end: step,
             slots: [Slot::default(); STEPS],
+            current: 0,
+            totals: [0; 2],
         }
     }
 
     pub(super) fn add(&mut self, now: Duration, counts: [u64; 2]) {
-        let step = self.advance(now);
-        // A remainder of division by a small number fits anything.
-        let slot = &mut self.slots[(step % STEPS as u128) as usize];
-        if slot.step != step {
-            *slot = Slot {
-                step,
-                counts: [0; 2],
-            };
-        }
-        for (sum, count) in slot.counts.iter_mut().zip(counts) {
-            *sum = sum.saturating_add(count);
+        self.advance(now);
+        let slot = &mut self.slots[self.current];
+        for sums in [&mut slot.counts, &mut self.totals] {
+            for (sum, count) in sums.iter_mut().zip(counts) {
+                *sum = sum.saturating_add(count);
+            }
         }
     }
 
     pub(super) fn totals(&mut self, now: Duration) -> [u64; 2] {
-        let newest = self.advance(now);
-        let recent = |slot: &&Slot| newest - slot.step < STEPS as u128;
-        let counts = self.slots.iter().filter(recent).map(|slot| slot.counts);
-        counts.fold([0; 2], |[a, b], [c, d]| {
-            [a.saturating_add(c), b.saturating_add(d)]
-        })
+        self.advance(now);
+        self.totals
     }
 
-    fn advance(&mut self, now: Duration) -> u128 {
-        self.newest = self.newest.max(now.as_nanos() / self.step.as_nanos());
-        self.newest
+    fn advance(&mut self, now: Duration) {
+        let now = now.as_nanos();
+        if now >= self.end {
+            self.turn(now / self.step);
+        }
+    }
+
+    /// A new step begins.
+    #[cold]
+    fn turn(&mut self, newest: u128) {
+        self.newest = newest;
+        self.end = (newest + 1) * self.step;
+        // A remainder of division by a small number fits anything.
+        self.current = (newest % STEPS as u128) as usize;
+        self.slots[self.current] = Slot {
+            step: newest,
+            counts: [0; 2],
+        };
+        let recent = |slot: &&Slot| newest - slot.step < STEPS as u128;
+        let counts = self.slots.iter().filter(recent).map(|slot| slot.counts);
+        self.totals = counts.fold([0; 2], |[a, b], [c, d]| {
+            [a.saturating_add(c), b.saturating_add(d)]
+        });
     }
 }
 
@@ -120,7 +142,7 @@ mod tests {
             length in 1u64..400,
             moves in vec((0u64..60, any::<bool>(), 0u64..3, 0u64..3), 0..80),
         ) {
-            let step = Window::new(millis(length)).step.as_nanos() as u64;
+            let step = Window::new(millis(length)).step as u64;
             let (mut window, mut kept) = (Window::new(millis(length)), Vec::new());
             let (mut now, mut newest) = (200_u64, 0);
             for (by, back, a, b) in moves {
