@@ -9,7 +9,7 @@
 //! It does not know what became of those it let through.
 
 use std::any::Any;
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,6 +18,7 @@ use crate::defaults;
 use crate::event::{Cause, Event, Key};
 use crate::panic::guard;
 use crate::policy::backoff::LONGEST;
+use crate::policy::scatter::Scatter;
 
 type Told = Arc<dyn Fn(&dyn Any) -> Key + Send + Sync>;
 
@@ -98,7 +99,9 @@ impl Dedupe {
         Memory {
             window: self.window,
             at_most: self.at_most.max(1),
-            known: HashMap::new(),
+            numbers: HashSet::default(),
+            texts: HashSet::new(),
+            causes: HashMap::default(),
             order: VecDeque::new(),
         }
     }
@@ -185,53 +188,85 @@ pub(crate) enum Identity {
 }
 
 /// What one subscription has let through lately.
+///
+/// By whatever they are known, it is looked up in a set of its own: a number takes no allocation,
+/// and is found without following a pointer.
 #[derive(Debug)]
 pub(crate) struct Memory {
     window: Duration,
     at_most: usize,
-    known: HashMap<Arc<Key>, Family>,
+    numbers: HashSet<u64, Scatter>,
+    texts: HashSet<Arc<str>>,
+    causes: HashMap<u64, Family, Scatter>,
     /// All that is known, by when it was first seen.
-    order: VecDeque<(Duration, Arc<Key>)>,
+    order: VecDeque<(Duration, Known)>,
+}
+
+#[derive(Debug)]
+enum Known {
+    Number(u64),
+    Text(Arc<str>),
+    Cause(u64),
 }
 
 impl Memory {
     /// Tells whether this event is the first of its kind, and remembers it.
     pub(crate) fn admit(&mut self, identity: Identity, now: Duration) -> bool {
         self.forget_old(now);
-        let (key, attempt) = match identity {
-            Identity::None => return true,
-            Identity::Key(key) => (key, None),
-            Identity::Copy(cause) => (cause.id.number().into(), Some(cause.attempt)),
-        };
-        match (self.known.get_mut(&key), attempt) {
-            (Some(family), Some(attempt)) => family.grows(attempt),
-            (Some(_), None) => false,
-            (None, attempt) => {
-                self.remember(Arc::new(key), attempt.unwrap_or_default(), now);
-                true
+        match identity {
+            Identity::None | Identity::Key(Key::None) => true,
+            Identity::Key(Key::Number(number)) => {
+                let is_new = self.numbers.insert(number);
+                if is_new {
+                    self.remember(Known::Number(number), now);
+                }
+                is_new
             }
+            Identity::Key(Key::Text(text)) => {
+                let is_new = !self.texts.contains(&*text);
+                if is_new {
+                    let text: Arc<str> = text.into();
+                    self.texts.insert(Arc::clone(&text));
+                    self.remember(Known::Text(text), now);
+                }
+                is_new
+            }
+            Identity::Copy(cause) => self.admit_copy(cause, now),
         }
     }
 
-    fn remember(&mut self, key: Arc<Key>, attempt: u32, now: Duration) {
+    fn admit_copy(&mut self, cause: Cause, now: Duration) -> bool {
+        let number = cause.id.number();
+        if let Some(family) = self.causes.get_mut(&number) {
+            return family.grows(cause.attempt);
+        }
+        self.causes.insert(number, Family::of(cause.attempt));
+        self.remember(Known::Cause(number), now);
+        true
+    }
+
+    /// Puts what is known now into its place in the order.
+    fn remember(&mut self, known: Known, now: Duration) {
         if self.order.len() >= self.at_most {
             self.forget_first();
         }
-        self.order.push_back((now, Arc::clone(&key)));
-        self.known.insert(key, Family::of(attempt));
+        self.order.push_back((now, known));
     }
 
     fn forget_old(&mut self, now: Duration) {
         let window = self.window;
-        let is_old = |(at, _): &(Duration, Arc<Key>)| now.saturating_sub(*at) >= window;
+        let is_old = |(at, _): &(Duration, Known)| now.saturating_sub(*at) >= window;
         while self.order.front().is_some_and(is_old) {
             self.forget_first();
         }
     }
 
     fn forget_first(&mut self) {
-        if let Some((_, key)) = self.order.pop_front() {
-            self.known.remove(&key);
+        match self.order.pop_front() {
+            Some((_, Known::Number(number))) => drop(self.numbers.remove(&number)),
+            Some((_, Known::Text(text))) => drop(self.texts.remove(&text)),
+            Some((_, Known::Cause(number))) => drop(self.causes.remove(&number)),
+            None => {}
         }
     }
 }
@@ -401,10 +436,21 @@ mod tests {
         let expected = [true, true, false, true, false, true, false];
         assert_eq!(fresh(&dedupe, &events), expected);
         let mut memory = Dedupe::by_key(LONGEST).at_most(3).state();
-        for number in 0..1_000 {
-            memory.admit(key(number), Duration::ZERO);
+        for number in 0..1_000_u64 {
+            let text = Identity::Key(number.to_string().into());
+            for identity in [key(number), text, Identity::Copy(cause(number, 1))] {
+                assert!(memory.admit(identity, Duration::ZERO));
+            }
         }
-        assert_eq!((memory.known.len(), memory.order.len()), (3, 3));
+        let Memory {
+            numbers,
+            texts,
+            causes,
+            order,
+            ..
+        } = &memory;
+        let kept = (numbers.len(), texts.len(), causes.len(), order.len());
+        assert_eq!(kept, (1, 1, 1, 3));
     }
 
     #[test]
@@ -415,7 +461,7 @@ mod tests {
         assert!(memory.admit(key(2), Duration::ZERO));
         assert!(!memory.admit(key(2), SECOND * 5));
         assert!(memory.admit(key(1), Duration::MAX) && !memory.admit(key(1), Duration::MAX));
-        assert_eq!(memory.known.len(), 1);
+        assert_eq!(memory.numbers.len(), 1);
     }
 
     #[test]
@@ -467,7 +513,11 @@ mod tests {
             let events: Vec<(u64, u64)> =
                 steps.iter().map(|(step, key)| { now += step; (now, *key) }).collect();
             let dedupe = Dedupe::by_key(SECOND * window as u32).at_most(at_most);
-            let asked: Vec<_> = events.iter().map(|(at, number)| (*at, key(*number))).collect();
+            let known = |number: u64| match number % 2 {
+                0 => key(number),
+                _ => Identity::Key(number.to_string().into()),
+            };
+            let asked: Vec<_> = events.iter().map(|(at, number)| (*at, known(*number))).collect();
             prop_assert_eq!(fresh(&dedupe, &asked), naive(window, at_most, &events));
         }
 

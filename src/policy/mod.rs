@@ -26,6 +26,7 @@ mod parts;
 mod rate;
 mod retry;
 mod rules;
+mod scatter;
 mod sharing;
 mod standing;
 mod step;
