@@ -111,6 +111,11 @@ impl Guards {
         })
     }
 
+    /// Whether one of them tells copies.
+    pub(crate) fn tell_copies(&self) -> bool {
+        self.dedupe.is_some()
+    }
+
     /// The guard that tells copies, unless it has been asked about the event with this number.
     pub(crate) fn dedupe(&self, number: u64) -> Option<&Dedupe> {
         let (dedupe, _) = self.dedupe.as_ref()?;
@@ -165,8 +170,9 @@ impl Guards {
         }
     }
 
-    /// An event is about to be tried for the first time.
-    pub(crate) fn deposit(&self, now: Duration) {
+    /// The event that was taken last is about to be tried for the first time.
+    pub(crate) fn begin_first(&mut self, ticket: Option<Ticket>, now: Duration) {
+        self.ticket = ticket;
         if let Some((_, purse)) = &self.budget {
             purse.with(|purse| purse.deposit(now));
         }

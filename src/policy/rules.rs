@@ -55,6 +55,7 @@ impl Rules {
 
     /// How long an attempt may take that begins now at an event accepted then: the timeout, or the
     /// time to the deadline if that is shorter.
+    #[inline]
     pub(crate) fn limit(
         &self,
         accepted: Option<Duration>,

@@ -45,8 +45,9 @@ struct Head {
 impl<E: Event> Source<E> {
     /// Takes the event at the head, if its number is below `until` and nothing stands against it.
     pub(crate) fn admit(&mut self, until: u64, time: &mut Look<'_>) -> Admission {
-        if self.guards.is_some() || self.aside.has_lines() {
-            return self.admit_guarded(until, time);
+        let guards = self.guards.as_mut();
+        if self.aside.has_lines() || guards.is_some_and(|guards| guards.tell_copies()) {
+            return self.admit_known(until, time);
         }
         let Some((block, mut steps)) = self.cursor.split() else {
             return Admission::Nothing;
@@ -64,22 +65,30 @@ impl<E: Event> Source<E> {
                 return self.give_up_head(time.now(), Self::rule_overdue);
             }
         }
-        if steps.take(false) {
-            Admission::Taken
-        } else {
-            Admission::Nothing
+        let Some(guards) = &mut self.guards else {
+            return if steps.take(false) {
+                Admission::Taken
+            } else {
+                Admission::Nothing
+            };
+        };
+        let at = time.since_start();
+        match guards.ask(at, true) {
+            Word::Go(ticket) if steps.take(false) => {
+                guards.begin_first(ticket, at);
+                Admission::Taken
+            }
+            word => self.hold_back(word, time),
         }
     }
 
-    /// As [`Source::admit`], where more than its age may stand against an event.
-    fn admit_guarded(&mut self, until: u64, time: &mut Look<'_>) -> Admission {
+    /// As [`Source::admit`], where it depends on the event's key, or its cause.
+    fn admit_known(&mut self, until: u64, time: &mut Look<'_>) -> Admission {
         let Some(head) = self.look_at_head(until) else {
             return Admission::Nothing;
         };
-        if self.aside.has_lines() || head.identity.is_some() {
-            // The user's code has said what its key is.
-            time.forget();
-        }
+        // The user's code has said what its key is.
+        time.forget();
         let (now, at) = (time.now(), time.since_start());
         if is_over(self.rules.time_to_live, head.accepted, at) {
             return self.pass_over(now, Count::Expired, Fate::Expired);
@@ -98,16 +107,21 @@ impl<E: Event> Source<E> {
                 self.begin_first(ticket, at);
                 Admission::Taken
             }
-            Word::Go(ticket) => {
-                self.hear(ticket, Report::Void);
-                Admission::Nothing
-            }
-            Word::Wait(until) => {
-                self.paused = Some(instant(now, at, until));
-                Admission::Nothing
-            }
-            Word::Refused => self.give_up_head(now, Self::rule_refused),
+            word => self.hold_back(word, time),
         }
+    }
+
+    /// Leaves the event at the head where it is, unless it is not to be tried at all.
+    fn hold_back(&mut self, word: Word, time: &mut Look<'_>) -> Admission {
+        match word {
+            // It was shed in the meantime.
+            Word::Go(ticket) => self.hear(ticket, Report::Void),
+            Word::Wait(until) => {
+                self.paused = Some(instant(time.now(), time.since_start(), until));
+            }
+            Word::Refused => return self.give_up_head(time.now(), Self::rule_refused),
+        }
+        Admission::Nothing
     }
 
     /// Takes up the event that waits in place, or the one that is due first of those that wait
@@ -188,8 +202,7 @@ impl<E: Event> Source<E> {
     /// What has just been taken is tried for the first time.
     fn begin_first(&mut self, ticket: Option<Ticket>, at: Duration) {
         if let Some(guards) = &mut self.guards {
-            guards.ticket = ticket;
-            guards.deposit(at);
+            guards.begin_first(ticket, at);
         }
     }
 
