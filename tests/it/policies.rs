@@ -2,6 +2,7 @@
 
 mod aside;
 mod breaker;
+mod busy;
 mod change;
 mod follow_ups;
 mod guards;
