@@ -101,6 +101,7 @@ impl Clock {
     }
 
     /// How long the clock had been running at this instant.
+    #[inline]
     pub(crate) fn since_start_at(&self, now: Instant) -> Duration {
         now.saturating_duration_since(self.start)
     }

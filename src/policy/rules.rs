@@ -61,13 +61,14 @@ impl Rules {
         accepted: Option<Duration>,
         at: impl FnOnce() -> Duration,
     ) -> Option<Duration> {
-        self.left(accepted, at)
-            .into_iter()
-            .chain(self.timeout)
-            .min()
+        match (self.left(accepted, at), self.timeout) {
+            (Some(left), Some(timeout)) => Some(left.min(timeout)),
+            (left, timeout) => left.or(timeout),
+        }
     }
 
     /// What is left to the deadline.
+    #[inline]
     pub(crate) fn left(
         &self,
         accepted: Option<Duration>,

@@ -280,6 +280,7 @@ impl<E: Event> Source<E> {
 }
 
 /// Whether an event that was accepted then is older than this.
+#[inline]
 fn is_over(limit: Option<Duration>, accepted: Option<Duration>, at: Duration) -> bool {
     let limit = limit.zip(accepted);
     limit.is_some_and(|(limit, accepted)| at.saturating_sub(accepted) >= limit)
