@@ -9,6 +9,7 @@
 
 mod address;
 mod ask;
+mod attempt;
 mod blocking;
 mod context;
 pub(crate) mod control;
@@ -40,9 +41,9 @@ use crate::message::Message;
 
 pub use address::{Address, TellError};
 pub use ask::AskError;
+pub use attempt::TimedOut;
 pub use blocking::{Blocking, BlockingError};
 pub use context::Context;
-pub use deliver::TimedOut;
 pub use per_key::PerKey;
 pub use publisher::Publisher;
 pub use recipient::Recipient;
@@ -50,7 +51,8 @@ pub use spec::{And, Nothing, Placement, ServiceSpec, service};
 pub use subscription::{On, SubscribeError};
 pub use timers::TimerId;
 
-pub(crate) use deliver::{Deliver, Fault, Halt, Turn, Work, finish};
+pub(crate) use attempt::Fault;
+pub(crate) use deliver::{Deliver, Halt, Turn, Work, finish};
 pub(crate) use inbox::{Change, Inbox};
 pub(crate) use origin::{InsideOf, current_board, serves};
 pub(crate) use pace::Pace;

@@ -45,7 +45,7 @@ struct Head {
 impl<E: Event> Source<E> {
     /// Takes the event at the head, if its number is below `until` and nothing stands against it.
     pub(crate) fn admit(&mut self, until: u64, time: &mut Look<'_>) -> Admission {
-        let guards = self.guards.as_mut();
+        let guards = self.guards.as_ref();
         if self.aside.has_lines() || guards.is_some_and(|guards| guards.tell_copies()) {
             return self.admit_known(until, time);
         }
