@@ -14,11 +14,12 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use foldhash::fast::RandomState;
+
 use crate::defaults;
 use crate::event::{Cause, Event, Key};
 use crate::panic::guard;
 use crate::policy::backoff::LONGEST;
-use crate::policy::scatter::Scatter;
 
 type Told = Arc<dyn Fn(&dyn Any) -> Key + Send + Sync>;
 
@@ -190,14 +191,15 @@ pub(crate) enum Identity {
 /// What one subscription has let through lately.
 ///
 /// By whatever they are known, it is looked up in a set of its own: a number takes no allocation,
-/// and is found without following a pointer.
+/// and is found without following a pointer. Numbers have a hasher of their own, too, which is as
+/// random: the standard one takes 230 instructions for each.
 #[derive(Debug)]
 pub(crate) struct Memory {
     window: Duration,
     at_most: usize,
-    numbers: HashSet<u64, Scatter>,
+    numbers: HashSet<u64, RandomState>,
     texts: HashSet<Arc<str>>,
-    causes: HashMap<u64, Family, Scatter>,
+    causes: HashMap<u64, Family, RandomState>,
     /// All that is known, by when it was first seen.
     order: VecDeque<(Duration, Known)>,
 }

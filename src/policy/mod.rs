@@ -26,7 +26,6 @@ mod parts;
 mod rate;
 mod retry;
 mod rules;
-mod scatter;
 mod sharing;
 mod standing;
 mod step;
