@@ -1,18 +1,20 @@
 //! The host's actor: an ordinary actix actor that carries control and nothing else.
 //!
-//! Its supervisor's actor orders; lives report to it, and it reports on.
+//! Its supervisor's actor orders; it runs one life at a time in its own task, and reports.
 //!
-//! Invariant: each life that was ordered ends in exactly one report of its exit, and reports
-//! about a life that is over are dropped.
+//! Invariant: each life that was ordered ends in exactly one report of its exit.
 //!
 //! Its hooks are empty of user code: actix would abort the process if that panicked there.
 
 use std::future::Future;
+use std::pin::Pin;
 use std::rc::Rc;
+use std::task::{self, Poll};
 use std::time::Duration;
 
 use actix::{
-    Actor, ActorContext, AsyncContext, Context, Handler, Recipient, SpawnHandle, WrapFuture,
+    Actor, ActorContext, ActorFuture, AsyncContext, Context, Handler, Recipient, SpawnHandle,
+    WrapFuture,
 };
 use tokio::time::Instant;
 
@@ -81,17 +83,6 @@ impl actix::Message for ChildReport {
     type Result = ();
 }
 
-/// A life says that it has started, or is over.
-#[derive(Debug)]
-struct LifeNews {
-    generation: u64,
-    exit: Option<Exit>,
-}
-
-impl actix::Message for LifeNews {
-    type Result = ();
-}
-
 pub(crate) struct Host {
     pub(crate) wall: Arc<Wall>,
     pub(crate) stage: Box<dyn Stage>,
@@ -109,6 +100,25 @@ pub(crate) struct Running {
     control: Rc<Control>,
     started: bool,
     killer: Option<SpawnHandle>,
+}
+
+/// A life in its guard. It runs in the task of its host, which hears of its start and end without
+/// a message.
+struct Living(Guarded);
+
+impl ActorFuture<Host> for Living {
+    type Output = ();
+
+    fn poll(
+        mut self: Pin<&mut Self>,
+        host: &mut Host,
+        context: &mut Context<Host>,
+        task: &mut task::Context<'_>,
+    ) -> Poll<()> {
+        let polled = Pin::new(&mut self.0).poll(task);
+        host.note_risen();
+        polled.map(|exit| host.life_over(exit, context))
+    }
 }
 
 impl Actor for Host {
@@ -133,31 +143,13 @@ impl Host {
     fn start(&mut self, generation: u64, context: &mut Context<Self>) {
         let service = &*self.vitals.path;
         tracing::debug!(target: "callboard::host", service, generation, "starting");
-        let control = Rc::new(Control::default());
-        let host = Rc::new(context.address());
-        let up = {
-            let host = Rc::clone(&host);
-            let starting = self.wall.waits.start_of(&self.vitals.path);
-            Box::new(move || {
-                // Here and not when the supervisor hears of it: the life goes on at once.
-                drop(starting);
-                host.do_send(LifeNews {
-                    generation,
-                    exit: None,
-                })
-            })
-        };
-        let life = self.stage.begin(Rc::clone(&control), up);
+        let starting = self.wall.waits.start_of(&self.vitals.path);
+        let control = Rc::new(Control::new(starting));
+        let life = self.stage.begin(Rc::clone(&control));
         let vitals = Arc::clone(&self.vitals);
         let waiter = self.wall.waits.waiter(&vitals.path);
         let guarded = Guarded::new(life, Rc::clone(&control), vitals, waiter);
-        actix_rt::spawn(async move {
-            let exit = guarded.await;
-            host.do_send(LifeNews {
-                generation,
-                exit: Some(exit),
-            });
-        });
+        context.spawn(Living(guarded));
         self.now = Some(Running {
             generation,
             control,
@@ -234,10 +226,22 @@ impl Host {
         }
     }
 
-    fn life_over(&mut self, generation: u64, exit: Exit, context: &mut Context<Self>) {
-        let Some(running) = self.now.take_if(|now| now.generation == generation) else {
+    /// Reports that the life has started, once.
+    fn note_risen(&mut self) {
+        let Some(running) = &mut self.now else {
             return;
         };
+        if running.control.has_risen() && !std::mem::replace(&mut running.started, true) {
+            let generation = running.generation;
+            self.report(generation, News::Started(Ok(())));
+        }
+    }
+
+    fn life_over(&mut self, exit: Exit, context: &mut Context<Self>) {
+        let Some(running) = self.now.take() else {
+            return;
+        };
+        running.control.end_start();
         if let Some(killer) = running.killer {
             context.cancel_future(killer);
         }
@@ -249,7 +253,7 @@ impl Host {
         } else {
             News::Started(Err(exit))
         };
-        self.report(generation, news);
+        self.report(running.generation, news);
     }
 
     fn note_exit(&self, exit: &Exit) {
@@ -283,24 +287,5 @@ impl Handler<Order> for Host {
                 self.report(0, News::Closed);
             }
         }
-    }
-}
-
-impl Handler<LifeNews> for Host {
-    type Result = ();
-
-    fn handle(&mut self, news: LifeNews, context: &mut Self::Context) {
-        if let Some(exit) = news.exit {
-            return self.life_over(news.generation, exit, context);
-        }
-        let Some(running) = self
-            .now
-            .as_mut()
-            .filter(|now| now.generation == news.generation)
-        else {
-            return;
-        };
-        running.started = true;
-        self.report(news.generation, News::Started(Ok(())));
     }
 }

@@ -78,10 +78,10 @@ impl<S: Service, L: Deliver<S>> KeyedLife<S, L> {
         }
     }
 
-    /// Lives. `up` is called at once: instances start when there is something for them.
-    pub(super) async fn run(mut self, cx: Context<S>, up: impl FnOnce()) -> Exit {
+    /// Lives. It has started at once: instances start when there is something for them.
+    pub(super) async fn run(mut self, cx: Context<S>) -> Exit {
         let cx = Kept::new(cx);
-        up();
+        cx.control.rise();
         let exit = self.work(&cx).await;
         cx.control.seal(&exit);
         if ends_in_order(&exit) {

@@ -55,13 +55,8 @@ pub(crate) struct Life<S: Service, L> {
 }
 
 impl<S: Service, L: Deliver<S>> Life<S, L> {
-    /// Lives. `up` is called once `started` has succeeded.
-    pub(crate) async fn run(
-        &mut self,
-        recipe: Loan<S>,
-        cx: &mut Context<S>,
-        up: Box<dyn FnOnce()>,
-    ) -> Exit {
+    /// Lives.
+    pub(crate) async fn run(&mut self, recipe: Loan<S>, cx: &mut Context<S>) -> Exit {
         self.vitals.note_busy(self.pulse.clock.since_start());
         // What is done once in a life is boxed: the life itself is kept while the service rests.
         let Some(service) = Box::pin(recipe.make()).await else {
@@ -72,7 +67,7 @@ impl<S: Service, L: Deliver<S>> Life<S, L> {
         if let Err(exit) = started {
             return exit;
         }
-        up();
+        cx.control.rise();
         let exit = self.work(&mut service, cx).await;
         cx.control.seal(&exit);
         if ends_in_order(&exit) {

@@ -1,7 +1,7 @@
 //! Running one service: its lives, one after the other, on one arbiter.
 //!
 //! The supervisor's actor orders; the host's actor obeys and reports each life's start and exit.
-//! The service itself runs in a guarded future beside the actor, never in an actix hook.
+//! The service itself runs in a guarded future that the actor spawns, never in an actix hook.
 //!
 //! Invariant: whatever ends a life, the mailbox comes back, and what was in flight gets its
 //! verdict before anybody hears of the exit.
@@ -136,8 +136,8 @@ impl Begun {
 
 /// A service whose types are not known here, between and during its lives.
 pub(crate) trait Stage {
-    /// Begins a life. `up` is called once it has started.
-    fn begin(&mut self, control: Rc<Control>, up: Box<dyn FnOnce()>) -> Begun;
+    /// Begins a life.
+    fn begin(&mut self, control: Rc<Control>) -> Begun;
     /// Takes the mailbox back after a life, and settles what was in flight; a life that was
     /// killed because of what it did leaves a failed attempt. Returns how the life has ended,
     /// which is another way if the verdict on that attempt says more about the worker.
@@ -184,7 +184,7 @@ impl<S: Service, L: Deliver<S> + 'static> Engine<S, L> {
 }
 
 impl<S: Service, L: Deliver<S> + 'static> Stage for Engine<S, L> {
-    fn begin(&mut self, control: Rc<Control>, up: Box<dyn FnOnce()>) -> Begun {
+    fn begin(&mut self, control: Rc<Control>) -> Begun {
         self.reopen();
         let home = self.inbox.home().cloned();
         let loans = self.recipe.lend().zip(self.mailbox.take()).zip(home);
@@ -209,14 +209,14 @@ impl<S: Service, L: Deliver<S> + 'static> Stage for Engine<S, L> {
         if let Some(keyed) = self.keyed.take() {
             let life = KeyedLife::new(life, Borrowed::lend(keyed, &self.keyed));
             let cx = Context::new(home.wall, address, control, home.vitals);
-            return Begun::new(life.run(cx, up), doors);
+            return Begun::new(life.run(cx), doors);
         }
         let mut cx = Kept::new(Context::new(home.wall, address, control, home.vitals));
         cx.laters.allow(self.laters);
         let mut life = life;
         // Lent, not given: what an async function is given takes its place twice.
         let living = async move {
-            let exit = life.run(recipe, &mut cx, up).await;
+            let exit = life.run(recipe, &mut cx).await;
             if let Exit::Panic(_) = exit {
                 cx.bury();
             }

@@ -10,6 +10,7 @@ use std::cell::{Cell, RefCell};
 use std::task::Waker;
 
 use crate::exit::Exit;
+use crate::waits::Waiting;
 
 /// Why a life is killed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,8 +23,11 @@ pub(crate) enum Kill {
     Asked,
 }
 
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(crate) struct Control {
+    /// Its supervisor waits for its start.
+    starting: Cell<Option<Waiting>>,
+    risen: Cell<bool>,
     stop: Cell<bool>,
     /// What is numbered below this is handled before it stops.
     drain: Cell<Option<u64>>,
@@ -34,6 +38,30 @@ pub(crate) struct Control {
 }
 
 impl Control {
+    /// For a life that `starting` waits for.
+    pub(crate) fn new(starting: Option<Waiting>) -> Self {
+        Control {
+            starting: Cell::new(starting),
+            ..Control::default()
+        }
+    }
+
+    /// `started` has succeeded.
+    pub(crate) fn rise(&self) {
+        // Here and not when the supervisor hears of it: the life goes on at once.
+        self.end_start();
+        self.risen.set(true);
+    }
+
+    /// Nobody waits for the start any more.
+    pub(crate) fn end_start(&self) {
+        drop(self.starting.take());
+    }
+
+    pub(crate) fn has_risen(&self) -> bool {
+        self.risen.get()
+    }
+
     /// Lets the life handle what is numbered below this, then stops it in order.
     pub(crate) fn drain(&self, below: u64) {
         self.drain.set(Some(below));
