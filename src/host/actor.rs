@@ -124,9 +124,7 @@ impl ActorFuture<Host> for Living {
 impl Actor for Host {
     type Context = Context<Self>;
 
-    fn started(&mut self, context: &mut Self::Context) {
-        // Orders are few, and none may be lost: the bound of an actix mailbox is no bound.
-        context.set_mailbox_capacity(1_024);
+    fn started(&mut self, _: &mut Self::Context) {
         self.vitals.note_thread();
     }
 }
@@ -145,10 +143,10 @@ impl Host {
         tracing::debug!(target: "callboard::host", service, generation, "starting");
         let starting = self.wall.waits.start_of(&self.vitals.path);
         let control = Rc::new(Control::new(starting));
-        let life = self.stage.begin(Rc::clone(&control));
-        let vitals = Arc::clone(&self.vitals);
-        let waiter = self.wall.waits.waiter(&vitals.path);
-        let guarded = Guarded::new(life, Rc::clone(&control), vitals, waiter);
+        let Some(begun) = self.stage.begin(Rc::clone(&control)) else {
+            return self.report(generation, News::Started(Err(Exit::Killed)));
+        };
+        let guarded = Guarded::new(begun, Rc::clone(&control), Arc::clone(&self.vitals));
         context.spawn(Living(guarded));
         self.now = Some(Running {
             generation,

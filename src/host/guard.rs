@@ -23,7 +23,7 @@ use crate::service::InsideOf;
 use crate::service::control::Control;
 use crate::sync::Arc;
 use crate::vitals::Vitals;
-use crate::waits::{Mark, Running, Waiter};
+use crate::waits::{Mark, Running};
 
 /// Something of the user's that is dropped under guard if a panic passes by: a second panic, in
 /// its drop, would abort the process.
@@ -75,10 +75,9 @@ impl<T> Drop for Kept<T> {
 
 pub(crate) struct Guarded {
     life: Option<BoxedLife>,
-    doors: Rc<Doors>,
     control: Rc<Control>,
     vitals: Arc<Vitals>,
-    mark: Rc<Mark>,
+    mark: Rc<Mark<Doors>>,
 }
 
 /// Marks the thread as running code of this service, for the watchdog.
@@ -92,24 +91,23 @@ impl Drop for Polling<'_> {
 
 impl Guarded {
     pub(crate) fn new(
-        Begun { life, doors }: Begun,
+        Begun { life, mark }: Begun,
         control: Rc<Control>,
         vitals: Arc<Vitals>,
-        waiter: Waiter,
     ) -> Self {
-        let announcing = Rc::clone(&doors);
-        let mark = Mark {
-            waiter,
-            // Room that was made ends the waits for it, which would else look like a cycle.
-            let_go: Box::new(move || announcing.announce()),
-        };
         Guarded {
             life: Some(life),
-            doors,
             control,
             vitals,
-            mark: Rc::new(mark),
+            mark,
         }
+    }
+
+    /// Marks the thread as running this service.
+    fn enter(&self) -> Running {
+        // The count of an `Rc` is not atomic, so that marking a poll costs next to nothing.
+        let mark = Rc::clone(&self.mark);
+        Running::enter(mark)
     }
 }
 
@@ -128,7 +126,7 @@ impl Future for Guarded {
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Exit> {
         let this = &mut *self;
         let _inside = InsideOf::enter(this.mark.waiter.board());
-        let _running = Running::enter(&this.mark);
+        let _running = this.enter();
         this.vitals.note_poll_began();
         note_run();
         let _polling = Polling(&this.vitals);
@@ -142,7 +140,7 @@ impl Future for Guarded {
         };
         let exit = match guard(|| life.as_mut().poll(cx)) {
             Ok(Poll::Pending) => {
-                this.doors.announce();
+                this.mark.others.announce();
                 return Poll::Pending;
             }
             Ok(Poll::Ready(exit)) => exit,
@@ -155,7 +153,7 @@ impl Future for Guarded {
 impl Drop for Guarded {
     fn drop(&mut self) {
         let _inside = InsideOf::enter(self.mark.waiter.board());
-        let _running = Running::enter(&self.mark);
+        let _running = self.enter();
         let _ = bury(&mut self.life, Exit::Killed);
     }
 }

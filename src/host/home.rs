@@ -6,8 +6,13 @@
 //!
 //! It does not own the arbiter.
 
+use actix::dev::channel::channel;
 use actix::{Actor, Addr, Context};
 use actix_rt::ArbiterHandle;
+
+/// What an actor's mailbox holds. Orders are few, and none may be lost: they are sent in a way
+/// that knows no bound.
+const ORDERS: usize = 1_024;
 
 /// A place to run actors.
 #[derive(Clone, Debug)]
@@ -23,10 +28,20 @@ impl Home {
         &self,
         make: impl FnOnce() -> A + Send + 'static,
     ) -> Addr<A> {
+        // As `Actor::start` does, but with one address, where that makes two.
+        let (sender, receiver) = channel(ORDERS);
+        let run = move || {
+            let context = Context::with_receiver(receiver);
+            actix_rt::spawn(context.into_future(make()));
+        };
         match self {
-            Home::Here => make().start(),
-            Home::Arbiter(arbiter, _) => A::start_in_arbiter(arbiter, move |_| make()),
+            Home::Here => run(),
+            // An arbiter that has ended takes nothing: nobody hears what is sent to this address.
+            Home::Arbiter(arbiter, _) => {
+                let _ = arbiter.spawn_fn(run);
+            }
         }
+        Addr::new(sender)
     }
 
     /// The number of its arbiter in the house.

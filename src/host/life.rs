@@ -39,6 +39,7 @@ use crate::service::{
 use crate::sync::Arc;
 use crate::topic::tally::Count;
 use crate::vitals::Vitals;
+use crate::waits::Mark;
 
 /// What a life needs besides its service.
 pub(crate) struct Life<S: Service, L> {
@@ -51,28 +52,35 @@ pub(crate) struct Life<S: Service, L> {
     /// What is its own, if it is one of several workers.
     pub(crate) share: Option<Arc<Share>>,
     /// Where it announces the room that it makes.
-    pub(crate) doors: Rc<Doors>,
+    pub(crate) mark: Rc<Mark<Doors>>,
 }
 
 impl<S: Service, L: Deliver<S>> Life<S, L> {
     /// Lives.
     pub(crate) async fn run(&mut self, recipe: Loan<S>, cx: &mut Context<S>) -> Exit {
-        self.vitals.note_busy(self.pulse.clock.since_start());
         // What is done once in a life is boxed: the life itself is kept while the service rests.
-        let Some(service) = Box::pin(recipe.make()).await else {
-            return Exit::Killed;
+        let mut service = match Box::pin(self.rise(recipe, cx)).await {
+            Ok(service) => service,
+            Err(exit) => return exit,
         };
-        let mut service = Kept::new(service);
-        let started = Box::pin(self.start(&mut service, cx)).await;
-        if let Err(exit) = started {
-            return exit;
-        }
-        cx.control.rise();
         let exit = self.work(&mut service, cx).await;
+        Box::pin(self.fall(exit, service, cx)).await
+    }
+
+    async fn rise(&mut self, recipe: Loan<S>, cx: &mut Context<S>) -> Result<Kept<S>, Exit> {
+        self.vitals.note_busy(self.pulse.clock.since_start());
+        let service = recipe.make().await.ok_or(Exit::Killed)?;
+        let mut service = Kept::new(service);
+        self.start(&mut service, cx).await?;
+        cx.control.rise();
+        Ok(service)
+    }
+
+    async fn fall(&mut self, exit: Exit, mut service: Kept<S>, cx: &mut Context<S>) -> Exit {
         cx.control.seal(&exit);
         if ends_in_order(&exit) {
             self.begin_turn(cx);
-            Box::pin(stopping(&exit, &mut *service, cx)).await;
+            stopping(&exit, &mut *service, cx).await;
         } else if let Exit::Panic(_) = exit {
             service.bury();
         }
@@ -242,7 +250,7 @@ impl<S: Service, L: Deliver<S>> Life<S, L> {
                 }
             }
         }
-        self.doors.set(self.mailbox.doors());
+        self.mark.others.set(self.mailbox.doors());
     }
 
     fn follow_new_rules(&mut self) {

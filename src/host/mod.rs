@@ -39,6 +39,7 @@ use crate::service::per_key::Keyed;
 use crate::service::{AddedSource, Change, Context, Deliver, Inbox, Pace, Service};
 use crate::sync::Arc;
 use crate::topic::tally::Count;
+use crate::waits::Mark;
 use guard::Kept;
 use keyed::KeyedLife;
 use life::Life;
@@ -123,21 +124,14 @@ pub(crate) type BoxedLife = Pin<Box<dyn Future<Output = Exit>>>;
 /// A life that has been begun.
 pub(crate) struct Begun {
     life: BoxedLife,
-    /// Where it announces the room that it makes.
-    doors: Rc<Doors>,
-}
-
-impl Begun {
-    fn new(life: impl Future<Output = Exit> + 'static, doors: Rc<Doors>) -> Self {
-        let life = Box::pin(life);
-        Begun { life, doors }
-    }
+    /// Marks the thread while it is polled, and knows where it announces the room that it makes.
+    mark: Rc<Mark<Doors>>,
 }
 
 /// A service whose types are not known here, between and during its lives.
 pub(crate) trait Stage {
-    /// Begins a life.
-    fn begin(&mut self, control: Rc<Control>) -> Begun;
+    /// Begins a life; `None` if the one before is not over, which is never seen.
+    fn begin(&mut self, control: Rc<Control>) -> Option<Begun>;
     /// Takes the mailbox back after a life, and settles what was in flight; a life that was
     /// killed because of what it did leaves a failed attempt. Returns how the life has ended,
     /// which is another way if the verdict on that attempt says more about the worker.
@@ -149,7 +143,8 @@ pub(crate) trait Stage {
 /// One service: its recipe, and the mailbox that outlives its lives.
 pub(crate) struct Engine<S: Service, L> {
     recipe: Recipe<S>,
-    keyed: Shelf<Keyed<S>>,
+    /// For a service with an instance per key.
+    keyed: Option<Shelf<Keyed<S>>>,
     /// A box, so that it takes its room once, here or in a life.
     mailbox: Shelf<Box<ServiceMailbox<S, L>>>,
     inbox: Arc<Inbox<S>>,
@@ -184,45 +179,46 @@ impl<S: Service, L: Deliver<S> + 'static> Engine<S, L> {
 }
 
 impl<S: Service, L: Deliver<S> + 'static> Stage for Engine<S, L> {
-    fn begin(&mut self, control: Rc<Control>) -> Begun {
+    fn begin(&mut self, control: Rc<Control>) -> Option<Begun> {
         self.reopen();
-        let home = self.inbox.home().cloned();
-        let loans = self.recipe.lend().zip(self.mailbox.take()).zip(home);
-        let Some(((recipe, mailbox), home)) = loans else {
-            // A life is begun only when the one before is over, so this is never seen.
-            return Begun::new(async { Exit::Killed }, Rc::default());
-        };
-        let mut mailbox = mailbox;
-        let doors = Rc::<Doors>::default();
-        doors.set(mailbox.doors());
-        let life = Life {
+        let home = self.inbox.home().cloned()?;
+        let recipe = self.recipe.lend()?;
+        let mut mailbox = self.mailbox.take()?;
+        let mark = Rc::new(Mark {
+            waiter: home.waiter,
+            others: Doors::default(),
+        });
+        mark.others.set(mailbox.doors());
+        let mut life = Life {
             mailbox: Borrowed::lend(mailbox, &self.mailbox),
             inbox: Arc::clone(&self.inbox),
             vitals: Arc::clone(&home.vitals),
             pulse: Arc::clone(&home.wall.pulse),
             pace: Pace::new(home.wall.pulse.clock.now()),
             dice: self.dice.fork(),
-            share: home.share.clone(),
-            doors: Rc::clone(&doors),
+            share: home.share,
+            mark: Rc::clone(&mark),
         };
         let address = crate::service::Address::new(Arc::clone(&self.inbox));
-        if let Some(keyed) = self.keyed.take() {
-            let life = KeyedLife::new(life, Borrowed::lend(keyed, &self.keyed));
-            let cx = Context::new(home.wall, address, control, home.vitals);
-            return Begun::new(life.run(cx), doors);
+        let cx = Context::new(home.wall, address, control, home.vitals);
+        if let Some(home) = &self.keyed
+            && let Some(keyed) = home.take()
+        {
+            let life = KeyedLife::new(life, Borrowed::lend(keyed, home));
+            let life = Box::pin(life.run(cx));
+            return Some(Begun { life, mark });
         }
-        let mut cx = Kept::new(Context::new(home.wall, address, control, home.vitals));
+        let mut cx = Kept::new(cx);
         cx.laters.allow(self.laters);
-        let mut life = life;
         // Lent, not given: what an async function is given takes its place twice.
-        let living = async move {
+        let life = Box::pin(async move {
             let exit = life.run(recipe, &mut cx).await;
             if let Exit::Panic(_) = exit {
                 cx.bury();
             }
             exit
-        };
-        Begun::new(living, doors)
+        });
+        Some(Begun { life, mark })
     }
 
     fn after(&mut self, mut exit: Exit, killed: Option<Kill>) -> Exit {

@@ -303,7 +303,7 @@ impl<S: Service> Opening<S> {
         let stage = Box::new(move || {
             Box::new(Engine {
                 recipe: recipe(),
-                keyed: Rc::new(Cell::new(keyed)),
+                keyed: keyed.map(|keyed| Rc::new(Cell::new(Some(keyed)))),
                 mailbox: Rc::new(Cell::new(Some(Box::new(mailbox)))),
                 inbox,
                 dice,

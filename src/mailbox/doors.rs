@@ -9,7 +9,8 @@
 //! It announces nothing between two deliveries of a turn: that is at most a millisecond.
 
 use std::cell::{Cell, RefCell};
-use std::rc::Rc;
+
+use crate::waits::LetGo;
 
 /// Where somebody may wait for room.
 pub(crate) trait Door {
@@ -24,15 +25,15 @@ pub(crate) trait Door {
 pub(crate) struct Doors(RefCell<Vec<Watched>>);
 
 /// A door, and what was taken when it was last announced.
-struct Watched {
-    door: Rc<dyn Door>,
+pub(crate) struct Watched {
+    door: Box<dyn Door>,
     announced: Cell<u64>,
 }
 
 impl Doors {
     /// From now on these are the doors.
-    pub(crate) fn set(&self, doors: Vec<Rc<dyn Door>>) {
-        *self.0.borrow_mut() = doors.into_iter().map(Watched::new).collect();
+    pub(crate) fn set(&self, doors: Vec<Watched>) {
+        *self.0.borrow_mut() = doors;
     }
 
     /// Announces the room that has been made since this was last called.
@@ -46,10 +47,23 @@ impl Doors {
     }
 }
 
+impl LetGo for Doors {
+    fn let_go(&self) {
+        self.announce();
+    }
+}
+
 impl Watched {
-    fn new(door: Rc<dyn Door>) -> Self {
-        // What was taken before this life may not have been announced.
-        let announced = Cell::new(u64::MAX);
-        Watched { door, announced }
+    pub(crate) fn new(door: impl Door + 'static) -> Self {
+        Watched {
+            door: Box::new(door),
+            // What was taken before this life may not have been announced.
+            announced: Cell::new(u64::MAX),
+        }
+    }
+
+    /// Announces, whatever was announced before.
+    pub(crate) fn announce(&self) {
+        self.door.announce();
     }
 }

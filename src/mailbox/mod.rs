@@ -16,7 +16,6 @@ pub(crate) mod letters;
 pub(crate) mod source;
 
 use std::any::TypeId;
-use std::rc::Rc;
 use std::task::Waker;
 
 use tokio::time::Instant;
@@ -24,7 +23,7 @@ use tokio::time::Instant;
 use crate::bell::Bell;
 use crate::policy::Rules;
 use crate::sync::Arc;
-use doors::Door;
+use doors::Watched;
 use gauge::Watch;
 use letters::Letters;
 use source::AnySource;
@@ -351,11 +350,12 @@ impl<L: Sources, D: AsSource + ?Sized, T> Mailbox<L, D, T> {
     }
 
     /// Where somebody may wait for room.
-    pub(crate) fn doors(&mut self) -> Vec<Rc<dyn Door>>
+    pub(crate) fn doors(&mut self) -> Vec<Watched>
     where
         T: 'static,
     {
-        let mut doors: Vec<Rc<dyn Door>> = vec![Rc::new(Arc::clone(&self.letters.shared))];
+        let mut doors = Vec::with_capacity(1 + L::LEN + self.added.len());
+        doors.push(Watched::new(Arc::clone(&self.letters.shared)));
         self.each(|_, source| doors.push(source.door()));
         doors
     }

@@ -9,7 +9,6 @@
 
 use std::any::TypeId;
 use std::collections::BTreeMap;
-use std::rc::Rc;
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -18,7 +17,7 @@ use crate::bell::Bell;
 use crate::clock::Look;
 use crate::event::{Event, Key};
 use crate::mailbox::aside::Aside;
-use crate::mailbox::doors::Door;
+use crate::mailbox::doors::{Door, Watched};
 use crate::mailbox::gauge::Watch;
 use crate::mailbox::guards::{Guards, Ticket};
 use crate::mailbox::held::Held;
@@ -100,7 +99,7 @@ pub(crate) trait AnySource {
     /// Lists itself as asleep; false if there is something to read.
     fn sleep(&self) -> bool;
     /// Where publishers wait for room in it.
-    fn door(&self) -> Rc<dyn Door>;
+    fn door(&self) -> Watched;
     /// Settles, or holds, what is in flight after an attempt that did not succeed.
     fn rule(&mut self, setback: Setback) -> Option<Ruling>;
     /// Holds what is in flight, to be taken up first, without counting an attempt.
@@ -375,9 +374,9 @@ impl<E: Event> AnySource for Source<E> {
         self.cursor.topic.sleep(&self.cursor.place)
     }
 
-    fn door(&self) -> Rc<dyn Door> {
+    fn door(&self) -> Watched {
         let (topic, place) = (&self.cursor.topic, &self.cursor.place);
-        Rc::new(Entrance(Arc::clone(topic), Arc::clone(place)))
+        Watched::new(Entrance(Arc::clone(topic), Arc::clone(place)))
     }
 
     fn rule(&mut self, setback: Setback) -> Option<Ruling> {

@@ -33,7 +33,8 @@ pub(crate) struct Control {
     drain: Cell<Option<u64>>,
     kill: Cell<Option<Kill>>,
     /// How the life has ended, whatever becomes of it on its way out.
-    sealed: RefCell<Option<Exit>>,
+    /// A box: few lives end so.
+    sealed: RefCell<Option<Box<Exit>>>,
     task: RefCell<Option<Waker>>,
 }
 
@@ -97,12 +98,12 @@ impl Control {
     /// as panicking in `stopping`, makes that an end from which it comes back.
     pub(crate) fn seal(&self, exit: &Exit) {
         if let Exit::Retired(_) | Exit::Fatal(_) = exit {
-            *self.sealed.borrow_mut() = Some(exit.clone());
+            *self.sealed.borrow_mut() = Some(Box::new(exit.clone()));
         }
     }
 
     pub(crate) fn sealed(&self) -> Option<Exit> {
-        self.sealed.borrow().clone()
+        self.sealed.borrow().as_deref().cloned()
     }
 
     /// Notes the task that runs the life.

@@ -21,7 +21,7 @@ use std::sync::Weak;
 use crate::sync::{Arc, AtomicUsize, Mutex, Ordering, lock};
 use graph::{Graph, Node};
 
-pub(crate) use running::{Mark, Running, running};
+pub(crate) use running::{LetGo, Mark, Running, running};
 
 /// What becomes of a wait that would close a cycle: see [the tour](crate#waiting-in-a-circle).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

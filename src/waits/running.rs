@@ -18,10 +18,16 @@ thread_local! {
 }
 
 /// What marks a thread: the service that it runs.
-pub(crate) struct Mark {
+pub(crate) struct Mark<T: ?Sized = dyn LetGo> {
     pub(crate) waiter: Waiter,
-    /// Ends the waits of others for what the service has done already, before it waits itself.
-    pub(crate) let_go: Box<dyn Fn()>,
+    /// Those who wait for the service.
+    pub(crate) others: T,
+}
+
+/// Those who wait for a service.
+pub(crate) trait LetGo {
+    /// Ends their waits for what the service has done already, before it waits itself.
+    fn let_go(&self);
 }
 
 /// Marks the thread as running a service until dropped.
@@ -30,9 +36,8 @@ pub(crate) struct Running {
 }
 
 impl Running {
-    /// The count of an `Rc` is not atomic, so that marking a poll costs next to nothing.
-    pub(crate) fn enter(mark: &Rc<Mark>) -> Self {
-        let mark = Some(Rc::clone(mark));
+    pub(crate) fn enter(mark: Rc<Mark>) -> Self {
+        let mark = Some(mark);
         let before = RUNNING.try_with(|running| running.replace(mark));
         Running {
             before: before.ok().flatten(),
@@ -53,7 +58,7 @@ pub(crate) fn running(board: usize) -> Option<Waiter> {
     let of_board = |mark: &Rc<Mark>| mark.waiter.board() == board;
     let found = RUNNING.try_with(|running| running.borrow().clone().filter(of_board));
     let mark = found.ok().flatten()?;
-    (mark.let_go)();
+    mark.others.let_go();
     Some(mark.waiter.clone())
 }
 
@@ -63,21 +68,26 @@ mod tests {
     use super::*;
     use crate::sync::Arc;
 
+    struct Nobody;
+    impl LetGo for Nobody {
+        fn let_go(&self) {}
+    }
+
     #[test]
     fn a_mark_is_seen_by_its_board_until_it_is_dropped() {
         let (waits, others) = (Arc::<Waits>::default(), Arc::<Waits>::default());
-        let mark = |waits: &Arc<Waits>, path: &str| {
+        let mark = |waits: &Arc<Waits>, path: &str| -> Rc<Mark> {
             let waiter = waits.waiter(&path.into());
-            let let_go = Box::new(|| {});
-            Rc::new(Mark { waiter, let_go })
+            let others = Nobody;
+            Rc::new(Mark { waiter, others })
         };
         let (outer, inner) = (mark(&waits, "outer"), mark(&others, "inner"));
         let path = |waits: &Waits| running(waits.board()).map(|waiter| waiter.0.path.to_string());
         assert_eq!(path(&waits), None);
-        let mark = Running::enter(&outer);
+        let mark = Running::enter(Rc::clone(&outer));
         assert_eq!(path(&waits).as_deref(), Some("outer"));
         assert_eq!(path(&others), None);
-        let nested = Running::enter(&inner);
+        let nested = Running::enter(Rc::clone(&inner));
         assert_eq!(path(&waits), None);
         assert_eq!(path(&others).as_deref(), Some("inner"));
         drop(nested);
