@@ -141,13 +141,11 @@ impl Host {
     fn start(&mut self, generation: u64, context: &mut Context<Self>) {
         let service = &*self.vitals.path;
         tracing::debug!(target: "callboard::host", service, generation, "starting");
-        let starting = self.wall.waits.start_of(&self.vitals.path);
-        let control = Rc::new(Control::new(starting));
-        let Some(begun) = self.stage.begin(Rc::clone(&control)) else {
+        let Some(begun) = self.stage.begin() else {
             return self.report(generation, News::Started(Err(Exit::Killed)));
         };
-        let guarded = Guarded::new(begun, Rc::clone(&control), Arc::clone(&self.vitals));
-        context.spawn(Living(guarded));
+        let control = Rc::clone(&begun.control);
+        context.spawn(Living(Guarded::new(begun, Arc::clone(&self.vitals))));
         self.now = Some(Running {
             generation,
             control,

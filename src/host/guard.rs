@@ -90,11 +90,12 @@ impl Drop for Polling<'_> {
 }
 
 impl Guarded {
-    pub(crate) fn new(
-        Begun { life, mark }: Begun,
-        control: Rc<Control>,
-        vitals: Arc<Vitals>,
-    ) -> Self {
+    pub(crate) fn new(begun: Begun, vitals: Arc<Vitals>) -> Self {
+        let Begun {
+            life,
+            control,
+            mark,
+        } = begun;
         Guarded {
             life: Some(life),
             control,

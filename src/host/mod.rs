@@ -124,6 +124,7 @@ pub(crate) type BoxedLife = Pin<Box<dyn Future<Output = Exit>>>;
 /// A life that has been begun.
 pub(crate) struct Begun {
     life: BoxedLife,
+    control: Rc<Control>,
     /// Marks the thread while it is polled, and knows where it announces the room that it makes.
     mark: Rc<Mark<Doors>>,
 }
@@ -131,7 +132,7 @@ pub(crate) struct Begun {
 /// A service whose types are not known here, between and during its lives.
 pub(crate) trait Stage {
     /// Begins a life; `None` if the one before is not over, which is never seen.
-    fn begin(&mut self, control: Rc<Control>) -> Option<Begun>;
+    fn begin(&mut self) -> Option<Begun>;
     /// Takes the mailbox back after a life, and settles what was in flight; a life that was
     /// killed because of what it did leaves a failed attempt. Returns how the life has ended,
     /// which is another way if the verdict on that attempt says more about the worker.
@@ -179,11 +180,12 @@ impl<S: Service, L: Deliver<S> + 'static> Engine<S, L> {
 }
 
 impl<S: Service, L: Deliver<S> + 'static> Stage for Engine<S, L> {
-    fn begin(&mut self, control: Rc<Control>) -> Option<Begun> {
+    fn begin(&mut self) -> Option<Begun> {
         self.reopen();
         let home = self.inbox.home().cloned()?;
         let recipe = self.recipe.lend()?;
         let mut mailbox = self.mailbox.take()?;
+        let control = Rc::new(Control::new(home.waiter.note_start()));
         let mark = Rc::new(Mark {
             waiter: home.waiter,
             others: Doors::default(),
@@ -200,13 +202,16 @@ impl<S: Service, L: Deliver<S> + 'static> Stage for Engine<S, L> {
             mark: Rc::clone(&mark),
         };
         let address = crate::service::Address::new(Arc::clone(&self.inbox));
-        let cx = Context::new(home.wall, address, control, home.vitals);
+        let cx = Context::new(home.wall, address, Rc::clone(&control), home.vitals);
         if let Some(home) = &self.keyed
             && let Some(keyed) = home.take()
         {
             let life = KeyedLife::new(life, Borrowed::lend(keyed, home));
-            let life = Box::pin(life.run(cx));
-            return Some(Begun { life, mark });
+            return Some(Begun {
+                life: Box::pin(life.run(cx)),
+                control,
+                mark,
+            });
         }
         let mut cx = Kept::new(cx);
         cx.laters.allow(self.laters);
@@ -218,7 +223,11 @@ impl<S: Service, L: Deliver<S> + 'static> Stage for Engine<S, L> {
             }
             exit
         });
-        Some(Begun { life, mark })
+        Some(Begun {
+            life,
+            control,
+            mark,
+        })
     }
 
     fn after(&mut self, mut exit: Exit, killed: Option<Kill>) -> Exit {

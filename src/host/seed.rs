@@ -8,7 +8,6 @@
 
 use std::any::{Any, TypeId, type_name};
 use std::cell::Cell;
-use std::collections::BTreeSet;
 use std::fmt;
 use std::rc::Rc;
 
@@ -56,7 +55,7 @@ impl fmt::Display for Problem {
 /// What can be asked about a service by its path.
 pub(crate) trait Entry: Send + Sync {
     fn type_name(&self) -> &'static str;
-    fn address(&self) -> Box<dyn Any>;
+    fn address(self: Arc<Self>) -> Box<dyn Any>;
     /// Makes the service look up before its next delivery.
     fn call(&self);
     /// The subscriptions, with what would be in force if the policy at `path`, here or above, were
@@ -72,13 +71,13 @@ pub(crate) trait Entry: Send + Sync {
     fn note_new_policy(&self);
 }
 
-impl<S: Service> Entry for Arc<Inbox<S>> {
+impl<S: Service> Entry for Inbox<S> {
     fn type_name(&self) -> &'static str {
         type_name::<S>()
     }
 
-    fn address(&self) -> Box<dyn Any> {
-        Box::new(crate::service::Address::new(Arc::clone(self)))
+    fn address(self: Arc<Self>) -> Box<dyn Any> {
+        Box::new(crate::service::Address::new(self))
     }
 
     fn call(&self) {
@@ -197,12 +196,12 @@ impl<S: Service, L: Subscriptions<S> + Send + 'static> Seed for ServiceSpec<S, L
         let mut wishes = Vec::new();
         let policy = self.parts.policy.clone().made_at(path).over(outer);
         self.on.each(path, &policy, &mut |wish| wishes.push(wish));
-        let mut seen = BTreeSet::new();
-        for wish in &mut wishes {
-            for text in wish.problems.drain(..) {
-                note(Some(wish.event), text);
+        for (index, wish) in wishes.iter().enumerate() {
+            for text in &wish.problems {
+                note(Some(wish.event), text.clone());
             }
-            if !seen.insert(wish.event_type) {
+            let mut before = wishes.iter().take(index);
+            if before.any(|one| one.event_type == wish.event_type) {
                 note(Some(wish.event), "it subscribes twice".to_owned());
             }
         }
@@ -299,7 +298,7 @@ impl<S: Service> Opening<S> {
             inbox.bell.clone(),
         );
         let dice = wall.pulse.dice.fork(&home.path);
-        let entry = Arc::new(Arc::clone(&inbox)) as Arc<dyn Entry>;
+        let entry = Arc::clone(&inbox) as Arc<dyn Entry>;
         let stage = Box::new(move || {
             Box::new(Engine {
                 recipe: recipe(),

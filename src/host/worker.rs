@@ -230,15 +230,15 @@ impl<S: Service> Whole<S> {
 
 impl<S: Service> Entry for Whole<S> {
     fn type_name(&self) -> &'static str {
-        Entry::type_name(&self.inbox)
+        self.inbox.type_name()
     }
 
-    fn address(&self) -> Box<dyn Any> {
-        Entry::address(&self.inbox)
+    fn address(self: Arc<Self>) -> Box<dyn Any> {
+        Arc::clone(&self.inbox).address()
     }
 
     fn call(&self) {
-        self.team.inboxes().iter().for_each(Entry::call);
+        self.team.inboxes().iter().for_each(|inbox| inbox.call());
     }
 
     fn wishes_supposing(&self, path: &str, policy: &Policy) -> Vec<Wish> {
@@ -246,11 +246,11 @@ impl<S: Service> Entry for Whole<S> {
     }
 
     fn wishes(&self) -> Vec<Wish> {
-        self.of_one(Entry::wishes)
+        self.of_one(|inbox| Entry::wishes(&**inbox))
     }
 
     fn misplaced(&self, policy: &Policy, event: TypeId) -> Vec<String> {
-        Entry::misplaced(&self.inbox, policy, event)
+        self.inbox.misplaced(policy, event)
     }
 
     fn set_policy_on(&self, event: TypeId, policy: Policy) -> bool {
@@ -263,6 +263,7 @@ impl<S: Service> Entry for Whole<S> {
     }
 
     fn note_new_policy(&self) {
-        self.team.inboxes().iter().for_each(Entry::note_new_policy);
+        let inboxes = self.team.inboxes();
+        inboxes.iter().for_each(|inbox| inbox.note_new_policy());
     }
 }

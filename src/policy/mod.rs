@@ -261,7 +261,9 @@ impl Policy {
 
     /// Names the settings that cannot be meant, in plain words.
     pub(crate) fn problems(&self) -> Vec<String> {
-        let parts = self.parts();
+        let Some(parts) = &self.parts else {
+            return Vec::new();
+        };
         let retry = parts.retry.as_ref().map(|part| part.value.problems());
         let mut problems = retry.unwrap_or_default();
         for (name, part, what) in [

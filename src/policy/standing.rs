@@ -18,9 +18,9 @@ pub(crate) struct Standing {
 }
 
 impl Standing {
-    pub(crate) fn new(path: &str, own: Policy, above: Option<&Arc<Standing>>) -> Arc<Self> {
+    pub(crate) fn new(path: &Arc<str>, own: Policy, above: Option<&Arc<Standing>>) -> Arc<Self> {
         Arc::new(Standing {
-            path: path.into(),
+            path: Arc::clone(path),
             own: Mutex::new(own.made_at(path)),
             above: above.map(Arc::clone),
         })
@@ -86,8 +86,8 @@ mod tests {
 
     #[test]
     fn the_nearest_setting_is_in_force_and_names_its_path() {
-        let top = Standing::new("shop", retrying(2), None);
-        let low = Standing::new("shop/mail", Policy::new(), Some(&top));
+        let top = Standing::new(&"shop".into(), retrying(2), None);
+        let low = Standing::new(&"shop/mail".into(), Policy::new(), Some(&top));
         assert_eq!(attempts(&low.in_force()), 2);
         assert!(low.in_force().explain().to_string().contains("(shop)"));
         assert_eq!(attempts(&low.supposing("shop", &retrying(4))), 4);

@@ -188,9 +188,8 @@ impl Actor for SupervisorActor {
             let _ = branch.desk.set(context.address().recipient());
         }
         let own = Arc::new(context.address().recipient());
-        for opened in std::mem::take(&mut self.opened) {
-            self.seat(opened, &own);
-        }
+        let opened = std::mem::take(&mut self.opened);
+        self.seat_all(opened, &own);
     }
 }
 

@@ -7,7 +7,7 @@
 //! It changes nothing.
 
 use std::any::TypeId;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
 use super::{AutoShutdown, Child, Kind, Supervisor};
 use crate::host::Problem;
@@ -118,10 +118,11 @@ impl Checking {
     }
 
     fn children(&mut self, supervisor: &Supervisor, path: &str, policy: &Policy) {
-        let mut names = BTreeMap::new();
+        // Asked, and never walked through.
+        let mut names = HashSet::with_capacity(supervisor.children.len());
         for child in &supervisor.children {
             let child_path = format!("{path}/{}", child.name());
-            if names.insert(child.name(), ()).is_some() {
+            if !names.insert(child.name()) {
                 self.note(&child_path, "two children have this name");
             }
             let (max, auto) = (supervisor.max_restarts, supervisor.auto_shutdown);

@@ -16,7 +16,6 @@ use super::request::{Answer, Ask, ChildError, Request};
 use crate::host::Order;
 use crate::service::InsideOf;
 use crate::service::control::Kill;
-use crate::sync::Arc;
 use crate::vitals::State;
 
 impl SupervisorActor {
@@ -79,8 +78,8 @@ impl SupervisorActor {
         match self.grounds.child(child, id, &self.lot) {
             Ok(opened) => {
                 let member = opened.member.clone();
-                let own = Arc::new(context.address().recipient());
-                self.seat(opened, &own).await_start(answer);
+                let own = context.address().recipient();
+                self.seat(opened, own).await_start(answer);
                 self.step(Input::Add { child: id, member }, context);
             }
             Err(error) => refuse(answer, ChildError::Threads(error)),

@@ -33,7 +33,8 @@ pub(crate) enum NodeKind {
     Service(Arc<dyn Entry>),
     /// One of several workers of a service.
     Worker(Arc<dyn Entry>),
-    Supervisor(Branch),
+    /// A box: there are many more services.
+    Supervisor(Box<Branch>),
 }
 
 /// What a supervisor has beyond a service.
@@ -48,12 +49,17 @@ pub(crate) struct Branch {
 }
 
 impl Branch {
-    pub(crate) fn new(strategy: Strategy, dynamic: bool, service: Option<Arc<dyn Entry>>) -> Self {
+    pub(crate) fn new(
+        strategy: Strategy,
+        dynamic: bool,
+        service: Option<Arc<dyn Entry>>,
+        children: BTreeMap<ChildId, Arc<Node>>,
+    ) -> Self {
         Branch {
             strategy,
             dynamic,
             service,
-            children: Mutex::default(),
+            children: Mutex::new(children),
             desk: OnceLock::new(),
         }
     }

@@ -119,9 +119,10 @@ impl Grounds {
     /// # Errors
     /// There is no thread for a child that asks for one; nothing was opened then.
     pub(crate) fn root(&self, root: Supervisor, home: Home) -> io::Result<OpenedSupervisor> {
+        let path = root.name.as_str().into();
         let lot = Lot {
-            path: root.name.as_str().into(),
-            policy: Standing::new(&root.name, root.policy.clone(), None),
+            policy: Standing::new(&path, root.policy.clone(), None),
+            path,
             home,
             usual: Placement::Spread,
             is_troupe: false,
@@ -221,19 +222,20 @@ impl Grounds {
         let vitals = Vitals::new(Arc::clone(&lot.path));
         let troupe = supervisor.troupe.as_ref();
         let service = troupe.map(|troupe| troupe.open(&self.wall, &vitals, &lot.policy));
-        let branch = Branch::new(plan.strategy, supervisor.recipe.is_some(), service);
         let homes = supervisor.children.into_iter().zip(below);
         let open = |(id, (child, housing))| self.open(child, id, &lot, housing);
         let children: Vec<OpenedChild> = (0..).zip(homes).map(open).collect();
-        for child in &children {
-            branch.add(child.id, Arc::clone(&child.node));
-        }
+        let nodes = children
+            .iter()
+            .map(|child| (child.id, Arc::clone(&child.node)));
+        let is_dynamic = supervisor.recipe.is_some();
+        let branch = Branch::new(plan.strategy, is_dynamic, service, nodes.collect());
         let node = Arc::new(Node {
             vitals,
             restart: supervisor.restart,
             policy: Arc::clone(&lot.policy),
             max_restarts: lot.limits.max_restarts,
-            kind: NodeKind::Supervisor(branch),
+            kind: NodeKind::Supervisor(Box::new(branch)),
         });
         self.registry.add(&node);
         OpenedSupervisor {
@@ -257,7 +259,7 @@ impl Grounds {
             significant: child.is_significant(),
         };
         let path: Arc<str> = format!("{}/{}", lot.path, member.name).into();
-        let turn = self.wall.waits.turn_of(&path);
+        let turn = self.wall.waits.waiter(&path).note_turn();
         let (node, kind) = match child.0 {
             Kind::Supervisor(mut supervisor) => {
                 if supervisor.troupe.is_some() {

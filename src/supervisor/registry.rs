@@ -90,7 +90,7 @@ impl Registry {
     /// The address of the service at `path`, if it is an `S`.
     pub(crate) fn find<S: Service>(&self, path: &str) -> Result<Address<S>, LookupError> {
         let (_, entry) = self.service(path)?;
-        let address = entry.address().downcast::<Address<S>>();
+        let address = Arc::clone(&entry).address().downcast::<Address<S>>();
         address
             .map(|address| *address)
             .map_err(|_| LookupError::WrongType {

@@ -112,8 +112,8 @@ impl SupervisorActor {
             self.grounds.wall.suspend(&opened.node.vitals, true);
         }
         let member = opened.member.clone();
-        let own = Arc::new(context.address().recipient());
-        self.seat(opened, &own).await_start(answer);
+        let own = context.address().recipient();
+        self.seat(opened, own).await_start(answer);
         self.step(Input::Add { child: id, member }, context);
         Ok(heard)
     }

@@ -24,7 +24,7 @@ pub(super) struct Seat {
     pub(super) member: Member,
     pub(super) node: Arc<Node>,
     /// The thread that was made for it.
-    pub(super) own_home: Option<Home>,
+    pub(super) own_home: Option<Box<Home>>,
     /// The life that it was last told to begin, as its supervisor's present life counts them.
     pub(super) generation: u64,
     /// It has been told to close, and has not said that it has.
@@ -34,6 +34,13 @@ pub(super) struct Seat {
     actor: Recipient<Order>,
     /// It waits for its supervisor: for its turn to start.
     turn: Option<Waiting>,
+    /// A box: few children are waited for by name.
+    callers: Option<Box<Callers>>,
+}
+
+/// Who waits for a child.
+#[derive(Default)]
+struct Callers {
     starts: Vec<Answer>,
     ends: Vec<Answer>,
 }
@@ -81,14 +88,13 @@ impl Seat {
         Seat {
             member,
             node,
-            own_home: owns_home.then_some(home),
+            own_home: owns_home.then(|| Box::new(home)),
             generation: 0,
             closing: false,
             leaving: false,
             actor,
             turn,
-            starts: Vec::new(),
-            ends: Vec::new(),
+            callers: None,
         }
     }
 
@@ -101,21 +107,24 @@ impl Seat {
         if !waits {
             self.turn = None;
         } else if self.turn.is_none() {
-            self.turn = wall.waits.turn_of(self.node.path());
+            self.turn = wall.waits.waiter(self.node.path()).note_turn();
         }
     }
 
     pub(super) fn await_start(&mut self, answer: Answer) {
-        self.starts.push(answer);
+        self.callers.get_or_insert_default().starts.push(answer);
     }
 
     pub(super) fn await_end(&mut self, answer: Answer) {
-        self.ends.push(answer);
+        self.callers.get_or_insert_default().ends.push(answer);
     }
 
     /// Tells whoever waits for its start how it went.
     pub(super) fn answer_starts(&mut self, result: &Result<(), Exit>) {
-        for answer in self.starts.drain(..) {
+        let Some(callers) = &mut self.callers else {
+            return;
+        };
+        for answer in callers.starts.drain(..) {
             let path = self.node.path().to_string();
             let told = match result {
                 Ok(()) => Ok(path),
@@ -131,14 +140,16 @@ impl Seat {
 
     /// Tells whoever waits for its end.
     pub(super) fn answer_ends(&mut self) {
-        for answer in self.ends.drain(..) {
+        let Some(callers) = &mut self.callers else {
+            return;
+        };
+        for answer in callers.ends.drain(..) {
             let _ = answer.send(Ok(self.node.path().to_string()));
         }
     }
 
     /// The supervisor ends: nobody is answered any more.
     pub(super) fn disappoint(&mut self) {
-        self.starts.clear();
-        self.ends.clear();
+        self.callers = None;
     }
 }

@@ -57,7 +57,8 @@ impl SupervisorActor {
         let stay = self.seats.iter().filter(|(_, seat)| !seat.leaving);
         let members = stay.map(|(child, seat)| (*child, seat.member.clone()));
         self.family = Family::new(self.plan.clone(), members);
-        self.rising = self.grounds.wall.waits.start_of(&self.plan.path);
+        let waiter = self.grounds.wall.waits.waiter(&self.plan.path);
+        self.rising = waiter.note_start();
         for (child, seat) in &self.seats {
             self.family.count_on(*child, seat.node.vitals.life());
         }
@@ -194,7 +195,7 @@ impl SupervisorActor {
     pub(super) fn leave(&self, context: &mut Context<Self>) {
         for seat in self.seats.values() {
             seat.order(Order::Leave);
-            self.grounds.release(seat.own_home.as_ref());
+            self.grounds.release(seat.own_home.as_deref());
         }
         context.stop();
     }

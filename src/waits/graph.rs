@@ -10,6 +10,8 @@
 
 use std::mem;
 
+use smallvec::SmallVec;
+
 use crate::sync::Arc;
 
 /// Somebody who may wait, as a small number.
@@ -31,8 +33,8 @@ pub(crate) struct Graph {
 #[derive(Debug)]
 struct Place {
     path: Arc<str>,
-    /// Keeps its memory: only the first wait of a service allocates.
-    edges: Vec<Edge>,
+    /// One takes no memory of its own, so a service that waits for one other allocates nothing.
+    edges: SmallVec<[Edge; 1]>,
     /// The last search that came here, and from where.
     search: u64,
     from: Node,
@@ -49,7 +51,7 @@ impl Graph {
     pub(crate) fn enter(&mut self, path: Arc<str>) -> Node {
         let place = Place {
             path,
-            edges: Vec::new(),
+            edges: SmallVec::new(),
             search: 0,
             from: 0,
         };
@@ -63,7 +65,7 @@ impl Graph {
 
     /// Gives a node up that no edge leads to.
     pub(crate) fn leave(&mut self, node: Node) {
-        self.places[node].edges = Vec::new();
+        self.places[node].edges = SmallVec::new();
         self.vacant.push(node);
     }
 

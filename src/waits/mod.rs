@@ -65,6 +65,8 @@ pub(crate) struct Cycle(Vec<Arc<str>>);
 #[derive(Debug)]
 struct Seat {
     waits: Arc<Waits>,
+    /// The supervisor, unless this is the root.
+    above: Option<Waiter>,
     path: Arc<str>,
     node: Node,
     /// How many edges start here. Changed under the lock of the graph; whoever looks for its own
@@ -76,7 +78,7 @@ struct Seat {
 #[derive(Clone, Debug)]
 enum To {
     One(Waiter),
-    All(Vec<Waiter>),
+    All(Box<[Waiter]>),
 }
 
 impl fmt::Display for Cycle {
@@ -111,31 +113,26 @@ impl Waits {
     }
 
     fn waiter_at(self: &Arc<Self>, path: &str, owned: impl FnOnce() -> Arc<str>) -> Waiter {
+        let known = lock(&self.seats).get(path).and_then(Weak::upgrade);
+        if let Some(seat) = known {
+            return Waiter(seat);
+        }
+        let above = self.above(path);
         let mut seats = lock(&self.seats);
+        // Somebody else may have been first.
         if let Some(seat) = seats.get(path).and_then(Weak::upgrade) {
             return Waiter(seat);
         }
         let path = owned();
         let seat = Arc::new(Seat {
             waits: Arc::clone(self),
+            above,
             path: Arc::clone(&path),
             node: lock(&self.graph).enter(Arc::clone(&path)),
             edges: AtomicUsize::new(0),
         });
         seats.insert(path, Arc::downgrade(&seat));
         Waiter(seat)
-    }
-
-    /// Notes that the supervisor of the child at this path waits for its start.
-    pub(crate) fn start_of(self: &Arc<Self>, child: &Arc<str>) -> Option<Waiting> {
-        let supervisor = self.above(child)?;
-        Some(supervisor.hold(self.waiter(child)))
-    }
-
-    /// Notes that the child at this path waits for its turn to start, and so for its supervisor.
-    pub(crate) fn turn_of(self: &Arc<Self>, child: &Arc<str>) -> Option<Waiting> {
-        let supervisor = self.above(child)?;
-        Some(self.waiter(child).hold(supervisor))
     }
 
     /// The supervisor of the one at this path, unless that is the root.
@@ -149,6 +146,18 @@ impl Waiter {
     /// As [`Waits::board`].
     pub(crate) fn board(&self) -> usize {
         self.0.waits.board()
+    }
+
+    /// Notes that the supervisor waits for the start of this one.
+    pub(crate) fn note_start(&self) -> Option<Waiting> {
+        let supervisor = self.0.above.as_ref()?;
+        Some(supervisor.hold(self.clone()))
+    }
+
+    /// Notes that this one waits for its turn to start, and so for its supervisor.
+    pub(crate) fn note_turn(&self) -> Option<Waiting> {
+        let supervisor = self.0.above.clone()?;
+        Some(self.hold(supervisor))
     }
 
     /// Notes that this service waits for another, or says which cycle that would close. Nothing

@@ -62,16 +62,10 @@ pub(crate) struct Family {
 impl Family {
     /// Makes a family of `children`, whose ids rise; nothing happens before [`Input::Start`].
     pub(crate) fn new(plan: Plan, children: impl IntoIterator<Item = (ChildId, Member)>) -> Self {
-        let mut siblings = Siblings::default();
-        for (child, member) in children {
-            if siblings.claim(child) {
-                siblings.insert(child, member, None);
-            }
-        }
         Self {
             intensity: Intensity::new(plan.max_restarts, plan.window),
             plan,
-            siblings,
+            siblings: Siblings::new(children),
             phase: Phase::New,
             is_complete: false,
             actions: Vec::new(),

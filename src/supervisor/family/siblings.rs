@@ -66,6 +66,23 @@ pub(super) struct Siblings {
 }
 
 impl Siblings {
+    /// Those that a family begins with, all waiting. Of ids that do not rise the first is taken.
+    pub(super) fn new(children: impl IntoIterator<Item = (ChildId, Member)>) -> Self {
+        let mut siblings = Siblings::default();
+        let claimed = children
+            .into_iter()
+            .filter(|(child, _)| siblings.claim(*child));
+        let claimed: Vec<_> = claimed.collect();
+        for (child, member) in &claimed {
+            siblings.significant += usize::from(member.significant);
+            siblings.index.insert(Life::Waiting, *child);
+        }
+        // Collected, and not inserted one by one: that leaves the nodes of the map half empty.
+        let child = |(child, member)| (child, Child::new(member, None));
+        siblings.children = claimed.into_iter().map(child).collect();
+        siblings
+    }
+
     /// Takes note of an id, and tells whether it may be used: ids only ever rise.
     pub(super) fn claim(&mut self, child: ChildId) -> bool {
         let is_new = self.last.is_none_or(|last| child > last);
