@@ -16,6 +16,12 @@ use crate::mailbox::held::Held;
 
 #[derive(Debug)]
 pub(crate) struct Aside<E> {
+    /// Made when it is first needed: most subscriptions let nothing wait.
+    parts: Option<Box<Parts<E>>>,
+}
+
+#[derive(Debug)]
+struct Parts<E> {
     /// By due time, then age; the last number keeps two from being one.
     waiting: BTreeMap<(Instant, u64, u64), Held<E>>,
     serial: u64,
@@ -32,48 +38,60 @@ struct Line<E> {
     behind: VecDeque<Held<E>>,
 }
 
-impl<E> Aside<E> {
-    pub(crate) fn new() -> Self {
-        Aside {
+impl<E> Default for Parts<E> {
+    fn default() -> Self {
+        Parts {
             waiting: BTreeMap::new(),
             serial: 0,
             lines: BTreeMap::new(),
             lined_up: 0,
         }
     }
+}
+
+impl<E> Aside<E> {
+    pub(crate) fn new() -> Self {
+        Aside { parts: None }
+    }
+
+    fn line(&self, key: &Key) -> Option<&Line<E>> {
+        self.parts.as_ref()?.lines.get(key)
+    }
 
     pub(crate) fn len(&self) -> usize {
-        self.waiting.len() + self.lined_up
+        let parts = self.parts.as_ref();
+        parts.map_or(0, |parts| parts.waiting.len() + parts.lined_up)
     }
 
     /// When the first is due.
     pub(crate) fn due(&self) -> Option<Instant> {
-        self.waiting.keys().next().map(|(due, ..)| *due)
+        let (due, ..) = self.parts.as_ref()?.waiting.keys().next()?;
+        Some(*due)
     }
 
     /// Lets an event wait until it is due.
     pub(crate) fn put(&mut self, held: Held<E>) {
-        self.serial += 1;
-        let key = (held.due, held.number(), self.serial);
-        self.waiting.insert(key, held);
+        self.parts.get_or_insert_default().put(held);
     }
 
     /// Takes out the one that is due first.
     pub(crate) fn take_first(&mut self) -> Option<Held<E>> {
-        self.waiting.pop_first().map(|(_, held)| held)
+        let (_, held) = self.parts.as_mut()?.waiting.pop_first()?;
+        Some(held)
     }
 
     pub(crate) fn has_lines(&self) -> bool {
-        !self.lines.is_empty()
+        let parts = self.parts.as_ref();
+        parts.is_some_and(|parts| !parts.lines.is_empty())
     }
 
     pub(crate) fn has_line(&self, key: &Key) -> bool {
-        self.lines.contains_key(key)
+        self.line(key).is_some()
     }
 
     /// The number of the event that heads the line of this key.
     pub(crate) fn line_head(&self, key: &Key) -> Option<u64> {
-        self.lines.get(key).map(|line| line.head)
+        self.line(key).map(|line| line.head)
     }
 
     /// Begins a line behind the event with this number. False if another heads one for this key
@@ -83,46 +101,57 @@ impl<E> Aside<E> {
             return false;
         }
         let behind = VecDeque::new();
-        self.lines.insert(key.clone(), Line { head, behind });
+        let parts = self.parts.get_or_insert_default();
+        parts.lines.insert(key.clone(), Line { head, behind });
         true
     }
 
     /// Puts an event at the end of the line for its key.
     pub(crate) fn line_up(&mut self, key: &Key, held: Held<E>) {
-        match self.lines.get_mut(key) {
+        let parts = self.parts.get_or_insert_default();
+        match parts.lines.get_mut(key) {
             Some(line) => {
                 line.behind.push_back(held);
-                self.lined_up += 1;
+                parts.lined_up += 1;
             }
-            None => self.put(held),
+            None => parts.put(held),
         }
     }
 
     /// The head of a line is settled: the next one is due, and heads what is left of it.
     pub(crate) fn move_up(&mut self, key: Key, now: Instant) {
-        let Some(line) = self.lines.get_mut(&key) else {
+        let Some(parts) = &mut self.parts else { return };
+        let Some(line) = parts.lines.get_mut(&key) else {
             return;
         };
         match line.behind.pop_front() {
             Some(mut next) => {
                 line.head = next.number();
-                self.lined_up -= 1;
+                parts.lined_up -= 1;
                 next.line = Some(key);
                 next.due = now;
-                self.put(next);
+                parts.put(next);
             }
-            None => drop(self.lines.remove(&key)),
+            None => drop(parts.lines.remove(&key)),
         }
     }
 
     /// Takes out all, the oldest first.
     pub(crate) fn drain(&mut self) -> Vec<Held<E>> {
-        let waiting = std::mem::take(&mut self.waiting).into_values();
-        let lines = std::mem::take(&mut self.lines).into_values();
-        let lines = lines.flat_map(|line| line.behind);
-        let mut all: Vec<_> = waiting.chain(lines).collect();
-        self.lined_up = 0;
+        let Some(parts) = self.parts.take() else {
+            return Vec::new();
+        };
+        let lines = parts.lines.into_values().flat_map(|line| line.behind);
+        let mut all: Vec<_> = parts.waiting.into_values().chain(lines).collect();
         all.sort_by_key(Held::number);
         all
+    }
+}
+
+impl<E> Parts<E> {
+    fn put(&mut self, held: Held<E>) {
+        self.serial += 1;
+        let key = (held.due, held.number(), self.serial);
+        self.waiting.insert(key, held);
     }
 }

@@ -61,7 +61,6 @@ pub(crate) struct Source<E> {
     paused: Option<Instant>,
     /// A box: most subscriptions have none.
     guards: Option<Box<Guards>>,
-    terms: Terms,
     /// Found nothing when it last looked.
     dry: bool,
     /// Found an event that was given back.
@@ -127,7 +126,7 @@ impl<E: Event> Source<E> {
         if rules.needs_time() {
             topic.keep_time();
         }
-        let place = topic.subscribe(terms.clone(), bell);
+        let place = topic.subscribe(terms, bell);
         Source {
             cursor: Cursor::new(topic, place),
             rules,
@@ -137,7 +136,6 @@ impl<E: Event> Source<E> {
             open: BTreeMap::new(),
             paused: None,
             guards: None,
-            terms,
             dry: false,
             returned: false,
         }
@@ -165,7 +163,7 @@ impl<E: Event> Source<E> {
 
     /// Whether as many wait aside as may.
     fn is_full(&self) -> bool {
-        self.aside.len() as u64 >= self.terms.capacity
+        self.aside.len() as u64 >= self.cursor.place.terms.capacity
     }
 
     /// Tells the breaker that let an attempt through how it went.
@@ -424,7 +422,8 @@ impl<E: Event> AnySource for Source<E> {
     fn reopen(&mut self, bell: &Arc<Bell>) {
         if self.cursor.place.is_closed() {
             let topic = Arc::clone(&self.cursor.topic);
-            let place = topic.subscribe(self.terms.clone(), Arc::clone(bell));
+            let terms = self.cursor.place.terms.clone();
+            let place = topic.subscribe(terms, Arc::clone(bell));
             self.cursor = Cursor::new(topic, place);
         }
     }

@@ -46,15 +46,20 @@ pub(crate) struct Opening {
 }
 
 pub(crate) struct Laters<S: Service> {
+    /// Made when it is first needed: most services never go on later.
+    works: Option<Box<Works<S>>>,
+    /// How many events may be open before events are read no more.
+    most: usize,
+}
+
+struct Works<S: Service> {
     next: u64,
     /// What the handler that runs now has begun.
     asked: Vec<Asked<S>>,
     open: BTreeMap<u64, Opening>,
-    /// Made when it is first needed: most services never go on later.
-    finished: Option<Ended<S>>,
-    /// How many events are open, and how many may be before events are read no more.
+    finished: Ended<S>,
+    /// How many events are open.
     events: usize,
-    most: usize,
 }
 
 type Ended<S> = Rc<RefCell<VecDeque<(u64, Finished<S>)>>>;
@@ -74,16 +79,28 @@ where
     }
 }
 
-impl<S: Service> Laters<S> {
-    pub(crate) fn new() -> Self {
-        Laters {
+impl<S: Service> Default for Works<S> {
+    fn default() -> Self {
+        Works {
             next: 0,
             asked: Vec::new(),
             open: BTreeMap::new(),
-            finished: None,
+            finished: Rc::default(),
             events: 0,
+        }
+    }
+}
+
+impl<S: Service> Laters<S> {
+    pub(crate) fn new() -> Self {
+        Laters {
+            works: None,
             most: defaults::LATERS,
         }
+    }
+
+    fn works(&mut self) -> &mut Works<S> {
+        self.works.get_or_insert_default()
     }
 
     pub(crate) fn ask<T, F, D>(&mut self, future: F, done: D)
@@ -92,25 +109,28 @@ impl<S: Service> Laters<S> {
         F: Future<Output = T> + 'static,
         D: AsyncFnOnce(&mut S, T, &mut Context<S>) -> Outcome + 'static,
     {
-        self.asked.push(Box::pin(async move {
+        self.works().asked.push(Box::pin(async move {
             let result = future.await;
             Box::new(Finish { result, done }) as Box<dyn RunOnce<S>>
         }));
     }
 
     /// Whether the handler that runs now has begun something.
+    #[inline]
     pub(crate) fn is_asked(&self) -> bool {
-        !self.asked.is_empty()
+        let works = self.works.as_ref();
+        works.is_some_and(|works| !works.asked.is_empty())
     }
 
     /// What the handler that runs now has begun.
     pub(crate) fn take_asked(&mut self) -> Vec<Asked<S>> {
-        std::mem::take(&mut self.asked)
+        let works = self.works.as_mut();
+        works.map_or_else(Vec::new, |works| std::mem::take(&mut works.asked))
     }
 
     /// Forgets what a handler has begun that did not succeed.
     pub(crate) fn forget_asked(&mut self) {
-        if !self.asked.is_empty() {
+        if self.is_asked() {
             let asked = self.take_asked();
             let _ = guard(move || drop(asked));
         }
@@ -120,50 +140,68 @@ impl<S: Service> Laters<S> {
         self.most = most;
     }
 
+    fn events(&self) -> usize {
+        self.works.as_ref().map_or(0, |works| works.events)
+    }
+
     /// Whether as many events are open as may be.
     pub(crate) fn is_full(&self) -> bool {
-        self.events >= self.most
+        self.events() >= self.most
     }
 
     /// Whether an event is open.
     pub(crate) fn has_events(&self) -> bool {
-        self.events > 0
+        self.events() > 0
     }
 
     pub(crate) fn has_finished(&self) -> bool {
-        let finished = self.finished.as_ref();
-        finished.is_some_and(|finished| !finished.borrow().is_empty())
+        let works = self.works.as_ref();
+        works.is_some_and(|works| !works.finished.borrow().is_empty())
     }
 
     /// The event type whose work has finished first; inside, `None` if it is about no event.
     pub(crate) fn first_finished(&self) -> Option<Option<TypeId>> {
-        let finished = self.finished.as_ref()?.borrow();
+        let works = self.works.as_ref()?;
+        let finished = works.finished.borrow();
         let (work, _) = finished.front()?;
         // What has been forgotten meanwhile is about nothing.
-        Some(self.open.get(work).and_then(|opening| opening.event))
+        Some(works.open.get(work).and_then(|opening| opening.event))
     }
 
     pub(crate) fn take_finished(&mut self) -> Option<(u64, Finished<S>)> {
-        let (work, end) = self.finished.as_ref()?.borrow_mut().pop_front()?;
-        if let Some(opening) = self.open.get_mut(&work) {
+        let works = self.works.as_mut()?;
+        let (work, end) = works.finished.borrow_mut().pop_front()?;
+        if let Some(opening) = works.open.get_mut(&work) {
             opening.left -= 1;
         }
         Some((work, end))
     }
 
     pub(crate) fn opening(&mut self, work: u64) -> Option<&mut Opening> {
-        self.open.get_mut(&work)
+        self.works.as_mut()?.open.get_mut(&work)
     }
 
     /// Whether nothing of this is under way any more.
     pub(crate) fn is_over(&self, work: u64) -> bool {
-        self.open.get(&work).is_none_or(|opening| opening.left == 0)
+        let works = self.works.as_ref();
+        let opening = works.and_then(|works| works.open.get(&work));
+        opening.is_none_or(|opening| opening.left == 0)
+    }
+
+    /// Keeps this open, and returns its number.
+    fn open(&mut self, opening: Opening) -> u64 {
+        let works = self.works();
+        works.next += 1;
+        works.events += usize::from(opening.event.is_some());
+        works.open.insert(works.next, opening);
+        works.next
     }
 
     /// Ends what is left of it. What has finished already is about nothing from now on.
     pub(crate) fn forget(&mut self, work: u64) -> Option<Opening> {
-        let opening = self.open.remove(&work)?;
-        self.events -= usize::from(opening.event.is_some());
+        let works = self.works.as_mut()?;
+        let opening = works.open.remove(&work)?;
+        works.events -= usize::from(opening.event.is_some());
         Some(opening)
     }
 }
@@ -226,8 +264,6 @@ impl<S: Service> Context<S> {
     /// Begins what the handler has asked for; returns its number. With `event`, the work of that
     /// is open from now on.
     pub(crate) fn begin_laters(&mut self, event: Option<TypeId>, limit: Option<Duration>) -> u64 {
-        self.laters.next += 1;
-        let work = self.laters.next;
         let opening = Opening {
             doing: self.doing().clone(),
             follow_ups: self.take_follow_ups(),
@@ -236,8 +272,7 @@ impl<S: Service> Context<S> {
             left: 0,
             works: Vec::new(),
         };
-        self.laters.events += usize::from(event.is_some());
-        self.laters.open.insert(work, opening);
+        let work = self.laters.open(opening);
         self.begin_more(work);
         work
     }
@@ -246,14 +281,14 @@ impl<S: Service> Context<S> {
     pub(crate) fn begin_more(&mut self, work: u64) {
         let follow_ups = self.take_follow_ups();
         let asked = self.laters.take_asked();
-        let Some(limit) = self.laters.open.get(&work).map(|opening| opening.limit) else {
+        let Some(limit) = self.laters.opening(work).map(|opening| opening.limit) else {
             return;
         };
         let tasks: Vec<_> = asked
             .into_iter()
             .map(|future| self.begin_work(work, limit, future))
             .collect();
-        if let Some(opening) = self.laters.open.get_mut(&work) {
+        if let Some(opening) = self.laters.opening(work) {
             opening.left += tasks.len();
             opening.works.extend(tasks);
             opening.follow_ups.extend(follow_ups);
@@ -263,7 +298,7 @@ impl<S: Service> Context<S> {
     fn begin_work(&mut self, work: u64, limit: Option<Duration>, future: Asked<S>) -> Task {
         let clock = self.wall.pulse.clock.clone();
         let inbox = Arc::clone(self.inbox());
-        let finished = Rc::clone(self.laters.finished.get_or_insert_default());
+        let finished = Rc::clone(&self.laters.works().finished);
         let future = Inside::new(self.wall.id(), future);
         Task::begin(async move {
             let end = match within(&clock, limit, future).await {
@@ -278,8 +313,9 @@ impl<S: Service> Context<S> {
 
 impl<S: Service> fmt::Debug for Laters<S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let open = self.works.as_ref().map_or(0, |works| works.open.len());
         f.debug_struct("Laters")
-            .field("open", &self.open.len())
+            .field("open", &open)
             .finish_non_exhaustive()
     }
 }

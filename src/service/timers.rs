@@ -56,58 +56,72 @@ where
 }
 
 pub(crate) struct Timers<S: Service> {
+    /// Made when it is first needed: most services have none.
+    set: Option<Box<Set<S>>>,
+}
+
+struct Set<S: Service> {
     next: u64,
     due: BTreeMap<(Instant, u64), Job<S>>,
     /// The one that is running now may be cancelled by itself.
     cancelled: Option<u64>,
 }
 
-impl<S: Service> Timers<S> {
-    pub(crate) fn new() -> Self {
-        Timers {
+impl<S: Service> Default for Set<S> {
+    fn default() -> Self {
+        Set {
             next: 0,
             due: BTreeMap::new(),
             cancelled: None,
         }
     }
+}
+
+impl<S: Service> Timers<S> {
+    pub(crate) fn new() -> Self {
+        Timers { set: None }
+    }
 
     pub(crate) fn add(&mut self, at: Instant, job: Job<S>) -> TimerId {
-        self.next += 1;
-        self.due.insert((at, self.next), job);
-        TimerId(self.next)
+        let set = self.set.get_or_insert_default();
+        set.next += 1;
+        set.due.insert((at, set.next), job);
+        TimerId(set.next)
     }
 
     pub(crate) fn cancel(&mut self, timer: TimerId) {
-        self.cancelled = Some(timer.0);
-        self.due.retain(|(_, id), _| *id != timer.0);
+        if let Some(set) = &mut self.set {
+            set.cancelled = Some(timer.0);
+            set.due.retain(|(_, id), _| *id != timer.0);
+        }
     }
 
+    #[inline]
     pub(crate) fn next_due(&self) -> Option<Instant> {
-        self.due.keys().next().map(|(at, _)| *at)
+        let (at, _) = self.set.as_ref()?.due.keys().next()?;
+        Some(*at)
     }
 
     /// Takes out the first timer that is due.
     pub(crate) fn take_due(&mut self, now: Instant) -> Option<(TimerId, Instant, Job<S>)> {
-        let entry = self
-            .due
-            .first_entry()
-            .filter(|entry| entry.key().0 <= now)?;
+        let set = self.set.as_mut()?;
+        let entry = set.due.first_entry().filter(|entry| entry.key().0 <= now)?;
         let ((at, id), job) = entry.remove_entry();
-        self.cancelled = None;
+        set.cancelled = None;
         Some((TimerId(id), at, job))
     }
 
     /// Puts a repeated timer back, unless it has cancelled itself. Ticks that were missed are
     /// skipped: the next one is the first multiple of the interval that is still to come.
     pub(crate) fn put_back(&mut self, timer: TimerId, at: Instant, now: Instant, job: Job<S>) {
-        let Job::Every(interval, _) = &job else {
+        let (Job::Every(interval, _), Some(set)) = (&job, &mut self.set) else {
             return;
         };
-        if self.cancelled.take() == Some(timer.0) {
+        if set.cancelled.take() == Some(timer.0) {
             return;
         }
-        self.due
-            .insert((next_tick(at, now, *interval), timer.0), job);
+        let next = next_tick(at, now, *interval);
+        set.due.insert((next, timer.0), job);
     }
 }
 
@@ -132,8 +146,9 @@ pub(crate) async fn run_job<S: Service>(
 
 impl<S: Service> fmt::Debug for Timers<S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let pending = self.set.as_ref().map_or(0, |set| set.due.len());
         f.debug_struct("Timers")
-            .field("pending", &self.due.len())
+            .field("pending", &pending)
             .finish_non_exhaustive()
     }
 }

@@ -92,7 +92,8 @@ pub(crate) struct Place<E> {
     pub(crate) stalled: AtomicBool,
     /// Whether the topic's list of sleepers names this place. Changed under the topic's lock.
     pub(crate) listed: AtomicBool,
-    returns: Mutex<VecDeque<Returned<E>>>,
+    /// A box, made when it is first needed: few are ever given back.
+    returns: Mutex<Option<Box<VecDeque<Returned<E>>>>>,
     /// How many `returns` holds; all that were ever accepted into it.
     returned: AtomicUsize,
     redriven: AtomicU64,
@@ -121,7 +122,7 @@ impl<E> Place<E> {
             closed: AtomicBool::new(false),
             stalled: AtomicBool::new(false),
             listed: AtomicBool::new(false),
-            returns: Mutex::new(VecDeque::new()),
+            returns: Mutex::new(None),
             returned: AtomicUsize::new(0),
             redriven: AtomicU64::new(0),
         }
@@ -283,7 +284,7 @@ impl<E> Place<E> {
         let mut returns = lock(&self.returns);
         self.redriven.fetch_add(1, Ordering::Relaxed);
         self.returned.fetch_add(1, Ordering::SeqCst);
-        returns.push_back(returned);
+        returns.get_or_insert_default().push_back(returned);
     }
 
     /// The number of the next event given back. Cheap when there is none.
@@ -291,13 +292,14 @@ impl<E> Place<E> {
         if self.returned.load(Ordering::SeqCst) == 0 {
             return None;
         }
-        lock(&self.returns).front().map(|returned| returned.number)
+        let returns = lock(&self.returns);
+        returns.as_ref()?.front().map(|returned| returned.number)
     }
 
     /// The reader takes the next event given back into custody.
     pub(crate) fn take_return(&self, into: Count) -> Option<Returned<E>> {
         let mut returns = lock(&self.returns);
-        let returned = returns.pop_front()?;
+        let returned = returns.as_mut()?.pop_front()?;
         self.returned.fetch_sub(1, Ordering::SeqCst);
         self.tally.change(|tally| {
             tally.add(Count::Redriven, 1);

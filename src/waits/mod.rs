@@ -376,9 +376,9 @@ mod tests {
     #[test]
     fn a_sibling_whose_turn_has_not_come_is_not_waited_for() {
         let services = services();
-        assert!(services.0.start_of(&"shop".into()).is_none());
-        let turn = services.0.turn_of(&"shop/e".into()).unwrap();
-        let start = services.0.start_of(&"shop/d".into()).unwrap();
+        assert!(services.0.waiter(&"shop".into()).note_start().is_none());
+        let turn = services.0.waiter(&"shop/e".into()).note_turn().unwrap();
+        let start = services.0.waiter(&"shop/d".into()).note_start().unwrap();
         let cycle = services.wait("shop/d", ["shop/e"]).unwrap_err();
         let path = "shop/d -> shop/e -> shop -> shop/d";
         assert_eq!(cycle.to_string(), path);

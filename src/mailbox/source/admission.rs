@@ -214,7 +214,7 @@ impl<E: Event> Source<E> {
         if let Some(held) = self.in_custody(now) {
             tracing::debug!(
                 target: "callboard::policy",
-                service = %self.terms.service, event = self.cursor.topic.name,
+                service = %self.cursor.place.terms.service, event = self.cursor.topic.name,
                 event_id = held.number(), ?fate,
                 "an event is passed over"
             );
