@@ -57,14 +57,28 @@ pub(crate) struct Life<S: Service, L> {
 
 impl<S: Service, L: Deliver<S>> Life<S, L> {
     /// Lives.
-    pub(crate) async fn run(&mut self, recipe: Loan<S>, cx: &mut Context<S>) -> Exit {
-        // What is done once in a life is boxed: the life itself is kept while the service rests.
-        let mut service = match Box::pin(self.rise(recipe, cx)).await {
-            Ok(service) => service,
-            Err(exit) => return exit,
-        };
-        let exit = self.work(&mut service, cx).await;
-        Box::pin(self.fall(exit, service, cx)).await
+    #[expect(
+        clippy::manual_async_fn,
+        reason = "an async function keeps room for its arguments twice"
+    )]
+    pub(crate) fn run(
+        mut self,
+        recipe: Loan<S>,
+        mut cx: Kept<Context<S>>,
+    ) -> impl Future<Output = Exit> {
+        async move {
+            // What is done once in a life is boxed: the life is kept while the service rests.
+            let mut service = match Box::pin(self.rise(recipe, &mut cx)).await {
+                Ok(service) => service,
+                Err(exit) => return exit,
+            };
+            let exit = self.work(&mut service, &mut cx).await;
+            let exit = Box::pin(self.fall(exit, service, &mut cx)).await;
+            if let Exit::Panic(_) = exit {
+                cx.bury();
+            }
+            exit
+        }
     }
 
     async fn rise(&mut self, recipe: Loan<S>, cx: &mut Context<S>) -> Result<Kept<S>, Exit> {

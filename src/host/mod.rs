@@ -191,7 +191,7 @@ impl<S: Service, L: Deliver<S> + 'static> Stage for Engine<S, L> {
             others: Doors::default(),
         });
         mark.others.set(mailbox.doors());
-        let mut life = Life {
+        let life = Life {
             mailbox: Borrowed::lend(mailbox, &self.mailbox),
             inbox: Arc::clone(&self.inbox),
             vitals: Arc::clone(&home.vitals),
@@ -215,16 +215,8 @@ impl<S: Service, L: Deliver<S> + 'static> Stage for Engine<S, L> {
         }
         let mut cx = Kept::new(cx);
         cx.laters.allow(self.laters);
-        // Lent, not given: what an async function is given takes its place twice.
-        let life = Box::pin(async move {
-            let exit = life.run(recipe, &mut cx).await;
-            if let Exit::Panic(_) = exit {
-                cx.bury();
-            }
-            exit
-        });
         Some(Begun {
-            life,
+            life: Box::pin(life.run(recipe, cx)),
             control,
             mark,
         })

@@ -126,10 +126,15 @@ pub(crate) trait Seed: Send {
     fn shutdown(&self) -> Shutdown;
     fn is_significant(&self) -> bool;
     fn placement(&self) -> Placement;
-    /// What is impossible about it. `max_restarts` is its supervisor's.
-    fn check(&self, path: &str, outer: &Policy, max_restarts: u32, problems: &mut Vec<Problem>);
-    /// The events it subscribes to: type names are compared across the tree.
-    fn events(&self, names: &mut dyn FnMut(&'static str, TypeId));
+    /// What is impossible about it. `max_restarts` is its supervisor's. Returns its subscriptions:
+    /// the names of their types are compared across the tree.
+    fn check(
+        &self,
+        path: &str,
+        outer: &Policy,
+        max_restarts: u32,
+        problems: &mut Vec<Problem>,
+    ) -> Vec<Wish>;
     /// Takes its places on the board, and its letters.
     fn open(
         self: Box<Self>,
@@ -160,7 +165,13 @@ impl<S: Service, L: Subscriptions<S> + Send + 'static> Seed for ServiceSpec<S, L
         self.parts.placement
     }
 
-    fn check(&self, path: &str, outer: &Policy, max_restarts: u32, problems: &mut Vec<Problem>) {
+    fn check(
+        &self,
+        path: &str,
+        outer: &Policy,
+        max_restarts: u32,
+        problems: &mut Vec<Problem>,
+    ) -> Vec<Wish> {
         let mut note = |event, text: String| {
             problems.push(Problem {
                 path: path.to_owned(),
@@ -215,12 +226,7 @@ impl<S: Service, L: Subscriptions<S> + Send + 'static> Seed for ServiceSpec<S, L
         for (event, text) in against(&wishes, self.parts.restart, max_restarts) {
             note(Some(event), text);
         }
-    }
-
-    fn events(&self, names: &mut dyn FnMut(&'static str, TypeId)) {
-        self.on.each("", &Policy::new(), &mut |wish| {
-            names(wish.event, wish.event_type)
-        });
+        wishes
     }
 
     fn open(
@@ -250,11 +256,9 @@ pub(super) fn home(
     policy: Arc<Standing>,
     share: Option<Arc<Share>>,
 ) -> Home {
-    let path = Arc::clone(&vitals.path);
     Home {
         wall: Arc::clone(wall),
-        waiter: wall.waits.waiter(&path),
-        path,
+        waiter: wall.waits.waiter(&vitals.path),
         policy,
         vitals: Arc::clone(vitals),
         share,
@@ -290,20 +294,21 @@ impl<S: Service> Opening<S> {
         inbox.letters.open(letters);
         inbox.join_crew();
         let letterbox = Arc::clone(&inbox.letters) as Arc<dyn AnyLetters>;
-        wall.add_letters(Arc::clone(&home.path), home.service(), letterbox);
+        wall.add_letters(Arc::clone(home.path()), home.service(), letterbox);
         let sources = on.open(&inbox, &home);
-        let mailbox: ServiceMailbox<S, _> = ServiceMailbox::new(
+        // Boxed here, so that what is carried to where it will stay is small.
+        let mailbox: Box<ServiceMailbox<S, _>> = Box::new(ServiceMailbox::new(
             sources,
             Letters::new(Arc::clone(&inbox.letters)),
             inbox.bell.clone(),
-        );
-        let dice = wall.pulse.dice.fork(&home.path);
+        ));
+        let dice = wall.pulse.dice.fork(home.path());
         let entry = Arc::clone(&inbox) as Arc<dyn Entry>;
         let stage = Box::new(move || {
             Box::new(Engine {
                 recipe: recipe(),
                 keyed: keyed.map(|keyed| Rc::new(Cell::new(Some(keyed)))),
-                mailbox: Rc::new(Cell::new(Some(Box::new(mailbox)))),
+                mailbox: Rc::new(Cell::new(Some(mailbox))),
                 inbox,
                 dice,
                 letters,

@@ -28,9 +28,13 @@ pub(crate) trait Troupe: Send {
     /// How many there are at the start.
     fn len(&self) -> usize;
     /// As [`Seed::check`], for all of them.
-    fn check(&self, path: &str, outer: &Policy, max_restarts: u32, problems: &mut Vec<Problem>);
-    /// As [`Seed::events`].
-    fn events(&self, names: &mut dyn FnMut(&'static str, TypeId));
+    fn check(
+        &self,
+        path: &str,
+        outer: &Policy,
+        max_restarts: u32,
+        problems: &mut Vec<Problem>,
+    ) -> Vec<Wish>;
     /// Whether the service as a whole may end its supervisor.
     fn is_significant(&self) -> bool;
     /// The service's own policy.
@@ -89,7 +93,13 @@ impl<S: Service, L: Subscriptions<S> + Send + 'static> Troupe for Arc<Common<S, 
         self.team.crew.workers()
     }
 
-    fn check(&self, path: &str, outer: &Policy, max_restarts: u32, problems: &mut Vec<Problem>) {
+    fn check(
+        &self,
+        path: &str,
+        outer: &Policy,
+        max_restarts: u32,
+        problems: &mut Vec<Problem>,
+    ) -> Vec<Wish> {
         let mut note = |text| {
             problems.push(Problem {
                 path: path.to_owned(),
@@ -102,11 +112,7 @@ impl<S: Service, L: Subscriptions<S> + Send + 'static> Troupe for Arc<Common<S, 
         if spec.parts.restart != Restart::Permanent {
             note("it has workers but is not permanent: a key would be left to nobody".to_owned());
         }
-        spec.check(path, outer, max_restarts, problems);
-    }
-
-    fn events(&self, names: &mut dyn FnMut(&'static str, TypeId)) {
-        lock(&self.spec).events(names);
+        spec.check(path, outer, max_restarts, problems)
     }
 
     fn is_significant(&self) -> bool {
@@ -171,12 +177,14 @@ impl<S: Service, L: Subscriptions<S> + Send + 'static> Seed for Worker<S, L> {
         }
     }
 
-    fn check(&self, path: &str, outer: &Policy, max_restarts: u32, problems: &mut Vec<Problem>) {
-        lock(&self.common.spec).check(path, outer, max_restarts, problems);
-    }
-
-    fn events(&self, names: &mut dyn FnMut(&'static str, TypeId)) {
-        self.common.events(names);
+    fn check(
+        &self,
+        path: &str,
+        outer: &Policy,
+        max_restarts: u32,
+        problems: &mut Vec<Problem>,
+    ) -> Vec<Wish> {
+        lock(&self.common.spec).check(path, outer, max_restarts, problems)
     }
 
     fn open(

@@ -114,7 +114,7 @@ impl<S: Service> Address<S> {
 
     /// The service's path, such as `shop/payments`; empty before its board is started.
     pub fn path(&self) -> &str {
-        self.inbox.home().map_or("", |home| &home.path)
+        self.inbox.home().map_or("", |home| home.path())
     }
 
     /// Sends a message, and waits for room at most 5 s. There is no answer.

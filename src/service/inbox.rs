@@ -53,7 +53,6 @@ pub(crate) enum NoRoom {
 #[derive(Clone, Debug)]
 pub(crate) struct Home {
     pub(crate) wall: Arc<Wall>,
-    pub(crate) path: Arc<str>,
     /// The service as one that waits and is waited for.
     pub(crate) waiter: Waiter,
     /// The service's policy, over those above it.
@@ -72,10 +71,8 @@ pub(crate) struct Inbox<S: Service> {
     changes: Mutex<Vec<Change<S>>>,
     /// Whether there are changes, or the service was suspended: looked at before every delivery.
     changed: AtomicBool,
-    /// The event types the service subscribes to: few, so a list.
+    /// The event types the service subscribes to, or did when it ended: few, so a list.
     subscribed: Mutex<Vec<Subscribed>>,
-    /// The subscriptions that ended with the service, should it come back.
-    former: Mutex<Vec<Subscribed>>,
     /// Whether a policy has changed since the rules were last made from them.
     has_new_policy: AtomicBool,
 }
@@ -85,13 +82,19 @@ struct Subscribed {
     event_type: TypeId,
     event: &'static str,
     policy: Policy,
+    /// It ended with the service, which may come back.
+    is_former: bool,
 }
 
 impl Home {
+    pub(crate) fn path(&self) -> &Arc<str> {
+        &self.vitals.path
+    }
+
     /// The path that the ledger counts under: that of the service, also for one of its workers.
     pub(crate) fn service(&self) -> &Arc<str> {
         let share = self.share.as_ref();
-        share.map_or(&self.path, |share| &share.service)
+        share.map_or(self.path(), |share| &share.service)
     }
 
     /// Who tells of the guards of the service's subscriptions.
@@ -111,11 +114,11 @@ impl Home {
 
 impl Watch for Home {
     fn enlist(&self, gauge: &Arc<Gauge>) {
-        self.wall.gauges.enlist(&self.path, self.service(), gauge);
+        self.wall.gauges.enlist(self.path(), self.service(), gauge);
     }
 
     fn turned(&self, event: &'static str, state: BreakerState) {
-        let service = &*self.path;
+        let service = &**self.path();
         match state {
             BreakerState::Open => tracing::warn!(
                 target: "callboard::policy",
@@ -152,7 +155,6 @@ impl<S: Service> Inbox<S> {
             changes: Mutex::new(Vec::new()),
             changed: AtomicBool::new(false),
             subscribed: Mutex::new(Vec::new()),
-            former: Mutex::new(Vec::new()),
             has_new_policy: AtomicBool::new(false),
         })
     }
@@ -199,11 +201,14 @@ impl<S: Service> Inbox<S> {
         if find(&mut subscribed, event_type).is_some() {
             return false;
         }
+        // One that has ended is noted no more.
+        subscribed.retain(|one| !one.is(event_type));
         subscribed.reserve_exact(1);
         subscribed.push(Subscribed {
             event_type,
             event,
             policy,
+            is_former: false,
         });
         true
     }
@@ -211,14 +216,19 @@ impl<S: Service> Inbox<S> {
     /// Notes a subscription that comes back after an end, if it is not noted, with no policy of its
     /// own but the one it had.
     pub(crate) fn resubscribe(&self, event: TypeId, name: &'static str) {
-        let former = take(&mut lock(&self.former), event);
-        let policy = former.map(|former| former.policy).unwrap_or_default();
-        self.note_subscribed(event, name, policy);
+        let subscribed = lock(&self.subscribed);
+        let former = subscribed.iter().find(|one| one.is(event) && one.is_former);
+        let policy = former.map(|former| former.policy.clone());
+        drop(subscribed);
+        self.note_subscribed(event, name, policy.unwrap_or_default());
     }
 
     /// Notes the end of a subscription; false if there was none.
     pub(crate) fn note_unsubscribed(&self, event: TypeId) -> bool {
-        take(&mut lock(&self.subscribed), event).is_some()
+        let mut subscribed = lock(&self.subscribed);
+        let before = subscribed.len();
+        subscribed.retain(|one| one.is_former || !one.is(event));
+        subscribed.len() < before
     }
 
     /// The subscriptions, ordered by event, with what would be in force for each under this policy
@@ -227,6 +237,7 @@ impl<S: Service> Inbox<S> {
         let subscribed = lock(&self.subscribed);
         let mut wishes: Vec<_> = subscribed
             .iter()
+            .filter(|one| !one.is_former)
             .map(|one| Wish {
                 event: one.event,
                 event_type: one.event_type,
@@ -252,6 +263,7 @@ impl<S: Service> Inbox<S> {
         let others = lock(&other.subscribed);
         let policies = others
             .iter()
+            .filter(|one| !one.is_former)
             .map(|one| (one.event_type, one.policy.clone()));
         let policies: Vec<_> = policies.collect();
         drop(others);
@@ -266,7 +278,7 @@ impl<S: Service> Inbox<S> {
         self.has_new_policy.store(true, Ordering::SeqCst);
         // What waits because of the old one is no reason any more not to settle.
         if let Some(home) = self.home() {
-            home.wall.gauges.let_go(&home.path);
+            home.wall.gauges.let_go(home.path());
         }
         self.call();
     }
@@ -290,8 +302,9 @@ impl<S: Service> Inbox<S> {
     }
 
     pub(crate) fn forget_subscriptions(&self) {
-        let subscribed = std::mem::take(&mut *lock(&self.subscribed));
-        *lock(&self.former) = subscribed;
+        let mut subscribed = lock(&self.subscribed);
+        subscribed.retain(|one| !one.is_former);
+        subscribed.iter_mut().for_each(|one| one.is_former = true);
     }
 
     /// Asks the mailbox for a change; it is made before the next delivery.
@@ -392,13 +405,15 @@ impl<S: Service> Inbox<S> {
     }
 }
 
-fn find(subscribed: &mut [Subscribed], event: TypeId) -> Option<&mut Subscribed> {
-    subscribed.iter_mut().find(|one| one.event_type == event)
+impl Subscribed {
+    fn is(&self, event: TypeId) -> bool {
+        self.event_type == event
+    }
 }
 
-fn take(subscribed: &mut Vec<Subscribed>, event: TypeId) -> Option<Subscribed> {
-    let found = subscribed.iter().position(|one| one.event_type == event);
-    found.map(|index| subscribed.remove(index))
+fn find(subscribed: &mut [Subscribed], event: TypeId) -> Option<&mut Subscribed> {
+    let mut present = subscribed.iter_mut().filter(|one| !one.is_former);
+    present.find(|one| one.is(event))
 }
 
 /// A place among those who wait for room; leaving gives it up.

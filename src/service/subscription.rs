@@ -198,7 +198,7 @@ impl<S: Service> Address<S> {
             .letters
             .has_room()
             .ok_or(SubscribeError::NotRunning)?;
-        let service = || home.path.to_string();
+        let service = || home.path().to_string();
         if let Some(problem) = on.problems_for::<S>().into_iter().next() {
             let event = E::NAME;
             return Err(SubscribeError::Impossible {
@@ -209,7 +209,7 @@ impl<S: Service> Address<S> {
         }
         if !self
             .inbox
-            .note_subscribed(TypeId::of::<E>(), E::NAME, on.own(&home.path))
+            .note_subscribed(TypeId::of::<E>(), E::NAME, on.own(home.path()))
         {
             let event = E::NAME;
             return Err(SubscribeError::AlreadySubscribed {
@@ -236,7 +236,7 @@ impl<S: Service> Address<S> {
             return Err(fixed::<E>(home));
         }
         if !self.inbox.note_unsubscribed(TypeId::of::<E>()) {
-            let (service, event) = (home.path.to_string(), E::NAME);
+            let (service, event) = (home.path().to_string(), E::NAME);
             return Err(SubscribeError::NotSubscribed { service, event });
         }
         self.inbox.change(Change::Unsubscribe(TypeId::of::<E>()));

@@ -14,6 +14,7 @@ use crate::host::Problem;
 use crate::policy::Policy;
 use crate::restart::Restart;
 use crate::service::Placement;
+use crate::service::wish::Wish;
 
 /// Which type has which event name.
 pub(crate) type EventNames = BTreeMap<&'static str, TypeId>;
@@ -121,7 +122,7 @@ impl Checking {
         // Asked, and never walked through.
         let mut names = HashSet::with_capacity(supervisor.children.len());
         for child in &supervisor.children {
-            let child_path = format!("{path}/{}", child.name());
+            let child_path = [path, "/", child.name()].concat();
             if !names.insert(child.name()) {
                 self.note(&child_path, "two children have this name");
             }
@@ -146,15 +147,15 @@ impl Checking {
         match &child.0 {
             Kind::Supervisor(below) => match &below.troupe {
                 Some(troupe) => {
-                    troupe.check(path, policy, max_restarts, &mut self.problems);
-                    troupe.events(&mut |name, event| self.event(path, name, event));
+                    let wishes = troupe.check(path, policy, max_restarts, &mut self.problems);
+                    self.events(path, &wishes);
                     self.children_placements(below, path);
                 }
                 None => self.supervisor(below, path, policy),
             },
             Kind::Service(seed) => {
-                seed.check(path, policy, max_restarts, &mut self.problems);
-                seed.events(&mut |name, event| self.event(path, name, event));
+                let wishes = seed.check(path, policy, max_restarts, &mut self.problems);
+                self.events(path, &wishes);
             }
         }
     }
@@ -166,13 +167,16 @@ impl Checking {
         }
     }
 
-    fn event(&mut self, path: &str, name: &'static str, event: TypeId) {
-        if *self.names.entry(name).or_insert(event) != event {
-            self.problems.push(Problem {
-                path: path.to_owned(),
-                event: Some(name),
-                text: "another event type has the same NAME".to_owned(),
-            });
+    fn events(&mut self, path: &str, wishes: &[Wish]) {
+        for wish in wishes {
+            let (name, event) = (wish.event, wish.event_type);
+            if *self.names.entry(name).or_insert(event) != event {
+                self.problems.push(Problem {
+                    path: path.to_owned(),
+                    event: Some(name),
+                    text: "another event type has the same NAME".to_owned(),
+                });
+            }
         }
     }
 }

@@ -258,7 +258,7 @@ impl Grounds {
             restart: child.restart(),
             significant: child.is_significant(),
         };
-        let path: Arc<str> = format!("{}/{}", lot.path, member.name).into();
+        let path: Arc<str> = [&*lot.path, "/", &*member.name].concat().into();
         let turn = self.wall.waits.waiter(&path).note_turn();
         let (node, kind) = match child.0 {
             Kind::Supervisor(mut supervisor) => {

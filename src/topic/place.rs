@@ -72,6 +72,14 @@ pub(crate) struct Returned<E> {
     pub(crate) event: Pinned<E>,
 }
 
+/// What was given back.
+#[derive(Debug)]
+struct Returns<E> {
+    queue: VecDeque<Returned<E>>,
+    /// How many were ever accepted into it.
+    redriven: u64,
+}
+
 pub(crate) struct Place<E> {
     pub(crate) id: u64,
     pub(crate) event: &'static str,
@@ -93,10 +101,18 @@ pub(crate) struct Place<E> {
     /// Whether the topic's list of sleepers names this place. Changed under the topic's lock.
     pub(crate) listed: AtomicBool,
     /// A box, made when it is first needed: few are ever given back.
-    returns: Mutex<Option<Box<VecDeque<Returned<E>>>>>,
-    /// How many `returns` holds; all that were ever accepted into it.
+    returns: Mutex<Option<Box<Returns<E>>>>,
+    /// How many `returns` holds.
     returned: AtomicUsize,
-    redriven: AtomicU64,
+}
+
+impl<E> Default for Returns<E> {
+    fn default() -> Self {
+        Returns {
+            queue: VecDeque::new(),
+            redriven: 0,
+        }
+    }
 }
 
 impl<E> Place<E> {
@@ -124,7 +140,6 @@ impl<E> Place<E> {
             listed: AtomicBool::new(false),
             returns: Mutex::new(None),
             returned: AtomicUsize::new(0),
-            redriven: AtomicU64::new(0),
         }
     }
 
@@ -282,24 +297,31 @@ impl<E> Place<E> {
     /// Accepts an event given back. Under the topic's lock.
     pub(crate) fn give_back(&self, returned: Returned<E>) {
         let mut returns = lock(&self.returns);
-        self.redriven.fetch_add(1, Ordering::Relaxed);
+        let returns = returns.get_or_insert_default();
+        returns.redriven += 1;
         self.returned.fetch_add(1, Ordering::SeqCst);
-        returns.get_or_insert_default().push_back(returned);
+        returns.queue.push_back(returned);
     }
 
     /// The number of the next event given back. Cheap when there is none.
+    #[inline]
     pub(crate) fn next_return(&self) -> Option<u64> {
         if self.returned.load(Ordering::SeqCst) == 0 {
             return None;
         }
+        self.first_return()
+    }
+
+    #[cold]
+    fn first_return(&self) -> Option<u64> {
         let returns = lock(&self.returns);
-        returns.as_ref()?.front().map(|returned| returned.number)
+        returns.as_ref()?.queue.front().map(|one| one.number)
     }
 
     /// The reader takes the next event given back into custody.
     pub(crate) fn take_return(&self, into: Count) -> Option<Returned<E>> {
         let mut returns = lock(&self.returns);
-        let returned = returns.as_mut()?.pop_front()?;
+        let returned = returns.as_mut()?.queue.pop_front()?;
         self.returned.fetch_sub(1, Ordering::SeqCst);
         self.tally.change(|tally| {
             tally.add(Count::Redriven, 1);
@@ -321,7 +343,7 @@ impl<E> Place<E> {
             .tally
             .read(|| (self.position(), self.shed.load(Ordering::Relaxed)));
         let passed = reading.of(Count::Passed);
-        let redriven = self.redriven.load(Ordering::Relaxed);
+        let redriven = lock(&self.returns).as_ref().map_or(0, |all| all.redriven);
         let end = if self.is_closed() { position } else { tail };
         let mut row = DeliveryRow::new(self.terms.service.to_string(), self.event.to_owned());
         let read = position - self.start;

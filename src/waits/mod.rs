@@ -118,20 +118,21 @@ impl Waits {
             return Waiter(seat);
         }
         let above = self.above(path);
+        let path = owned();
         let mut seats = lock(&self.seats);
+        let known = seats.entry(Arc::clone(&path)).or_default();
         // Somebody else may have been first.
-        if let Some(seat) = seats.get(path).and_then(Weak::upgrade) {
+        if let Some(seat) = known.upgrade() {
             return Waiter(seat);
         }
-        let path = owned();
         let seat = Arc::new(Seat {
             waits: Arc::clone(self),
             above,
-            path: Arc::clone(&path),
             node: lock(&self.graph).enter(Arc::clone(&path)),
+            path,
             edges: AtomicUsize::new(0),
         });
-        seats.insert(path, Arc::downgrade(&seat));
+        *known = Arc::downgrade(&seat);
         Waiter(seat)
     }
 
