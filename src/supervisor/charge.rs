@@ -67,27 +67,31 @@ impl SupervisorActor {
 
     /// A child enters a state, and whoever listens is told, unless it is there already.
     pub(super) fn enter(&mut self, child: ChildId, state: State, change: Change) {
-        if self
-            .vitals(child)
-            .is_some_and(|vitals| vitals.state() == state)
-        {
+        let waits = self.waits_for_its_turn(state);
+        let Some(seat) = self.seats.get_mut(&child) else {
             return;
-        }
-        self.settle_in(child, state);
-        if let Some(vitals) = self.vitals(child) {
-            self.announce(vitals, change);
+        };
+        if seat.node.vitals.state() != state {
+            let wall = &self.grounds.wall;
+            seat.enter(state, waits, wall);
+            wall.announce(&seat.node.vitals, change);
         }
     }
 
     /// A child enters a state that is nobody's news.
     pub(super) fn settle_in(&mut self, child: ChildId, state: State) {
+        let waits = self.waits_for_its_turn(state);
+        if let Some(seat) = self.seats.get_mut(&child) {
+            seat.enter(state, waits, &self.grounds.wall);
+        }
+    }
+
+    /// Whether a child in this state waits for its turn to start.
+    fn waits_for_its_turn(&self, state: State) -> bool {
         // One of a family that is down waits for the next start of the whole.
         let in_order = !self.risen || self.plan.strategy != Strategy::OneForOne;
         let in_turn = self.family.is_ending() || (in_order && !self.plan.dynamic);
-        if let Some(seat) = self.seats.get_mut(&child) {
-            seat.node.vitals.enter(state);
-            seat.note_turn(in_turn && state == State::Waiting, &self.grounds.wall);
-        }
+        in_turn && state == State::Waiting
     }
 
     pub(super) fn start_child(&mut self, child: ChildId, generation: u64) {

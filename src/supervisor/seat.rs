@@ -17,6 +17,7 @@ use super::request::{Answer, ChildError};
 use crate::exit::Exit;
 use crate::host::{ChildReport, Home, Host, Order};
 use crate::sync::Arc;
+use crate::vitals::State;
 use crate::waits::Waiting;
 use crate::wall::Wall;
 
@@ -102,9 +103,11 @@ impl Seat {
         self.actor.do_send(order);
     }
 
-    /// Notes whether the child waits for its turn to start, and so for its supervisor.
-    pub(super) fn note_turn(&mut self, waits: bool, wall: &Wall) {
-        if !waits {
+    /// The child enters a state, in which it may wait for its turn to start, and so for its
+    /// supervisor.
+    pub(super) fn enter(&mut self, state: State, waits_for_turn: bool, wall: &Wall) {
+        self.node.vitals.enter(state);
+        if !waits_for_turn {
             self.turn = None;
         } else if self.turn.is_none() {
             self.turn = wall.waits.waiter(self.node.path()).note_turn();
