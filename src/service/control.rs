@@ -1,6 +1,7 @@
 //! What a life is told from outside: stop, drain first, or die.
 //!
-//! The host's actor says it; the life's loop, and its guard, listen.
+//! The host's actor says it; the life's loop, and its guard, listen. The other way the life says
+//! one thing: that it has started.
 //!
 //! Invariant: an order once given stays given, and is seen before the next delivery.
 //!

@@ -64,7 +64,7 @@ impl Family {
         if found.life() != Life::BackingOff || found.generation != generation {
             return;
         }
-        let fault = found.fault.take();
+        let fault = found.fault.take().map(|fault| *fault);
         self.siblings.set(child, Life::Waiting);
         if !self.intensity.allow(now) {
             self.give_up(child, fault.unwrap_or(Exit::Killed));
@@ -96,7 +96,7 @@ impl Family {
             return;
         };
         found.streak = found.streak.saturating_add(1);
-        found.fault = Some(exit);
+        found.fault = Some(Box::new(exit));
         self.actions.push(Action::BackOff {
             child,
             generation: found.generation,

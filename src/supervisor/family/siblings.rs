@@ -31,8 +31,9 @@ pub(super) struct Child {
     pub(super) ready_at: Option<Duration>,
     /// How many restarts in a row it has had, without a stable life between them.
     pub(super) streak: u32,
-    /// How the life ended after which it backs off; told if the budget turns out to be spent.
-    pub(super) fault: Option<Exit>,
+    /// How the life ended after which it backs off; told if the budget turns out to be spent. A
+    /// box: few back off.
+    pub(super) fault: Option<Box<Exit>>,
 }
 
 impl Child {
