@@ -43,7 +43,7 @@ pub(crate) const BOUNDS: [Bound; 10] = [
     bound("publish_in_turn.to_100", "delivery", EVENTS * 100, 754.0),
     bound("tell.here", "message", TOLD, 1_597.0),
     bound("ask.here", "answer", ASKS, 6_750.0),
-    bound("start.here", "service", STARTED, 38_124.0),
+    bound("start.here", "service", STARTED, 27_796.0),
 ];
 
 const fn bound(

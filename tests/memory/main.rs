@@ -19,6 +19,9 @@ mod stage;
 /// In steady state an event costs its share of a block, a delivery nothing, a letter little.
 mod steady;
 
+/// A service that has nothing to do takes little, and so does its start.
+mod idle;
+
 /// Who lags, or is stuck, holds no more than its capacity, whatever is offered.
 mod bounded;
 
