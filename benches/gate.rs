@@ -23,6 +23,7 @@ use tokio::sync::{broadcast as bus, mpsc as queue};
 use tokio::task::spawn_local;
 
 use common::actix_peer::CAPACITY;
+use common::bare_log::Log;
 use common::count::Count;
 use common::elsewhere::{Elsewhere, caller, workers};
 use common::ground::Ground;
@@ -34,17 +35,18 @@ use common::works::publishing;
 /// What of ours, beside what of theirs, and how many times their time ours may take. About twice
 /// what was measured; whoever makes something faster lowers its bound.
 #[rustfmt::skip]
-const GATES: [Gate; 10] = [
-    gate("publish to 1", publish::<1>, "crossbeam", crossbeam, 20.0),
-    gate("publish to 1", publish::<1>, "tokio mpsc", mpsc, 5.0),
-    gate("publish to 10", publish::<10>, "tokio broadcast", broadcast::<10>, 3.5),
-    gate("publish to 100", publish::<100>, "tokio broadcast", broadcast::<100>, 3.0),
-    gate("publish all to 1", publish_all, "crossbeam", crossbeam, 14.0),
-    gate("two topics to 100", two_topics, "tokio broadcast", broadcast::<100>, 9.0),
-    gate("tell", tell, "crossbeam", crossbeam, 30.0),
-    gate("tell", tell, "tokio mpsc", mpsc, 9.0),
+const GATES: [Gate; 11] = [
+    gate("publish to 1", publish::<1>, "crossbeam", crossbeam, 14.0),
+    gate("publish to 1", publish::<1>, "tokio mpsc", mpsc, 4.0),
+    gate("publish to 10", publish::<10>, "tokio broadcast", broadcast::<10>, 2.5),
+    gate("publish to 100", publish::<100>, "tokio broadcast", broadcast::<100>, 2.0),
+    gate("publish to 100", publish::<100>, "bare log", bare_log::<100>, 12.0),
+    gate("publish all to 1", publish_all, "crossbeam", crossbeam, 10.0),
+    gate("two topics to 100", two_topics, "tokio broadcast", broadcast::<100>, 6.0),
+    gate("tell", tell, "crossbeam", crossbeam, 22.0),
+    gate("tell", tell, "tokio mpsc", mpsc, 7.0),
     gate("tell across", tell_across, "tokio mpsc", mpsc_across, 6.0),
-    gate("ask", ask, "tokio mpsc, oneshot", mpsc_and_oneshot, 5.0),
+    gate("ask", ask, "tokio mpsc, oneshot", mpsc_and_oneshot, 4.0),
 ];
 
 const fn gate(
@@ -278,6 +280,23 @@ fn broadcast<const N: usize>() -> Work<'static> {
         ground.run(async {
             for number in 0..BURST {
                 sender.send(number).unwrap();
+            }
+            count.reach(BURST * N as u64).await;
+        });
+    })
+}
+
+/// Written once, read in place, and nothing else.
+fn bare_log<const N: usize>() -> Work<'static> {
+    let ground = Ground::new();
+    let (log, count) = (Log::new(), Rc::new(Count::default()));
+    for _ in 0..N {
+        ground.spawn(log.read(&count));
+    }
+    Work::new(BURST * N as u64, move || {
+        ground.run(async {
+            for number in 0..BURST {
+                log.publish(Tick(number));
             }
             count.reach(BURST * N as u64).await;
         });

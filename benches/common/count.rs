@@ -18,7 +18,12 @@ pub(crate) struct Count {
 impl Count {
     pub(crate) fn take(&self, number: u64) {
         self.sum.set(black_box(self.sum.get().wrapping_add(number)));
-        self.taken.set(self.taken.get() + 1);
+        self.add(1);
+    }
+
+    /// So many more were taken, whose numbers have gone through elsewhere.
+    pub(crate) fn add(&self, taken: u64) {
+        self.taken.set(self.taken.get() + taken);
     }
 
     /// Waits until so many were taken since the last time.

@@ -8,6 +8,7 @@
 )]
 
 pub(crate) mod actix_peer;
+pub(crate) mod bare_log;
 pub(crate) mod count;
 pub(crate) mod elsewhere;
 pub(crate) mod ground;
