@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex};
 
 use callboard::prelude::*;
-use callboard::{Cause, LetterRow, ServiceSpec};
+use callboard::{EventId, LetterRow, ServiceSpec, defaults};
 use tokio::sync::Semaphore;
 
 use crate::support_events::{ON_PURPOSE, be_quiet};
@@ -15,6 +15,8 @@ type Seen = Arc<Mutex<Vec<String>>>;
 struct Teller {
     seen: Seen,
     gate: Arc<Semaphore>,
+    /// What had caused the event that was heard last.
+    cause: Option<EventId>,
 }
 impl Service for Teller {}
 
@@ -33,6 +35,7 @@ enum Then {
     Wait,
     Stop,
     Publish,
+    PublishOnSuccess,
 }
 
 struct Number(u64, Then);
@@ -48,7 +51,8 @@ impl Answer<Number> for Teller {
             Then::Panic => panic!("{ON_PURPOSE}"),
             Then::Wait => self.gate.acquire().await?.forget(),
             Then::Stop => cx.stop(),
-            Then::Publish => cx.publish_on_success(Heard(number)),
+            Then::Publish => drop(cx.publish(Heard(number)).await?),
+            Then::PublishOnSuccess => cx.publish_on_success(Heard(number)),
         }
         Ok(())
     }
@@ -71,20 +75,29 @@ impl Event for Heard {
 }
 impl Handle<Heard> for Teller {
     async fn handle(&mut self, heard: &Heard, cx: &mut Context<Self>) -> Outcome {
-        let Cause { attempt, .. } = cx.cause().unwrap();
-        self.note(format!("heard {} of attempt {attempt}", heard.0));
+        let (attempt, cause) = cx.cause().map(|it| (it.attempt, it.id)).unzip();
+        if cause.is_some() && cause <= self.cause {
+            self.note("the cause of another");
+        }
+        self.cause = cause;
+        self.note(format!("heard {} of {attempt:?}", heard.0));
         Ok(())
     }
 }
 
 fn teller() -> (ServiceSpec<Teller>, Seen, Arc<Semaphore>) {
     let (seen, gate) = (Seen::default(), Arc::new(Semaphore::new(0)));
-    let (to, at) = (Arc::clone(&seen), Arc::clone(&gate));
+    (named("teller", &seen, &gate), seen, gate)
+}
+
+fn named(name: &str, seen: &Seen, gate: &Arc<Semaphore>) -> ServiceSpec<Teller> {
+    let (seen, gate) = (Arc::clone(seen), Arc::clone(gate));
     let make = move || Teller {
-        seen: Arc::clone(&to),
-        gate: Arc::clone(&at),
+        seen: Arc::clone(&seen),
+        gate: Arc::clone(&gate),
+        cause: None,
     };
-    (service("teller", make).letters(1_000), seen, gate)
+    service(name, make).letters(1_000)
 }
 
 /// Tells a new service all this at once; what it saw, and its row when all was settled.
@@ -139,26 +152,28 @@ fn a_panic_in_the_middle_of_a_row_loses_that_message_alone() {
     assert_eq!((row.accepted, row.answered, row.failed), (20, 19, 1));
 }
 
-#[test]
-fn what_one_of_a_row_publishes_on_success_comes_before_what_is_told_after_it() {
-    paused(async {
+/// Three messages in a row publish an event each, and a fourth is told later.
+fn what_a_row_publishes(then: Then) {
+    paused(async move {
         let (spec, seen, _gate) = teller();
         let address = spec.address();
         let board = here(Supervisor::one_for_one("shop").child(spec.on::<Heard>())).await;
         for number in 0..3 {
-            address.try_tell(Number(number, Then::Publish)).unwrap();
+            address.try_tell(Number(number, then)).unwrap();
         }
         board.settle().await.unwrap();
         address.try_tell(Number(3, Then::Nothing)).unwrap();
         end(&board).await;
-        let heard = (0..3).map(|number| format!("heard {number} of attempt 1"));
-        let all: Vec<_> = lines(0..3)
-            .into_iter()
-            .chain(heard)
-            .chain(lines(3..4))
-            .collect();
-        assert_eq!(*seen.lock().unwrap(), all);
+        let heard = (0..3).map(|number| format!("heard {number} of Some(1)"));
+        let all = lines(0..3).into_iter().chain(heard).chain(lines(3..4));
+        assert_eq!(*seen.lock().unwrap(), all.collect::<Vec<_>>());
     });
+}
+
+#[test]
+fn what_each_of_a_row_publishes_has_a_cause_of_its_own_and_comes_before_what_is_told_later() {
+    what_a_row_publishes(Then::Publish);
+    what_a_row_publishes(Then::PublishOnSuccess);
 }
 
 #[test]
@@ -245,6 +260,73 @@ fn one_that_waits_holds_up_those_behind_it_and_is_alone_in_flight() {
         gate.add_permits(1);
         board.settle().await.unwrap();
         assert_eq!(*seen.lock().unwrap(), lines(0..4));
+        end(&board).await;
+    });
+}
+
+#[test]
+fn an_event_published_between_two_of_a_row_is_heard_between_them() {
+    paused(async {
+        let (spec, seen, _gate) = teller();
+        let address = spec.address();
+        let board = here(Supervisor::one_for_one("shop").child(spec.on::<Heard>())).await;
+        address.try_tell(Number(0, Then::Nothing)).unwrap();
+        board.try_publish(Heard(7)).unwrap();
+        address.try_tell(Number(1, Then::Nothing)).unwrap();
+        board.settle().await.unwrap();
+        assert_eq!(
+            *seen.lock().unwrap(),
+            ["number 0", "heard 7 of None", "number 1"]
+        );
+        end(&board).await;
+    });
+}
+
+#[test]
+fn a_service_that_is_suspended_in_the_middle_of_a_row_goes_on_with_it_when_it_is_resumed() {
+    paused(async {
+        let (spec, seen, gate) = teller();
+        let address = spec.address();
+        let board = here(Supervisor::one_for_one("shop").child(spec)).await;
+        for number in 0..4 {
+            let then = if number == 1 {
+                Then::Wait
+            } else {
+                Then::Nothing
+            };
+            address.try_tell(Number(number, then)).unwrap();
+        }
+        until(|| seen.lock().unwrap().len() == 2).await;
+        board.suspend("shop/teller").unwrap();
+        gate.add_permits(1);
+        board.settle().await.unwrap_err();
+        assert_eq!(*seen.lock().unwrap(), lines(0..2));
+        board.resume("shop/teller").unwrap();
+        board.settle().await.unwrap();
+        assert_eq!(*seen.lock().unwrap(), lines(0..4));
+        end(&board).await;
+    });
+}
+
+#[test]
+fn a_row_that_is_longer_than_a_turn_lets_the_neighbours_have_theirs() {
+    const EACH: u64 = 5 * defaults::BATCH_DELIVERIES as u64;
+    paused(async {
+        let (seen, gate) = (Seen::default(), Arc::new(Semaphore::new(0)));
+        let specs = ["a", "b"].map(|name| named(name, &seen, &gate));
+        let [a, b] = specs.each_ref().map(ServiceSpec::address);
+        let root = Supervisor::one_for_one("shop");
+        let board = here(specs.into_iter().fold(root, Supervisor::child)).await;
+        for number in 0..EACH {
+            a.try_tell(Number(number, Then::Nothing)).unwrap();
+            b.try_tell(Number(EACH + number, Then::Nothing)).unwrap();
+        }
+        board.settle().await.unwrap();
+        let turn = lines(0..defaults::BATCH_DELIVERIES as u64);
+        let seen = seen.lock().unwrap().clone();
+        let (first, then) = seen.split_at(turn.len());
+        assert_eq!((first, &then[0]), (&turn[..], &format!("number {EACH}")));
+        assert_eq!(seen.len() as u64, 2 * EACH);
         end(&board).await;
     });
 }
