@@ -26,7 +26,7 @@ pub(super) struct Line<E: Event> {
     /// How long to wait for room at most; zero: not at all.
     wait: Duration,
     /// As long as that, if it is less than any publisher would wait: then waiting in vain says
-    /// nothing to the others.
+    /// nothing to the others. No flag, which would leave a gap: what has none is moved in one go.
     limit: Option<Duration>,
     /// The board, to find the service that waits: it is the one that polls.
     pub(super) board: usize,
