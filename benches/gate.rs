@@ -1,8 +1,9 @@
 //! Has something become much slower?
 //!
 //! Unit: nanoseconds per operation, and their ratio to what a channel, or a bare log, takes for the
-//! same in the same process. Both take turns, round by round; the medians of the rounds are compared. The
-//! bounds are wide, so that only a real regression breaks one: `cargo bench --bench gate`.
+//! same in the same process. Both take turns, round by round; the medians of the rounds are
+//! compared. The bounds are wide, so that only a real regression breaks one: `cargo bench --bench
+//! gate`.
 //!
 //! A bound that is broken is tried once more, since machines are noisy; then the program fails.
 #![allow(
