@@ -95,8 +95,12 @@ impl<E> Block<E> {
 
     /// The slot at `position`, if it has been written.
     pub(crate) fn slot(&self, position: u64) -> Option<&Slot<E>> {
+        self.cell(position)?.0.get()
+    }
+
+    fn cell(&self, position: u64) -> Option<&Cell<E>> {
         let index = position.checked_sub(self.start)?;
-        self.slots.get(usize::try_from(index).ok()?)?.0.get()
+        self.slots.get(usize::try_from(index).ok()?)
     }
 
     /// The slots at these positions, as far as they are in this block and have been written.
@@ -114,11 +118,8 @@ impl<E> Block<E> {
     /// once. Made where it stays: moving it there took a tenth of a publish.
     #[inline]
     pub(crate) fn write(&self, position: u64, make: impl FnOnce() -> Slot<E>) {
-        let cell = position
-            .checked_sub(self.start)
-            .and_then(|index| self.slots.get(usize::try_from(index).ok()?));
         let mut written = false;
-        if let Some(cell) = cell {
+        if let Some(cell) = self.cell(position) {
             cell.0.get_or_init(|| {
                 written = true;
                 make()

@@ -271,6 +271,9 @@ impl<E: Event> Topic<E> {
             return;
         };
         drop(freed);
+        if woken.is_empty() {
+            return;
+        }
         for place in woken.drain(..) {
             place.bell.ring();
         }
@@ -305,11 +308,13 @@ impl<E: Event> Topic<E> {
 
     /// Lists `place` as asleep unless there is something for it to read. True if it may sleep.
     pub(crate) fn sleep(&self, place: &Arc<Place<E>>) -> bool {
-        let (may_sleep, freed) = {
+        let (may_sleep, left) = {
             let mut writer = lock(&self.writer);
-            (writer.sleep(place), writer.free_read())
+            let may_sleep = writer.sleep(place);
+            writer.free_read();
+            (may_sleep, writer.leftovers())
         };
-        drop(freed);
+        self.clear(left);
         // Asleep, it makes no more room: let those who wait for it look once more.
         if may_sleep {
             self.announce_room();

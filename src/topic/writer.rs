@@ -391,8 +391,7 @@ impl<E> Writer<E> {
     #[cold]
     fn append_block(&mut self) {
         let before = self.blocks.back().map_or(0, Block::len);
-        let freed = self.free_passed();
-        self.left.freed.extend(freed);
+        self.free_passed();
         self.blocks.push_back(Block::after(before, self.tail));
     }
 
@@ -402,46 +401,46 @@ impl<E> Writer<E> {
         if self.left.freed.is_empty() && self.left.woken.is_empty() {
             return None;
         }
-        let woken = std::mem::take(&mut self.spare);
-        let freed = Vec::new();
-        Some(std::mem::replace(
-            &mut self.left,
-            Leftovers { freed, woken },
-        ))
+        let freed = std::mem::take(&mut self.left.freed);
+        let woken = if self.left.woken.is_empty() {
+            Vec::new()
+        } else {
+            std::mem::replace(&mut self.left.woken, std::mem::take(&mut self.spare))
+        };
+        Some(Leftovers { freed, woken })
     }
 
     /// As [`Writer::free_passed`], for readers that fall asleep: nobody may append for long. The
     /// last block stays, because the next one grows from it.
-    pub(super) fn free_read(&mut self) -> Vec<Block<E>> {
+    pub(super) fn free_read(&mut self) {
         if self.blocks.len() < 2 {
-            return Vec::new();
+            return;
         }
         // The search goes through all places, so it is made for the last who falls asleep and else
         // once in as many times as there are places: for each, it would be quadratic.
         self.falls += 1;
         let is_quiet = self.sleepers.len() >= self.places.len();
         if !is_quiet && self.falls < self.places.len() {
-            return Vec::new();
+            return;
         }
         self.falls = 0;
         let last = self.blocks.pop_back();
-        let freed = self.free_passed();
+        self.free_passed();
         self.blocks.extend(last);
-        freed
     }
 
     /// Takes from the front the blocks that every place has passed. The laggard of last
     /// time is asked first, so that a slow reader costs one look and not one per place.
-    fn free_passed(&mut self) -> Vec<Block<E>> {
+    fn free_passed(&mut self) {
         let Some(front) = self.blocks.front() else {
-            return Vec::new();
+            return;
         };
         if self
             .laggard
             .as_ref()
             .is_some_and(|laggard| laggard.position() < front.end())
         {
-            return Vec::new();
+            return;
         }
         self.laggard = self
             .places
@@ -453,7 +452,7 @@ impl<E> Writer<E> {
             .as_ref()
             .map_or(self.tail, |place| place.position());
         let count = self.blocks.partition_point(|block| block.end() <= passed);
-        self.blocks.drain(..count).collect()
+        self.left.freed.extend(self.blocks.drain(..count));
     }
 
     pub(super) fn find(&self, position: u64) -> Option<&Block<E>> {
