@@ -239,13 +239,9 @@ impl<T> Letters<T> {
         self.take_out(into)
     }
 
-    /// Takes the oldest letter that is out in place of one in flight, which has come to this end:
-    /// two changes in one.
-    pub(crate) fn take_after(&mut self, end: Count) -> Option<Envelope<T>> {
-        self.take_out(end)
-    }
-
-    fn take_out(&mut self, into: Count) -> Option<Envelope<T>> {
+    /// Takes the oldest letter that is out, and counts one in this state: itself, or in its place
+    /// the one in flight before it, so that two changes are one.
+    pub(crate) fn take_out(&mut self, into: Count) -> Option<Envelope<T>> {
         let envelope = self.seen.pop_front()?;
         self.shared.tally.change(|tally| {
             tally.add(Count::Taken, 1);

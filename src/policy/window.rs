@@ -19,7 +19,6 @@ pub(super) const STEPS: usize = 10;
 pub(super) struct Window {
     /// In nanoseconds, as is `end`.
     step: u128,
-    newest: u128,
     /// When the newest step is over: until then there is nothing to be found out about it.
     end: u128,
     slots: [Slot; STEPS],
@@ -40,7 +39,6 @@ impl Window {
         let step = (length / STEPS as u32).as_nanos().max(1);
         Self {
             step,
-            newest: 0,
             end: step,
             slots: [Slot::default(); STEPS],
             current: 0,
@@ -73,7 +71,6 @@ impl Window {
     /// A new step begins.
     #[cold]
     fn turn(&mut self, newest: u128) {
-        self.newest = newest;
         self.end = (newest + 1) * self.step;
         // A remainder of division by a small number fits anything.
         self.current = (newest % STEPS as u128) as usize;

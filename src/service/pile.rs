@@ -59,7 +59,7 @@ impl<S: Service> Pile<'_, S> {
         if !self.letters.first().is_some_and(is_like) || !self.pace.step(self.clock) {
             return None;
         }
-        let Envelope { number, letter } = self.letters.take_after(Count::Done)?;
+        let Envelope { number, letter } = self.letters.take_out(Count::Done)?;
         let letter: Box<dyn Any> = letter;
         let Letter {
             message, origin, ..

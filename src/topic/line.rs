@@ -74,8 +74,7 @@ impl<E: Event> Line<E> {
     }
 
     /// Whether waiting may help after this refusal of what an `insider` publishes, or not; then
-    /// [`Line::poll`] does. With `noted`, the
-    /// service that waits is known to wait already.
+    /// [`Line::poll`] does. With `noted`, the service that waits is known to wait already.
     ///
     /// # Errors
     /// What to tell the publisher, if it may not.
