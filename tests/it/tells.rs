@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex};
 
 use callboard::prelude::*;
-use callboard::{EventId, LetterRow, ServiceSpec, defaults};
+use callboard::{Address, EventId, LetterRow, Restart, ServiceSpec, defaults};
 use tokio::sync::Semaphore;
 
 use crate::support_events::{ON_PURPOSE, be_quiet};
@@ -85,11 +85,6 @@ impl Handle<Heard> for Teller {
     }
 }
 
-fn teller() -> (ServiceSpec<Teller>, Seen, Arc<Semaphore>) {
-    let (seen, gate) = (Seen::default(), Arc::new(Semaphore::new(0)));
-    (named("teller", &seen, &gate), seen, gate)
-}
-
 fn named(name: &str, seen: &Seen, gate: &Arc<Semaphore>) -> ServiceSpec<Teller> {
     let (seen, gate) = (Arc::clone(seen), Arc::clone(gate));
     let make = move || Teller {
@@ -100,25 +95,60 @@ fn named(name: &str, seen: &Seen, gate: &Arc<Semaphore>) -> ServiceSpec<Teller> 
     service(name, make).letters(1_000)
 }
 
-/// Tells a new service all this at once; what it saw, and its row when all was settled.
-fn told(numbers: impl IntoIterator<Item = (u64, Then)>) -> (Vec<String>, LetterRow) {
-    be_quiet();
-    let numbers: Vec<_> = numbers.into_iter().collect();
-    paused(async move {
-        let (spec, seen, _gate) = teller();
+/// A board with a teller, which hears what it publishes itself.
+struct Shop {
+    board: Board,
+    address: Address<Teller>,
+    seen: Seen,
+    gate: Arc<Semaphore>,
+}
+
+impl Shop {
+    async fn open(restart: Restart) -> Self {
+        be_quiet();
+        let (seen, gate) = (Seen::default(), Arc::new(Semaphore::new(0)));
+        let spec = named("teller", &seen, &gate).restart(restart);
         let address = spec.address();
-        let board = here(Supervisor::one_for_one("shop").child(spec)).await;
-        for (number, then) in numbers {
-            address.try_tell(Number(number, then)).unwrap();
+        let root = Supervisor::one_for_one("shop").child(spec.on::<Heard>());
+        Shop {
+            board: here(root).await,
+            address,
+            seen,
+            gate,
         }
-        board.settle().await.unwrap();
-        let ledger = board.ledger();
-        assert_eq!(ledger.gap(), 0);
-        let row = ledger.letter("shop/teller").unwrap().clone();
-        end(&board).await;
-        let seen = seen.lock().unwrap().clone();
-        (seen, row)
+    }
+
+    fn tell(&self, row: impl IntoIterator<Item = (u64, Then)>) {
+        for (number, then) in row {
+            self.address.try_tell(Number(number, then)).unwrap();
+        }
+    }
+
+    fn seen(&self) -> Vec<String> {
+        self.seen.lock().unwrap().clone()
+    }
+
+    fn row(&self) -> LetterRow {
+        self.board.ledger().letter("shop/teller").unwrap().clone()
+    }
+}
+
+/// Tells a new service all this at once; what it saw, and its row when all was settled.
+fn told(row: impl IntoIterator<Item = (u64, Then)>) -> (Vec<String>, LetterRow) {
+    paused(async move {
+        let shop = Shop::open(Restart::Permanent).await;
+        shop.tell(row);
+        shop.board.settle().await.unwrap();
+        assert_eq!(shop.board.ledger().gap(), 0);
+        let seen_and_row = (shop.seen(), shop.row());
+        end(&shop.board).await;
+        seen_and_row
     })
+}
+
+/// A row of so many, all of them plain but this one.
+fn row(count: u64, at: u64, then: Then) -> impl Iterator<Item = (u64, Then)> {
+    plain(0..at).chain([(at, then)]).chain(plain(at + 1..count))
 }
 
 fn plain(numbers: std::ops::Range<u64>) -> impl Iterator<Item = (u64, Then)> {
@@ -138,16 +168,14 @@ fn all_that_is_told_in_a_row_is_handled_in_order_and_counted_one_by_one() {
 
 #[test]
 fn a_failure_in_the_middle_of_a_row_is_of_that_message_alone() {
-    let row = plain(0..5).chain([(5, Then::Fail)]).chain(plain(6..20));
-    let (seen, row) = told(row);
+    let (seen, row) = told(row(20, 5, Then::Fail));
     assert_eq!(seen, lines(0..20));
     assert_eq!((row.accepted, row.answered, row.failed), (20, 19, 1));
 }
 
 #[test]
 fn a_panic_in_the_middle_of_a_row_loses_that_message_alone() {
-    let row = plain(0..5).chain([(5, Then::Panic)]).chain(plain(6..20));
-    let (seen, row) = told(row);
+    let (seen, row) = told(row(20, 5, Then::Panic));
     assert_eq!(seen, lines(0..20));
     assert_eq!((row.accepted, row.answered, row.failed), (20, 19, 1));
 }
@@ -155,18 +183,14 @@ fn a_panic_in_the_middle_of_a_row_loses_that_message_alone() {
 /// Three messages in a row publish an event each, and a fourth is told later.
 fn what_a_row_publishes(then: Then) {
     paused(async move {
-        let (spec, seen, _gate) = teller();
-        let address = spec.address();
-        let board = here(Supervisor::one_for_one("shop").child(spec.on::<Heard>())).await;
-        for number in 0..3 {
-            address.try_tell(Number(number, then)).unwrap();
-        }
-        board.settle().await.unwrap();
-        address.try_tell(Number(3, Then::Nothing)).unwrap();
-        end(&board).await;
+        let shop = Shop::open(Restart::Permanent).await;
+        shop.tell((0..3).map(|number| (number, then)));
+        shop.board.settle().await.unwrap();
+        shop.tell(plain(3..4));
+        end(&shop.board).await;
         let heard = (0..3).map(|number| format!("heard {number} of Some(1)"));
         let all = lines(0..3).into_iter().chain(heard).chain(lines(3..4));
-        assert_eq!(*seen.lock().unwrap(), all.collect::<Vec<_>>());
+        assert_eq!(shop.seen(), all.collect::<Vec<_>>());
     });
 }
 
@@ -179,132 +203,92 @@ fn what_each_of_a_row_publishes_has_a_cause_of_its_own_and_comes_before_what_is_
 #[test]
 fn messages_of_two_types_keep_their_order() {
     paused(async {
-        let (spec, seen, _gate) = teller();
-        let address = spec.address();
-        let board = here(Supervisor::one_for_one("shop").child(spec)).await;
-        for number in [0, 1, 4, 5, 6] {
-            if number == 4 {
-                address.try_tell(Word("two")).unwrap();
-                address.try_tell(Word("three")).unwrap();
-            }
-            address.try_tell(Number(number, Then::Nothing)).unwrap();
-        }
-        board.settle().await.unwrap();
+        let shop = Shop::open(Restart::Permanent).await;
+        shop.tell(plain(0..2));
+        shop.address.try_tell(Word("two")).unwrap();
+        shop.address.try_tell(Word("three")).unwrap();
+        shop.tell(plain(4..7));
+        shop.board.settle().await.unwrap();
         let told = [
             "number 0", "number 1", "two", "three", "number 4", "number 5", "number 6",
         ];
-        assert_eq!(*seen.lock().unwrap(), told);
-        end(&board).await;
+        assert_eq!(shop.seen(), told);
+        end(&shop.board).await;
     });
 }
 
 #[test]
 fn one_that_asks_in_a_row_of_told_messages_has_its_answer_in_turn() {
     paused(async {
-        let (spec, seen, _gate) = teller();
-        let address = spec.address();
-        let board = here(Supervisor::one_for_one("shop").child(spec)).await;
-        address.try_tell(Word("told")).unwrap();
+        let shop = Shop::open(Restart::Permanent).await;
+        shop.address.try_tell(Word("told")).unwrap();
         let asked = async {
-            assert_eq!(address.ask(Word("asked")).await.unwrap(), 5);
+            assert_eq!(shop.address.ask(Word("asked")).await.unwrap(), 5);
         };
-        let after = async { address.try_tell(Word("after")).unwrap() };
+        let after = async { shop.address.try_tell(Word("after")).unwrap() };
         tokio::join!(biased; asked, after);
-        board.settle().await.unwrap();
-        assert_eq!(*seen.lock().unwrap(), ["told", "asked", "after"]);
-        end(&board).await;
+        shop.board.settle().await.unwrap();
+        assert_eq!(shop.seen(), ["told", "asked", "after"]);
+        end(&shop.board).await;
     });
 }
 
 #[test]
 fn a_service_that_stops_in_the_middle_of_a_row_handles_no_more_of_it() {
     paused(async {
-        let (spec, seen, _gate) = teller();
-        let address = spec.address();
-        let spec = spec.restart(callboard::Restart::Temporary);
-        let board = here(Supervisor::one_for_one("shop").child(spec)).await;
-        for number in 0..4 {
-            let then = if number == 1 {
-                Then::Stop
-            } else {
-                Then::Nothing
-            };
-            address.try_tell(Number(number, then)).unwrap();
-        }
-        board.settle().await.unwrap();
-        assert_eq!(*seen.lock().unwrap(), lines(0..2));
-        let row = board.ledger().letter("shop/teller").unwrap().clone();
+        let shop = Shop::open(Restart::Temporary).await;
+        shop.tell(row(4, 1, Then::Stop));
+        shop.board.settle().await.unwrap();
+        assert_eq!(shop.seen(), lines(0..2));
+        let row = shop.row();
         assert_eq!((row.accepted, row.answered, row.undelivered), (4, 2, 2));
-        end(&board).await;
+        end(&shop.board).await;
     });
 }
 
 #[test]
 fn one_that_waits_holds_up_those_behind_it_and_is_alone_in_flight() {
     paused(async {
-        let (spec, seen, gate) = teller();
-        let address = spec.address();
-        let board = here(Supervisor::one_for_one("shop").child(spec)).await;
-        for number in 0..4 {
-            let then = if number == 2 {
-                Then::Wait
-            } else {
-                Then::Nothing
-            };
-            address.try_tell(Number(number, then)).unwrap();
-        }
-        until(|| seen.lock().unwrap().len() == 3).await;
-        assert_eq!(*seen.lock().unwrap(), lines(0..3));
-        let row = board.ledger().letter("shop/teller").unwrap().clone();
+        let shop = Shop::open(Restart::Permanent).await;
+        shop.tell(row(4, 2, Then::Wait));
+        until(|| shop.seen().len() == 3).await;
+        assert_eq!(shop.seen(), lines(0..3));
+        let row = shop.row();
         assert_eq!((row.answered, row.in_flight, row.queued), (2, 1, 1));
-        gate.add_permits(1);
-        board.settle().await.unwrap();
-        assert_eq!(*seen.lock().unwrap(), lines(0..4));
-        end(&board).await;
+        shop.gate.add_permits(1);
+        shop.board.settle().await.unwrap();
+        assert_eq!(shop.seen(), lines(0..4));
+        end(&shop.board).await;
     });
 }
 
 #[test]
 fn an_event_published_between_two_of_a_row_is_heard_between_them() {
     paused(async {
-        let (spec, seen, _gate) = teller();
-        let address = spec.address();
-        let board = here(Supervisor::one_for_one("shop").child(spec.on::<Heard>())).await;
-        address.try_tell(Number(0, Then::Nothing)).unwrap();
-        board.try_publish(Heard(7)).unwrap();
-        address.try_tell(Number(1, Then::Nothing)).unwrap();
-        board.settle().await.unwrap();
-        assert_eq!(
-            *seen.lock().unwrap(),
-            ["number 0", "heard 7 of None", "number 1"]
-        );
-        end(&board).await;
+        let shop = Shop::open(Restart::Permanent).await;
+        shop.tell(plain(0..1));
+        shop.board.try_publish(Heard(7)).unwrap();
+        shop.tell(plain(1..2));
+        shop.board.settle().await.unwrap();
+        assert_eq!(shop.seen(), ["number 0", "heard 7 of None", "number 1"]);
+        end(&shop.board).await;
     });
 }
 
 #[test]
 fn a_service_that_is_suspended_in_the_middle_of_a_row_goes_on_with_it_when_it_is_resumed() {
     paused(async {
-        let (spec, seen, gate) = teller();
-        let address = spec.address();
-        let board = here(Supervisor::one_for_one("shop").child(spec)).await;
-        for number in 0..4 {
-            let then = if number == 1 {
-                Then::Wait
-            } else {
-                Then::Nothing
-            };
-            address.try_tell(Number(number, then)).unwrap();
-        }
-        until(|| seen.lock().unwrap().len() == 2).await;
-        board.suspend("shop/teller").unwrap();
-        gate.add_permits(1);
-        board.settle().await.unwrap_err();
-        assert_eq!(*seen.lock().unwrap(), lines(0..2));
-        board.resume("shop/teller").unwrap();
-        board.settle().await.unwrap();
-        assert_eq!(*seen.lock().unwrap(), lines(0..4));
-        end(&board).await;
+        let shop = Shop::open(Restart::Permanent).await;
+        shop.tell(row(4, 1, Then::Wait));
+        until(|| shop.seen().len() == 2).await;
+        shop.board.suspend("shop/teller").unwrap();
+        shop.gate.add_permits(1);
+        shop.board.settle().await.unwrap_err();
+        assert_eq!(shop.seen(), lines(0..2));
+        shop.board.resume("shop/teller").unwrap();
+        shop.board.settle().await.unwrap();
+        assert_eq!(shop.seen(), lines(0..4));
+        end(&shop.board).await;
     });
 }
 
