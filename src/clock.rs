@@ -48,7 +48,6 @@ pub(crate) struct Adopted {
 pub(crate) struct Look<'a> {
     pub(crate) clock: &'a Clock,
     seen: Option<Instant>,
-    since_start: Option<Duration>,
 }
 
 thread_local! {
@@ -119,11 +118,7 @@ impl Clock {
 
 impl<'a> Look<'a> {
     pub(crate) fn at(clock: &'a Clock) -> Self {
-        Look {
-            clock,
-            seen: None,
-            since_start: None,
-        }
+        Look { clock, seen: None }
     }
 
     /// The time, as it was seen when this was first asked.
@@ -136,15 +131,13 @@ impl<'a> Look<'a> {
     #[inline]
     pub(crate) fn since_start(&mut self) -> Duration {
         let now = self.now();
-        let since_start = &mut self.since_start;
-        *since_start.get_or_insert_with(|| self.clock.since_start_at(now))
+        self.clock.since_start_at(now)
     }
 
     /// Something has taken time: whoever asks next looks anew.
     #[inline]
     pub(crate) fn forget(&mut self) {
         self.seen = None;
-        self.since_start = None;
     }
 }
 
