@@ -209,6 +209,46 @@ fn failed_events_come_back() {
     );
 }
 
+/// The quick one was as far behind as the slow one, and moves on while the topic looks who is.
+fn a_quick_and_a_slow_reader() {
+    let topic = Arc::new(Topic::<Said>::new(pulse()));
+    let [mut quick, mut slow] =
+        ["quick", "slow"].map(|name| Reader::new(&topic, name, 100, Overflow::Wait));
+    let mut published = 0;
+    let mut publish_next = || {
+        publish(&topic, Said(0, published));
+        published += 1;
+    };
+    for _ in 0..3 {
+        publish_next();
+        for reader in [&mut quick, &mut slow] {
+            assert!(reader.take().is_some());
+            reader.settle();
+        }
+    }
+    publish_next();
+    let quick = thread::spawn(move || {
+        while quick.take().is_some() {
+            quick.settle();
+        }
+    });
+    // The first block is full, and the second is begun.
+    publish_next();
+    let position = slow.cursor.place.position();
+    assert!(topic.block(position).is_some(), "{position} was freed");
+    quick.join().unwrap();
+    while slow.take().is_some() {
+        slow.settle();
+    }
+    assert_eq!(slow.heard.len() as u64, published);
+    accounts(&topic);
+}
+
+#[test]
+fn what_the_slowest_has_not_read_stays() {
+    check(FEW, a_quick_and_a_slow_reader);
+}
+
 #[test]
 fn publishers_and_readers_come_and_go() {
     check(FEW, publishers_and_readers);

@@ -291,7 +291,7 @@ impl<E: Event> Topic<E> {
     }
 
     /// The open places, for tests that look behind the counters.
-    #[cfg(test)]
+    #[cfg(all(test, not(any(loom, shuttle))))]
     pub(crate) fn places(&self) -> Vec<Arc<Place<E>>> {
         lock(&self.writer).open_places()
     }

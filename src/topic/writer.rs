@@ -144,7 +144,7 @@ impl<E> Writer<E> {
         place
     }
 
-    #[cfg(test)]
+    #[cfg(all(test, not(any(loom, shuttle))))]
     pub(super) fn open_places(&self) -> Vec<Arc<Place<E>>> {
         self.places.values().cloned().collect()
     }
@@ -442,15 +442,11 @@ impl<E> Writer<E> {
         {
             return;
         }
-        self.laggard = self
-            .places
-            .values()
-            .min_by_key(|place| place.position())
-            .cloned();
-        let passed = self
-            .laggard
-            .as_ref()
-            .map_or(self.tail, |place| place.position());
+        let positions = self.places.values().map(|place| (place.position(), place));
+        let last = positions.min_by_key(|(position, _)| *position);
+        // As it was compared: by now the last of them may have gone past the others.
+        let passed = last.map_or(self.tail, |(position, _)| position);
+        self.laggard = last.map(|(_, place)| Arc::clone(place));
         let count = self.blocks.partition_point(|block| block.end() <= passed);
         self.left.freed.extend(self.blocks.drain(..count));
     }
