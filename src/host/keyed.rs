@@ -93,7 +93,7 @@ impl<S: Service, L: Deliver<S>> KeyedLife<S, L> {
     async fn work(&mut self, cx: &Context<S>) -> Exit {
         loop {
             self.life.begin_turn(cx);
-            while !self.life.pace.is_spent() {
+            while !self.life.pace.is_spent(&self.life.pulse.clock) {
                 if self.life.is_ending(cx) {
                     return self.life.ending(cx);
                 }

@@ -122,7 +122,7 @@ impl<S: Service, L: Deliver<S>> Life<S, L> {
     async fn work(&mut self, service: &mut S, cx: &mut Context<S>) -> Exit {
         loop {
             self.begin_turn(cx);
-            while !self.pace.is_spent() {
+            while !self.pace.is_spent(&self.pulse.clock) {
                 if self.is_ending(cx) {
                     return self.ending(cx);
                 }
@@ -345,7 +345,7 @@ impl<S: Service, L: Deliver<S>> Life<S, L> {
                 begin_laters(cx);
             }
             // The number of workers may have changed meanwhile.
-            if self.pace.is_spent() || self.share.is_some() {
+            if self.pace.is_spent(&self.pulse.clock) || self.share.is_some() {
                 break;
             }
         }
@@ -523,7 +523,7 @@ async fn deliver_on<S: Service, L: Deliver<S>>(
                 }
             }
         }
-        let is_over = turn.has_waited || turn.pace.is_spent() || cx.is_interrupted();
+        let is_over = turn.has_waited || turn.pace.is_spent(turn.clock) || cx.is_interrupted();
         // A timer may be due, and comes first.
         let has_other = cx.timers.next_due().is_some() || cx.laters.has_finished();
         if is_over || has_other || !is_alone || cx.laters.is_full() {

@@ -187,42 +187,47 @@ async fn deliver_plainly<S: Handle<E>, E: Event>(
     cx: &mut Context<S>,
     turn: &mut Turn<'_>,
 ) -> Result<(), Halt> {
-    let Some((block, mut steps)) = source.cursor.split() else {
-        return Ok(());
-    };
     cx.begin_batch();
-    // The last event was handled, and is counted together with the taking of the next.
-    let mut done = false;
     let mut is_open = false;
-    for slot in block.slots(steps.left()) {
-        if slot.stamp.number >= until || cx.is_interrupted() || !turn.pace.step(turn.clock) {
-            break;
-        }
-        if !steps.take(std::mem::take(&mut done)) {
-            break;
-        }
-        cx.begin_next(&slot.stamp);
-        if let Err(failure) = service.handle(&slot.event, cx).await {
-            return Err(failed(failure).into());
-        }
-        if cx.has_more() {
-            is_open = Box::pin(more(cx)).await.map_err(failed)? == End::Later;
-            if is_open {
+    // A round is what one block has, or the turn until the next look at the clock.
+    while let Some((block, mut steps)) = source.cursor.split() {
+        let round = turn.pace.allow(steps.left(), turn.clock);
+        let mut is_over = round.is_empty();
+        // The last event was handled, and is counted together with the taking of the next.
+        let mut done = false;
+        for slot in block.slots(round.clone()) {
+            is_over = slot.stamp.number >= until || cx.is_interrupted();
+            if is_over || !steps.take(std::mem::take(&mut done)) {
                 break;
             }
+            cx.begin_next(&slot.stamp);
+            if let Err(failure) = service.handle(&slot.event, cx).await {
+                turn.pace.count(steps.since(&round));
+                return Err(failed(failure).into());
+            }
+            if cx.has_more() {
+                is_open = Box::pin(more(cx)).await.map_err(failed)? == End::Later;
+                if is_open {
+                    break;
+                }
+            }
+            done = slot.stamp.watch.is_none();
+            if !done {
+                steps.place.settle_done(false);
+                let ending = Ending::after(1, Fate::Acknowledged);
+                steps.place.report(slot, ending);
+            }
         }
-        done = slot.stamp.watch.is_none();
-        if !done {
+        if done {
             steps.place.settle_done(false);
-            let ending = Ending::after(1, Fate::Acknowledged);
-            steps.place.report(slot, ending);
         }
-    }
-    if done {
-        steps.place.settle_done(false);
-    }
-    if is_open {
-        open_up(source, None, cx, &mut Look::at(turn.clock));
+        turn.pace.count(steps.since(&round));
+        if is_open {
+            open_up(source, None, cx, &mut Look::at(turn.clock));
+        }
+        if is_open || is_over || !source.cursor.goes_on() {
+            break;
+        }
     }
     Ok(())
 }

@@ -88,6 +88,11 @@ impl<E: Event> Cursor<E> {
         }
     }
 
+    /// Whether there is more among those seen at the last look. One of several workers looks anew.
+    pub(crate) fn goes_on(&mut self) -> bool {
+        self.portion.is_none() && self.head().is_some()
+    }
+
     /// Passes over what is another worker's, as far as this block goes. False if the next event is
     /// this one's.
     fn pass(&mut self) -> bool {
@@ -170,6 +175,12 @@ impl<E> Steps<'_, E> {
     /// Where the events of the batch are that are left.
     pub(crate) fn left(&self) -> Range<u64> {
         *self.next..self.end
+    }
+
+    /// How many of these have been taken.
+    pub(crate) fn since(&self, left: &Range<u64>) -> u32 {
+        // A batch is within one block.
+        u32::try_from(self.next.saturating_sub(left.start)).unwrap_or(u32::MAX)
     }
 
     /// Takes the event at [`Steps::position`] into custody; with `done`, the one before it is
