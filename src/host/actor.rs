@@ -178,6 +178,7 @@ impl Host {
         } else {
             running.control.stop();
         }
+        self.stage.call();
         let killer = self.killer(&running.control, until, overdue);
         let killer = context.spawn(killer.into_actor(self));
         if let Some(running) = &mut self.now {

@@ -133,6 +133,8 @@ pub(crate) struct Begun {
 pub(crate) trait Stage {
     /// Begins a life; `None` if the one before is not over, which is never seen.
     fn begin(&mut self) -> Option<Begun>;
+    /// Makes the life look up before its next delivery.
+    fn call(&self);
     /// Takes the mailbox back after a life, and settles what was in flight; a life that was
     /// killed because of what it did leaves a failed attempt. Returns how the life has ended,
     /// which is another way if the verdict on that attempt says more about the worker.
@@ -259,6 +261,10 @@ impl<S: Service, L: Deliver<S> + 'static> Stage for Engine<S, L> {
         });
         pulse.ran_dry();
         exit
+    }
+
+    fn call(&self) {
+        self.inbox.call();
     }
 
     fn close(&mut self) -> Vec<Unread> {

@@ -261,6 +261,7 @@ impl<S: Service> Context<S> {
     /// says of a normal end follows.
     pub fn stop(&mut self) {
         self.stopping = true;
+        self.address.inbox.call();
     }
 
     /// Begins the end of the whole board, and returns at once: a service that ends its board never
@@ -579,7 +580,7 @@ impl<S: Service> Context<S> {
     /// Whether the next delivery has to wait for an order or a change of subscriptions.
     #[inline]
     pub(crate) fn is_interrupted(&self) -> bool {
-        self.stopping || self.control.is_stopped() || self.address.inbox.has_changes()
+        self.address.inbox.has_changes()
     }
 
     pub(crate) fn is_stopping(&self) -> bool {

@@ -157,6 +157,7 @@ impl<E> Place<E> {
     }
 
     /// The reader takes the event at `position` into custody. False if the topic has shed it.
+    #[inline]
     pub(crate) fn take(&self, position: u64) -> bool {
         self.tally.change(|tally| {
             if !self.step(position) {
@@ -168,6 +169,7 @@ impl<E> Place<E> {
     }
 
     /// The reader is done with one event and takes the next at `position` in the same breath.
+    #[inline]
     pub(crate) fn done_and_take(&self, position: u64) -> bool {
         self.tally.change(|tally| {
             tally.add(Count::Done, 1);

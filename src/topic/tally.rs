@@ -59,6 +59,7 @@ impl Reading {
 impl Tally {
     /// Makes several changes that no reading can tear apart. Only the reader's own thread, or
     /// whoever holds the mailbox when no life does, may call this.
+    #[inline]
     pub(crate) fn change<R>(&self, change: impl FnOnce(&Self) -> R) -> R {
         let version = self.version.load(Ordering::Relaxed);
         self.version

@@ -4,7 +4,9 @@ use std::sync::{Arc, Mutex};
 
 use callboard::prelude::*;
 use callboard::{Address, EventId, LetterRow, Restart, ServiceSpec, defaults};
+use futures_util::FutureExt;
 use tokio::sync::Semaphore;
+use tokio::time::advance;
 
 use crate::support_events::{ON_PURPOSE, be_quiet};
 use crate::support_lives::{end, here, paused, until};
@@ -33,6 +35,8 @@ enum Then {
     Fail,
     Panic,
     Wait,
+    /// Keep the thread for so long.
+    Take(Duration),
     Stop,
     Publish,
     PublishOnSuccess,
@@ -50,6 +54,7 @@ impl Answer<Number> for Teller {
             Then::Fail => return Err(Failure::new(ON_PURPOSE)),
             Then::Panic => panic!("{ON_PURPOSE}"),
             Then::Wait => self.gate.acquire().await?.forget(),
+            Then::Take(time) => drop(advance(time).now_or_never()),
             Then::Stop => cx.stop(),
             Then::Publish => drop(cx.publish(Heard(number)).await?),
             Then::PublishOnSuccess => cx.publish_on_success(Heard(number)),
@@ -292,25 +297,39 @@ fn a_service_that_is_suspended_in_the_middle_of_a_row_goes_on_with_it_when_it_is
     });
 }
 
-#[test]
-fn a_row_that_is_longer_than_a_turn_lets_the_neighbours_have_theirs() {
-    const EACH: u64 = 5 * defaults::BATCH_DELIVERIES as u64;
-    paused(async {
-        let (seen, gate) = (Seen::default(), Arc::new(Semaphore::new(0)));
+/// What was seen first when two services have long rows, of which the first takes this time.
+fn first_turn(first: Then) -> Vec<String> {
+    const EACH: u64 = 2 * defaults::BATCH_DELIVERIES_MAX as u64;
+    let all = Seen::default();
+    let seen = Arc::clone(&all);
+    paused(async move {
+        let gate = Arc::new(Semaphore::new(0));
         let specs = ["a", "b"].map(|name| named(name, &seen, &gate));
         let [a, b] = specs.each_ref().map(ServiceSpec::address);
         let root = Supervisor::one_for_one("shop");
         let board = here(specs.into_iter().fold(root, Supervisor::child)).await;
         for number in 0..EACH {
-            a.try_tell(Number(number, Then::Nothing)).unwrap();
+            let then = if number == 0 { first } else { Then::Nothing };
+            a.try_tell(Number(number, then)).unwrap();
             b.try_tell(Number(EACH + number, Then::Nothing)).unwrap();
         }
         board.settle().await.unwrap();
-        let turn = lines(0..defaults::BATCH_DELIVERIES as u64);
-        let seen = seen.lock().unwrap().clone();
-        let (first, then) = seen.split_at(turn.len());
-        assert_eq!((first, &then[0]), (&turn[..], &format!("number {EACH}")));
-        assert_eq!(seen.len() as u64, 2 * EACH);
+        assert_eq!(seen.lock().unwrap().len() as u64, 2 * EACH);
         end(&board).await;
     });
+    let seen = all.lock().unwrap().clone();
+    let theirs = format!("number {EACH}");
+    seen.into_iter().take_while(|one| *one != theirs).collect()
+}
+
+#[test]
+fn a_row_that_is_longer_than_a_turn_lets_the_neighbours_have_theirs() {
+    let turn = lines(0..defaults::BATCH_DELIVERIES as u64);
+    assert_eq!(first_turn(Then::Take(defaults::BATCH_BRIEF)), turn);
+}
+
+#[test]
+fn a_turn_that_takes_next_to_no_time_is_longer() {
+    let turn = lines(0..defaults::BATCH_DELIVERIES_MAX as u64);
+    assert_eq!(first_turn(Then::Nothing), turn);
 }
