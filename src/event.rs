@@ -8,6 +8,7 @@
 //! It says nothing about who hears an event, or when.
 
 use std::fmt;
+use std::num::NonZeroU64;
 
 use serde::{Deserialize, Serialize};
 
@@ -57,7 +58,7 @@ pub enum Key {
 /// published because of an event has a higher number than that event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
-pub struct EventId(u64);
+pub struct EventId(NonZeroU64);
 
 /// The event or letter whose handling published this one.
 ///
@@ -74,11 +75,15 @@ pub struct Cause {
 impl EventId {
     /// Returns the bare number.
     pub const fn number(self) -> u64 {
-        self.0
+        self.0.get()
     }
 
+    /// Numbers begin at 1.
     pub(crate) const fn new(number: u64) -> Self {
-        Self(number)
+        match NonZeroU64::new(number) {
+            Some(number) => Self(number),
+            None => Self(NonZeroU64::MIN),
+        }
     }
 }
 

@@ -299,10 +299,7 @@ impl Wall {
         };
         vitals.tell(&news);
         if let Some(topic) = topic {
-            let origin = Origin {
-                insider: true,
-                ..Origin::default()
-            };
+            let origin = Origin::new(true, None, None);
             // Refused only once the board has closed.
             let _ = topic.offer(news, &origin, None);
         }
@@ -411,11 +408,7 @@ impl Wall {
     /// Puts a dead letter on the shelf and tells those who listen. Never waits.
     pub(crate) fn mourn(&self, letter: DeadLetter) {
         self.keep(letter.clone());
-        let origin = Origin {
-            cause: letter.cause(),
-            span: None,
-            insider: true,
-        };
+        let origin = Origin::new(true, letter.cause(), None);
         // Refused only once the board has closed; the shelf has it.
         let _ = self.topic::<DeadLetter>().offer(letter, &origin, None);
     }

@@ -77,7 +77,7 @@ impl<T> Letterbox<T> {
 
     /// Accepts a letter; [`Letterbox::push`] must follow at once. Never waits.
     pub(crate) fn reserve(&self, pulse: &Pulse, origin: &Origin) -> Result<(), Unsent> {
-        if pulse.accepts(origin.insider) {
+        if pulse.accepts(origin.is_insider()) {
             self.count()
         } else {
             Err(Unsent::Closed)

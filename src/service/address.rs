@@ -246,11 +246,8 @@ impl<S: Service> Address<S> {
     /// Where something comes from that is sent through a plain address.
     pub(crate) fn origin(&self) -> Origin {
         let home = self.inbox.home();
-        Origin {
-            cause: None,
-            span: current_span(),
-            insider: home.is_some_and(|home| serves(home.wall.id())),
-        }
+        let is_insider = home.is_some_and(|home| serves(home.wall.id()));
+        Origin::new(is_insider, None, current_span())
     }
 }
 

@@ -44,12 +44,19 @@ pub(crate) type FollowUp = Pin<Box<dyn Future<Output = Outcome>>>;
 /// What the service is doing right now.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Doing {
-    id: Option<EventId>,
+    /// 0 in hooks and timers.
+    number: u64,
     attempt: u32,
     cause: Option<Cause>,
     redriven: bool,
     /// When a handler with a timeout or a deadline will be cancelled, or an asker stops waiting.
     until: Option<Instant>,
+}
+
+impl Doing {
+    fn id(&self) -> Option<EventId> {
+        (self.number > 0).then(|| EventId::new(self.number))
+    }
 }
 
 /// The service's view of its board, lent to every handler and hook.
@@ -285,7 +292,7 @@ impl<S: Service> Context<S> {
 
     /// The number of the event or letter being handled; `None` in hooks and timers.
     pub fn event_id(&self) -> Option<EventId> {
-        self.doing.id
+        self.doing.id()
     }
 
     /// Which attempt at the event this is: 1 the first time, more after failures and crashes;
@@ -343,9 +350,8 @@ impl<S: Service> Context<S> {
         until: Option<Instant>,
     ) {
         self.rest();
-        let id = Some(EventId::new(stamp.number));
         self.doing = Doing {
-            id,
+            number: stamp.number,
             attempt,
             cause: stamp.cause,
             redriven,
@@ -370,7 +376,7 @@ impl<S: Service> Context<S> {
     #[inline]
     pub(crate) fn begin_next(&mut self, stamp: &Stamp) {
         self.rest();
-        self.doing.id = Some(EventId::new(stamp.number));
+        self.doing.number = stamp.number;
         self.doing.cause = stamp.cause;
         self.note_wait();
         self.vitals.note_number(stamp.number);
@@ -391,8 +397,7 @@ impl<S: Service> Context<S> {
         let limit = opening.limit;
         let mut doing = opening.doing.clone();
         doing.until = limit.map(|limit| deadline(self.now(), limit));
-        let number = doing.id.map_or(0, EventId::number);
-        self.note_doing(number, doing.attempt);
+        self.note_doing(doing.number, doing.attempt);
         self.doing = doing;
         limit
     }
@@ -423,9 +428,8 @@ impl<S: Service> Context<S> {
         until: Option<Instant>,
     ) {
         self.rest();
-        let id = Some(EventId::new(number));
         self.doing = Doing {
-            id,
+            number,
             attempt: 1,
             cause,
             redriven: false,
@@ -533,7 +537,7 @@ impl<S: Service> Context<S> {
             target: "callboard::policy",
             service = self.path(),
             event,
-            event_id = self.doing.id.map_or(0, EventId::number),
+            event_id = self.doing.number,
             failure = failure.describe(),
             "what was to follow a failure could not be published"
         );
@@ -588,13 +592,9 @@ impl<S: Service> Context<S> {
     }
 
     fn origin(&self) -> Origin {
-        let Doing { id, attempt, .. } = self.doing;
-        let cause = id.map(|id| Cause::new(id, attempt));
-        Origin {
-            cause,
-            span: current_span(),
-            insider: true,
-        }
+        let Doing { attempt, .. } = self.doing;
+        let cause = self.doing.id().map(|id| Cause::new(id, attempt));
+        Origin::new(true, cause, current_span())
     }
 
     /// How long a verb may wait: `usual`, or what is left of the time of what is being handled.

@@ -445,7 +445,7 @@ impl<S: Service> Ticket<'_, S> {
         // Orders entering before the look at the room; a reader orders room before its look
         // at those who have entered.
         fence(Ordering::SeqCst);
-        pulse.accepts(origin.insider) && self.inbox.letters.has_room() == Some(false)
+        pulse.accepts(origin.is_insider()) && self.inbox.letters.has_room() == Some(false)
     }
 }
 

@@ -146,10 +146,10 @@ pub(crate) async fn answer<S: Service>(
     then: impl AsyncFnOnce(&mut S, &mut Context<S>) -> Outcome,
 ) -> Result<(), Unanswered> {
     let Envelope { number, letter } = envelope;
-    cx.begin_letter(number, letter.origin().cause, letter.until());
+    cx.begin_letter(number, letter.origin().cause(), letter.until());
     let message = letter.name();
     let is_traced = Context::<S>::is_traced();
-    let span = is_traced.then(|| cx.letter_span(message, number, letter.origin().span.as_ref()));
+    let span = is_traced.then(|| cx.letter_span(message, number, letter.origin().span()));
     let mut answering = letter.answer(pile, service, cx);
     if let Some(span) = &span {
         answering = Box::pin(answering.instrument(span.clone()));

@@ -64,7 +64,7 @@ impl<S: Service> Pile<'_, S> {
         let Letter {
             message, origin, ..
         } = *letter.downcast::<Letter<M>>().ok()?;
-        cx.begin_letter(number, origin.cause, None);
+        cx.begin_letter(number, origin.cause(), None);
         Some(message)
     }
 }

@@ -93,12 +93,7 @@ impl<E: Event> Publisher<E> {
 
     #[inline]
     fn origin(&self) -> Origin {
-        let insider = serves(self.board);
-        Origin {
-            cause: None,
-            span: current_span(),
-            insider,
-        }
+        Origin::new(serves(self.board), None, current_span())
     }
 }
 

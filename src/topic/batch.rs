@@ -127,7 +127,8 @@ impl<E: Event> PublishAll<E> {
         if self.accepted.len() > before {
             self.line.leave();
         }
-        let full = refusal.map(|refusal| self.line.accept(refusal, self.origin.insider, false));
+        let full =
+            refusal.map(|refusal| self.line.accept(refusal, self.origin.is_insider(), false));
         full.transpose().map(|full| full.is_some())
     }
 }

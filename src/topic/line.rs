@@ -23,16 +23,36 @@ use crate::waits::{Waiting, running};
 
 pub(super) struct Line<E: Event> {
     pub(super) topic: Arc<Topic<E>>,
-    /// How long to wait for room at most; zero: not at all.
-    wait: Duration,
-    /// As long as that, if it is less than any publisher would wait: then waiting in vain says
-    /// nothing to the others. No flag, which would leave a gap: what has none is moved in one go.
-    limit: Option<Duration>,
+    patience: Patience,
     /// The board, to find the service that waits: it is the one that polls.
     pub(super) board: usize,
     /// A box, since most need not wait: a publisher is moved into its future, and every word of it
     /// that is moved costs.
     spot: Option<Box<Spot>>,
+}
+
+/// How long to wait for room at most. Whole words, as in [`Origin`](super::Origin).
+#[derive(Clone, Copy)]
+struct Patience {
+    /// Zero: not at all.
+    nanos: u64,
+    /// 1 if that is less than any publisher would wait: then waiting in vain says nothing to the
+    /// others.
+    is_short: u64,
+}
+
+impl Patience {
+    #[inline]
+    fn usual(wait: Duration) -> Self {
+        Patience {
+            nanos: u64::try_from(wait.as_nanos()).unwrap_or(u64::MAX),
+            is_short: 0,
+        }
+    }
+
+    fn time(self) -> Duration {
+        Duration::from_nanos(self.nanos)
+    }
 }
 
 /// A place among those who wait for room.
@@ -51,8 +71,7 @@ impl<E: Event> Line<E> {
     pub(super) fn new(topic: Arc<Topic<E>>, wait: Duration, board: usize) -> Self {
         Line {
             topic,
-            wait,
-            limit: None,
+            patience: Patience::usual(wait),
             board,
             spot: None,
         }
@@ -60,17 +79,18 @@ impl<E: Event> Line<E> {
 
     /// Waits no longer than this, whatever others would.
     pub(super) fn wait_at_most(&mut self, limit: Duration) {
-        if limit < self.wait {
-            self.limit = Some(limit);
-            self.wait = limit;
+        if limit < self.patience.time() {
+            self.patience = Patience {
+                is_short: 1,
+                ..Patience::usual(limit)
+            };
         }
     }
 
     /// Leaves, and is ready to begin anew and wait as long as others.
     pub(super) fn begin_anew(&mut self) {
         self.leave();
-        self.limit = None;
-        self.wait = PUBLISH_WAIT;
+        self.patience = Patience::usual(PUBLISH_WAIT);
     }
 
     /// Whether waiting may help after this refusal of what an `insider` publishes, or not; then
@@ -92,14 +112,14 @@ impl<E: Event> Line<E> {
         else {
             return Err(PublishError::refused((), &refusal));
         };
-        if self.wait.is_zero() {
+        if self.patience.nanos == 0 {
             return Err(PublishError::refused((), &refusal));
         }
         let path = Arc::clone(path);
         let topic = &self.topic;
         let spot = self.spot.get_or_insert_with(|| {
             let clock = &topic.pulse.clock;
-            let until = deadline(clock.now(), self.wait);
+            let until = deadline(clock.now(), self.patience.time());
             Box::new(Spot {
                 ticket: topic.room_ticket(),
                 insider,
@@ -136,7 +156,7 @@ impl<E: Event> Line<E> {
         if spot.sleep.as_mut().poll(cx).is_pending() {
             return Poll::Pending;
         }
-        if self.limit.is_none() {
+        if self.patience.is_short == 0 {
             topic.mark_stalled();
         }
         let full = PublishError::refused((), &spot.full);
@@ -145,7 +165,15 @@ impl<E: Event> Line<E> {
     }
 
     /// Waits no more. The next wait has its full time.
+    #[inline]
     pub(super) fn leave(&mut self) {
+        if self.spot.is_some() {
+            self.leave_spot();
+        }
+    }
+
+    #[cold]
+    fn leave_spot(&mut self) {
         if let Some(spot) = self.spot.take() {
             self.topic.leave_room(spot.ticket);
         }
@@ -153,6 +181,7 @@ impl<E: Event> Line<E> {
 }
 
 impl<E: Event> Drop for Line<E> {
+    #[inline]
     fn drop(&mut self) {
         self.leave();
     }

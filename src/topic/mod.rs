@@ -12,6 +12,7 @@ pub(crate) mod batch;
 pub(crate) mod block;
 pub(crate) mod cursor;
 mod line;
+mod origin;
 pub(crate) mod place;
 pub(crate) mod publish;
 pub(crate) mod room;
@@ -23,6 +24,8 @@ mod squad;
 pub(crate) mod tally;
 mod writer;
 
+pub(crate) use origin::Origin;
+
 use std::any::Any;
 use std::fmt;
 use std::task::Waker;
@@ -32,7 +35,7 @@ use crossbeam_utils::CachePadded;
 
 use crate::bell::Bell;
 use crate::crew;
-use crate::event::{Cause, Event, EventId};
+use crate::event::{Event, EventId};
 use crate::ledger::{DeliveryRow, TopicRow};
 use crate::panic::guard;
 use crate::pulse::Pulse;
@@ -43,15 +46,6 @@ use place::{Place, Returned, Terms};
 use room::Queue;
 use settlement::Settlement;
 use writer::{Leftovers, Writer};
-
-/// Where an event comes from.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Origin {
-    pub(crate) cause: Option<Cause>,
-    pub(crate) span: Option<tracing::Id>,
-    /// Published by a handler of this board, so still accepted while the board drains.
-    pub(crate) insider: bool,
-}
 
 /// Why an event was not accepted.
 #[derive(Clone, Debug)]
@@ -201,7 +195,7 @@ impl<E: Event> Topic<E> {
 
     /// Checks that an event of this origin is taken in now, and that all places have room.
     fn admit(&self, writer: &mut Writer<E>, origin: &Origin) -> Result<(), Refusal> {
-        if !self.pulse.accepts(origin.insider) {
+        if !self.pulse.accepts(origin.is_insider()) {
             return Err(Refusal::Closed);
         }
         writer.admit()
@@ -223,8 +217,8 @@ impl<E: Event> Topic<E> {
             stamp: Stamp {
                 number,
                 lane,
-                cause: origin.cause,
-                span: origin.span.clone(),
+                cause: origin.cause(),
+                span: origin.span().cloned(),
                 watch: watch.cloned(),
                 at,
             },
@@ -267,9 +261,13 @@ impl<E: Event> Topic<E> {
     /// thread may take a system call.
     #[inline]
     fn clear(&self, left: Option<Leftovers<E>>) {
-        let Some(Leftovers { freed, mut woken }) = left else {
-            return;
-        };
+        if let Some(left) = left {
+            self.clear_up(left);
+        }
+    }
+
+    fn clear_up(&self, left: Leftovers<E>) {
+        let Leftovers { freed, mut woken } = left;
         drop(freed);
         if woken.is_empty() {
             return;

@@ -217,8 +217,7 @@ impl<E: Event> Publish<E> {
     /// how much is scheduled: each takes memory until it is due.
     pub fn at(mut self, due: Instant) -> Scheduled<E> {
         self.line.begin_anew();
-        // By then the span that the caller is in may have ended, and its number be another's.
-        self.origin.span = None;
+        self.origin.forget_span();
         Scheduled::new(self, due)
     }
 
@@ -271,10 +270,11 @@ impl<E: Event> Publish<E> {
             Ok(id) => return Ok(Some(id)),
             Err(refused) => refused,
         };
-        match self
-            .line
-            .accept(refusal, self.origin.insider, self.for_readers.is_some())
-        {
+        match self.line.accept(
+            refusal,
+            self.origin.is_insider(),
+            self.for_readers.is_some(),
+        ) {
             Ok(()) => {
                 self.event = Some(event);
                 Ok(None)

@@ -243,9 +243,19 @@ impl<E> Writer<E> {
     }
 
     /// Checks that all places have room, and makes room where the oldest may go.
+    #[inline]
     pub(super) fn admit(&mut self) -> Result<(), Refusal> {
-        self.admit_waits()?;
-        self.shed();
+        let tail = self.tail;
+        let is_near = |limits: &BinaryHeap<Reverse<Limit<E>>>| {
+            let first = limits.peek();
+            first.is_some_and(|first| first.0.at <= tail)
+        };
+        if is_near(&self.waits) {
+            self.admit_waits()?;
+        }
+        if is_near(&self.sheds) {
+            self.shed();
+        }
         Ok(())
     }
 
