@@ -20,6 +20,32 @@ mod primitives {
         std::thread::yield_now();
     }
 
+    /// A value that is written once, by whoever holds a lock, and read by anybody. In an
+    /// `OnceLock` one might sleep until another has written: to look for such a sleeper took a
+    /// sixth of publishing to one.
+    pub(crate) struct WriteOnce<T>(::spin::Once<T>);
+
+    impl<T> WriteOnce<T> {
+        pub(crate) fn new() -> Self {
+            WriteOnce(::spin::Once::new())
+        }
+
+        #[inline]
+        pub(crate) fn get(&self) -> Option<&T> {
+            self.0.get()
+        }
+
+        /// Writes what `make` returns, in place, unless something was written.
+        #[inline]
+        pub(crate) fn write(&self, make: impl FnOnce() -> T) {
+            self.0.call_once(make);
+        }
+
+        pub(crate) fn take(&mut self) -> Option<T> {
+            std::mem::replace(self, WriteOnce::new()).0.try_into_inner()
+        }
+    }
+
     /// An unbounded queue; whoever pushes has counted first.
     #[derive(Debug)]
     pub(crate) struct List<T> {
@@ -109,9 +135,27 @@ mod primitives {
             self.set.store(true, Ordering::SeqCst);
             value
         }
+    }
+
+    /// A value that is written once, by whoever holds a lock, and read by anybody.
+    pub(crate) struct WriteOnce<T>(OnceLock<T>);
+
+    impl<T> WriteOnce<T> {
+        pub(crate) fn new() -> Self {
+            WriteOnce(OnceLock::new())
+        }
+
+        pub(crate) fn get(&self) -> Option<&T> {
+            self.0.get()
+        }
+
+        /// Writes what `make` returns, unless something was written.
+        pub(crate) fn write(&self, make: impl FnOnce() -> T) {
+            self.0.get_or_init(make);
+        }
 
         pub(crate) fn take(&mut self) -> Option<T> {
-            self.cell.take()
+            self.0.cell.take()
         }
     }
 }

@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use crate::event::Cause;
 use crate::panic::guard;
-use crate::sync::{Arc, OnceLock};
+use crate::sync::{Arc, WriteOnce};
 use crate::topic::settlement::Settlement;
 
 /// 64: enough to pay for the lock taken when a reader crosses into the next block, few enough
@@ -69,7 +69,7 @@ pub(crate) struct Block<E> {
 }
 
 /// Room for one slot.
-struct Cell<E>(OnceLock<Slot<E>>);
+struct Cell<E>(WriteOnce<Slot<E>>);
 
 impl<E> Block<E> {
     /// The block that follows a block of `before` slots (0: the first of its topic).
@@ -77,7 +77,7 @@ impl<E> Block<E> {
         let fitting = BLOCK_BYTES / size_of::<Cell<E>>().max(1);
         let most = fitting.clamp(1, SLOTS_MAX);
         let len = (before * 2).clamp(SLOTS_MIN, SLOTS_MAX).min(most);
-        let slots = (0..len).map(|_| Cell(OnceLock::new())).collect();
+        let slots = (0..len).map(|_| Cell(WriteOnce::new())).collect();
         Block { start, slots }
     }
 
@@ -120,7 +120,7 @@ impl<E> Block<E> {
     pub(crate) fn write(&self, position: u64, make: impl FnOnce() -> Slot<E>) {
         let mut written = false;
         if let Some(cell) = self.cell(position) {
-            cell.0.get_or_init(|| {
+            cell.0.write(|| {
                 written = true;
                 make()
             });
