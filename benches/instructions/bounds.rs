@@ -34,16 +34,16 @@ pub(crate) struct Bound {
 
 #[rustfmt::skip]
 pub(crate) const BOUNDS: [Bound; 10] = [
-    bound("publish.to_1", "delivery", EVENTS, 806.0),
-    bound("publish.to_10", "delivery", EVENTS * 10, 226.0),
-    bound("publish.to_100", "delivery", EVENTS * 100, 169.0),
-    bound("publish_all.to_10", "delivery", EVENTS * 10, 202.0),
-    bound("publish_apart.to_1", "event published, handled and settled", APART, 17_079.0),
-    bound("publish_in_turn.to_10", "delivery", EVENTS * 10, 804.0),
-    bound("publish_in_turn.to_100", "delivery", EVENTS * 100, 750.0),
-    bound("tell.here", "message", TOLD, 1_209.0),
-    bound("ask.here", "answer", ASKS, 5_974.0),
-    bound("start.here", "service", STARTED, 27_304.0),
+    bound("publish.to_1", "delivery", EVENTS, 655.0),
+    bound("publish.to_10", "delivery", EVENTS * 10, 173.0),
+    bound("publish.to_100", "delivery", EVENTS * 100, 123.0),
+    bound("publish_all.to_10", "delivery", EVENTS * 10, 151.0),
+    bound("publish_apart.to_1", "event published, handled and settled", APART, 16_997.0),
+    bound("publish_in_turn.to_10", "delivery", EVENTS * 10, 812.0),
+    bound("publish_in_turn.to_100", "delivery", EVENTS * 100, 766.0),
+    bound("tell.here", "message", TOLD, 1_091.0),
+    bound("ask.here", "answer", ASKS, 6_054.0),
+    bound("start.here", "service", STARTED, 27_338.0),
 ];
 
 const fn bound(
