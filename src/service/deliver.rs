@@ -195,21 +195,22 @@ async fn deliver_plainly<S: Handle<E>, E: Event>(
         let mut is_over = round.is_empty();
         // The last event was handled, and is counted together with the taking of the next.
         let mut done = false;
+        let mut failure = None;
         for slot in block.slots(round.clone()) {
             is_over = slot.stamp.number >= until || cx.is_interrupted();
             if is_over || !steps.take(std::mem::take(&mut done)) {
                 break;
             }
             cx.begin_next(&slot.stamp);
-            if let Err(failure) = service.handle(&slot.event, cx).await {
-                turn.pace.count(steps.since(&round));
-                return Err(failed(failure).into());
-            }
-            if cx.has_more() {
-                is_open = Box::pin(more(cx)).await.map_err(failed)? == End::Later;
-                if is_open {
-                    break;
+            failure = service.handle(&slot.event, cx).await.err();
+            if failure.is_none() && cx.has_more() {
+                match Box::pin(more(cx)).await {
+                    Ok(end) => is_open = end == End::Later,
+                    Err(unfinished) => failure = Some(unfinished),
                 }
+            }
+            if failure.is_some() || is_open {
+                break;
             }
             done = slot.stamp.watch.is_none();
             if !done {
@@ -222,6 +223,9 @@ async fn deliver_plainly<S: Handle<E>, E: Event>(
             steps.place.settle_done(false);
         }
         turn.pace.count(steps.since(&round));
+        if let Some(failure) = failure {
+            return Err(failed(failure).into());
+        }
         if is_open {
             open_up(source, None, cx, &mut Look::at(turn.clock));
         }

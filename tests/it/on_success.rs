@@ -2,6 +2,9 @@
 //!
 //! What is published at once is published by every attempt, with the same cause.
 
+use std::sync::{Arc, Mutex};
+
+use callboard::defaults;
 use callboard::prelude::*;
 
 use crate::support_events::{
@@ -81,6 +84,57 @@ impl Handle<Note> for Hopeful {
         cx.publish_on_success(Memo(note.0));
         Ok(())
     }
+}
+
+/// Publishes on success what itself has no room for, so that it fails without a wait.
+struct Overfull(Arc<Mutex<Vec<&'static str>>>);
+impl Service for Overfull {}
+impl Handle<Note> for Overfull {
+    async fn handle(&mut self, note: &Note, cx: &mut Context<Self>) -> Outcome {
+        self.0.lock().unwrap().push("overfull");
+        cx.publish_on_success(Memo(note.0));
+        Ok(())
+    }
+}
+impl Handle<Memo> for Overfull {
+    async fn handle(&mut self, _: &Memo, _: &mut Context<Self>) -> Outcome {
+        Ok(())
+    }
+}
+
+struct Neighbour(Arc<Mutex<Vec<&'static str>>>);
+impl Service for Neighbour {}
+impl Handle<Note> for Neighbour {
+    async fn handle(&mut self, _: &Note, _: &mut Context<Self>) -> Outcome {
+        self.0.lock().unwrap().push("neighbour");
+        Ok(())
+    }
+}
+
+#[test]
+fn one_whose_follow_ups_all_fail_lets_its_neighbours_have_their_turn() {
+    const NOTES: u64 = 3 * defaults::BATCH_DELIVERIES_MAX as u64;
+    paused(async {
+        let seen = Arc::<Mutex<Vec<&'static str>>>::default();
+        let [mine, theirs] = [0, 1].map(|_| Arc::clone(&seen));
+        let overfull = service("overfull", move || Overfull(Arc::clone(&mine)));
+        let neighbour = service("neighbour", move || Neighbour(Arc::clone(&theirs)));
+        let let_go = Policy::new()
+            .retry(Retry::never())
+            .failure(OnFailure::discard());
+        let overfull = overfull
+            .on::<Note>()
+            .on_with::<Memo>(|on| on.capacity(1))
+            .policy(let_go);
+        let board = here(shop().child(overfull).child(neighbour.on::<Note>())).await;
+        board.publish_all((0..NOTES).map(Note)).await.unwrap();
+        board.settle().await.unwrap();
+        let row = row(&board, "shop/overfull", "note");
+        assert_eq!((row.acknowledged, row.discarded), (1, NOTES - 1));
+        let seen = seen.lock().unwrap();
+        let first = seen.iter().take_while(|who| **who == seen[0]).count();
+        assert!(first <= defaults::BATCH_DELIVERIES_MAX, "{first} in a turn");
+    });
 }
 
 #[test]
