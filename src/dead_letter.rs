@@ -19,6 +19,8 @@ use crate::sync::Arc;
 use crate::topic::Topic;
 use crate::topic::block::Pinned;
 use crate::topic::place::Place;
+use crate::topic::settlement::Ending;
+use crate::topic::tally::Count;
 
 /// One attempt that did not succeed.
 #[derive(Clone, Debug)]
@@ -149,6 +151,12 @@ impl DeadLetter {
     }
 
     /// Gives the event back to the subscriber that failed it. `None` if that has ended.
+    /// Counts the event as a dead letter, and tells who waits for it. It is on the shelf by now:
+    /// whoever hears of it finds it there. Called once, on its subscriber's thread.
+    pub(crate) fn settle(&self, ending: Ending) {
+        self.0.grave.settle(ending);
+    }
+
     pub(crate) fn give_back(&self) -> Option<EventId> {
         self.0.grave.give_back()
     }
@@ -188,6 +196,7 @@ trait Grave: Send + Sync {
     fn key(&self) -> Key;
     fn event(&self) -> Option<&dyn Any>;
     fn give_back(&self) -> Option<EventId>;
+    fn settle(&self, ending: Ending);
 }
 
 struct Buried<E> {
@@ -211,5 +220,12 @@ impl<E: Event> Grave for Buried<E> {
 
     fn give_back(&self) -> Option<EventId> {
         self.topic.redrive(&self.place, self.event.clone())
+    }
+
+    fn settle(&self, ending: Ending) {
+        self.place.tally.shift(Count::InFlight, Count::DeadLettered);
+        if let Some(slot) = self.event.slot() {
+            self.place.report(slot, ending);
+        }
     }
 }

@@ -406,11 +406,13 @@ impl Wall {
     }
 
     /// Puts a dead letter on the shelf and tells those who listen. Never waits.
-    pub(crate) fn mourn(&self, letter: DeadLetter) {
+    pub(crate) fn mourn(&self, letter: &DeadLetter) {
         self.keep(letter.clone());
         let origin = Origin::new(true, letter.cause(), None);
         // Refused only once the board has closed; the shelf has it.
-        let _ = self.topic::<DeadLetter>().offer(letter, &origin, None);
+        let _ = self
+            .topic::<DeadLetter>()
+            .offer(letter.clone(), &origin, None);
     }
 }
 

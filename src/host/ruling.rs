@@ -62,10 +62,12 @@ impl Consequence {
 /// Does what a ruling says, which has been carried out on the event.
 pub(crate) fn carry_out(ruling: Ruling, at: Duration, wall: &Wall, vitals: &Vitals) -> Consequence {
     note(&ruling, at, vitals);
-    tell(&ruling, &vitals.path);
-    if let Some(letter) = ruling.dead {
+    // Before anybody is told.
+    if let Some((letter, ending)) = &ruling.dead {
         wall.mourn(letter);
+        letter.settle(*ending);
     }
+    tell(&ruling, &vitals.path);
     match ruling.verdict.worker {
         // What is to follow the event comes first, and then the worker's turn; but one that has
         // crashed does so in its next life.

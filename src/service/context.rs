@@ -35,6 +35,7 @@ use crate::topic::Origin;
 use crate::topic::batch::PublishAll;
 use crate::topic::block::Stamp;
 use crate::topic::publish::{Publish, PublishError};
+use crate::topic::settlement::Ending;
 use crate::vitals::Vitals;
 use crate::waits::Waiter;
 use crate::wall::Wall;
@@ -524,9 +525,11 @@ impl<S: Service> Context<S> {
         }
     }
 
-    /// Puts a dead letter on the shelf, and waits until all who listen have settled it.
-    pub(crate) async fn mourn_waited(&self, letter: DeadLetter) {
+    /// Puts a dead letter on the shelf, settles it, and waits until all who listen have settled
+    /// theirs.
+    pub(crate) async fn mourn_waited(&self, letter: DeadLetter, ending: Ending) {
         self.wall.keep(letter.clone());
+        letter.settle(ending);
         if let Err(failure) = self.press(true).publish(letter).await {
             self.note_not_followed_up(DeadLetter::NAME, &failure);
         }

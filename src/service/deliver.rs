@@ -329,9 +329,9 @@ async fn carry_out<S: Handle<E>, E: Event>(
         return Ok(());
     };
     if rules.on_failure(&sentence.failure).waited
-        && let Some(letter) = ruling.dead.take()
+        && let Some((letter, ending)) = ruling.dead.take()
     {
-        cx.mourn_waited(letter).await;
+        cx.mourn_waited(letter, ending).await;
     }
     Err(Halt::Ruled(Box::new(ruling)))
 }

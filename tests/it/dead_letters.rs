@@ -2,12 +2,15 @@
 //!
 //! It is an event itself, lies on a bounded shelf, and can be given back to who failed it.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, OnceLock};
 
 use callboard::policy::Trouble;
 use callboard::prelude::*;
 use callboard::{Reason, RedriveError};
+
+use tracing_subscriber::layer::{Context as LayerContext, SubscriberExt};
+use tracing_subscriber::{Layer, Registry};
 
 use crate::support_events::{
     Memo, Note, ON_PURPOSE, Step, clerk, failing, here, paused, row, shop,
@@ -47,6 +50,56 @@ fn a_dead_letter_tells_everything_about_its_event() {
         assert_eq!(letter.to_string(), said);
         assert_eq!(row(&board, "shop/clerk", "note").dead_lettered, 1);
     });
+}
+
+/// Looks at the board whenever it is said that an event is a dead letter.
+struct Onlooker {
+    board: OnceLock<Board>,
+    seen: Mutex<Vec<(u64, usize, u64)>>,
+}
+
+impl<S: ::tracing::Subscriber> Layer<S> for &'static Onlooker {
+    fn on_event(&self, event: &::tracing::Event<'_>, _: LayerContext<'_, S>) {
+        let is_end = *event.metadata().level() == ::tracing::Level::ERROR;
+        let Some(board) = self.board.get().filter(|_| is_end) else {
+            return;
+        };
+        let (dead, ledger) = (
+            row(board, "shop/clerk", "note").dead_lettered,
+            board.ledger(),
+        );
+        let told = ledger.topic("callboard.dead_letter").unwrap().published;
+        let mut seen = self.seen.lock().unwrap();
+        seen.push((dead, board.dead_letters().len(), told));
+    }
+}
+
+#[test]
+fn whoever_hears_of_a_dead_letter_finds_it_on_the_shelf() {
+    let onlooker: &Onlooker = Box::leak(Box::new(Onlooker {
+        board: OnceLock::new(),
+        seen: Mutex::default(),
+    }));
+    crate::tracing::never_alone();
+    ::tracing::subscriber::with_default(Registry::default().with(onlooker), || {
+        paused(async {
+            let (spec, _) = clerk("clerk", |_| failing());
+            let (mourner, _) = clerk("mourner", |_| Step::Done);
+            let root = shop()
+                .child(mourner.on::<DeadLetter>())
+                .child(spec.on::<Note>().policy(twice()));
+            let board = here(root).await;
+            onlooker.board.set(board.clone()).ok().unwrap();
+            for note in 0..3 {
+                board.publish(Note(note)).await.unwrap();
+                board.settle().await.unwrap();
+            }
+        });
+    });
+    assert_eq!(
+        *onlooker.seen.lock().unwrap(),
+        [(1, 1, 1), (2, 2, 2), (3, 3, 3)]
+    );
 }
 
 #[test]

@@ -47,7 +47,8 @@ pub(crate) struct Ruling {
     pub(crate) event: &'static str,
     pub(crate) event_id: EventId,
     pub(crate) attempt: u32,
-    pub(crate) dead: Option<DeadLetter>,
+    /// Still in flight: it is settled once it is on the shelf.
+    pub(crate) dead: Option<(DeadLetter, Ending)>,
     /// It is given up, but what is to follow comes first: the event is still held.
     pub(crate) is_pending: bool,
 }
@@ -239,9 +240,13 @@ impl<E: Event> Source<E> {
         Some(ruling)
     }
 
-    /// Settles an event that will not be tried again; a dead letter unless it is let go. The
-    /// dead letters of dead letters are let go, or one broken mourner would mourn itself.
-    fn settle_given_up(&mut self, mut held: Held<E>, verdict: &Verdict) -> Option<DeadLetter> {
+    /// Settles an event that will not be tried again, unless it is a dead letter: that is returned.
+    /// The dead letters of dead letters are let go, or one broken mourner would mourn itself.
+    fn settle_given_up(
+        &mut self,
+        mut held: Held<E>,
+        verdict: &Verdict,
+    ) -> Option<(DeadLetter, Ending)> {
         let (count, fate) = match verdict.event {
             EventVerdict::Acknowledge => (Count::Done, Fate::Acknowledged),
             EventVerdict::Discard => (Count::Discarded, Fate::Discarded),
@@ -252,9 +257,12 @@ impl<E: Event> Source<E> {
         };
         let reason = verdict.reason.unwrap_or(Reason::NotRetried);
         let ending = Ending::after(held.counted(), fate).because(reason);
-        self.settle(&held.event, count, ending);
         let (line, due) = (held.line.take(), held.due);
         self.move_up(line, due);
-        (fate == Fate::DeadLettered).then(|| self.bury(held, reason))
+        if fate == Fate::DeadLettered {
+            return Some((self.bury(held, reason), ending));
+        }
+        self.settle(&held.event, count, ending);
+        None
     }
 }
