@@ -255,15 +255,20 @@ impl<S: Service, L: Deliver<S>> Life<S, L> {
         if !self.inbox.has_changes() {
             return;
         }
-        self.follow_new_rules();
+        // Before what they announce is looked at: what is announced meanwhile is announced anew.
         for change in self.inbox.take_changes() {
             match change {
-                Change::Subscribe(source) => self.mailbox.add(source),
+                Change::Subscribe(source) => {
+                    self.mailbox.add(source);
+                    // Others may have been set since it was made.
+                    self.inbox.renew_rules();
+                }
                 Change::Unsubscribe(event) => {
                     self.mailbox.unsubscribe(event);
                 }
             }
         }
+        self.follow_new_rules();
         self.mark.others.set(self.mailbox.doors());
     }
 

@@ -276,12 +276,17 @@ impl<S: Service> Inbox<S> {
 
     /// Has the service make its rules anew.
     pub(crate) fn note_new_policy(&self) {
-        self.has_new_policy.store(true, Ordering::SeqCst);
+        self.renew_rules();
         // What waits because of the old one is no reason any more not to settle.
         if let Some(home) = self.home() {
             home.wall.gauges.let_go(home.path());
         }
         self.call();
+    }
+
+    /// All rules are new to somebody.
+    pub(crate) fn renew_rules(&self) {
+        self.has_new_policy.store(true, Ordering::SeqCst);
     }
 
     /// The rules of each subscription, if a policy has changed since this was last asked.

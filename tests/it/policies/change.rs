@@ -102,6 +102,30 @@ fn a_change_applies_from_the_next_failure_and_delays_stay() {
 }
 
 #[test]
+fn a_change_applies_to_what_has_just_been_subscribed_to() {
+    paused(async {
+        let gate = gate();
+        let wait = Arc::clone(&gate);
+        let (spec, log) = clerk("clerk", move |seen| match seen.id {
+            1 => Step::Wait(Arc::clone(&wait)),
+            _ => failing(),
+        });
+        let address = spec.address();
+        let board = here(shop().child(spec.on::<Note>())).await;
+        board.publish(Note(1)).await.unwrap();
+        log.until(1).await;
+        // Both while the clerk is at work, which looks at neither before its next delivery.
+        board.subscribe::<Memo>(&address).await.unwrap();
+        let never = Policy::new().retry(Retry::never());
+        board.set_policy("shop/clerk", never).unwrap();
+        gate.add_permits(1);
+        board.publish(Memo(2)).await.unwrap();
+        board.settle().await.unwrap();
+        assert_eq!(log.attempts(), [(1, 1), (2, 1)]);
+    });
+}
+
+#[test]
 fn a_change_during_an_attempt_applies_to_its_failure() {
     paused(async {
         let gate = gate();
