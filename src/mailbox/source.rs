@@ -260,6 +260,8 @@ impl<E: Event> Source<E> {
     fn move_up(&mut self, line: Option<Key>, now: Instant) {
         if let Some(key) = line {
             self.aside.move_up(key, now);
+            // There may be room in the lines now. Whatever else it paused for is asked again.
+            self.paused = None;
         }
     }
 }

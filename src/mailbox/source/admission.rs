@@ -237,8 +237,10 @@ impl<E: Event> Source<E> {
     /// Lets the event at the head wait behind another with its key, if there is room.
     fn admit_to_line(&mut self, key: &Key, now: Instant, at: Duration) -> Admission {
         if self.is_full() {
-            // Whatever it waits behind is due then, and may make room.
-            self.paused = self.aside.due();
+            // Whatever it waits behind is due then, and may make room; what is at work makes room
+            // when it is done.
+            let due = self.aside.due();
+            self.paused = due.or_else(|| Some(deadline(now, Duration::MAX)));
             return Admission::Nothing;
         }
         if !self.take_head() {
