@@ -461,6 +461,7 @@ impl<S: Service, L: Deliver<S>> Life<S, L> {
         // Most services at rest wait for no time.
         let mut sleep: Option<Pin<Box<Sleep>>> = None;
         let draining = cx.control.draining();
+        let mut has_slept = false;
         self.vitals.note_rest();
         poll_fn(|task| {
             let ordered = cx.control.is_stopped() || cx.control.draining() != draining;
@@ -475,6 +476,7 @@ impl<S: Service, L: Deliver<S>> Life<S, L> {
                 return Poll::Ready(());
             }
             self.pulse.ran_dry();
+            has_slept = true;
             let Some(due) = due else { return Poll::Pending };
             let clock = &self.pulse.clock;
             let sleep = sleep.get_or_insert_with(|| Box::pin(clock.sleep_until(due)));
@@ -482,7 +484,14 @@ impl<S: Service, L: Deliver<S>> Life<S, L> {
         })
         .await;
         self.mailbox.wake();
-        self.begin_turn(cx);
+        if has_slept {
+            self.begin_turn(cx);
+        } else {
+            // Its turn goes on, and comes to an end: whoever finds nothing to do, and no rest, would
+            // keep the thread for ever.
+            self.pace.count(1);
+            cx.begin_turn(self.pulse.clock.now());
+        }
     }
 
     /// Waits until this is so; whoever makes it so rings the bell.

@@ -333,12 +333,12 @@ impl<L: Sources, D: AsSource + ?Sized, T> Mailbox<L, D, T> {
         self.sleep_below(u64::MAX, waker)
     }
 
-    /// As `sleep`, for one that reads no letter with a number from this on.
+    /// As `sleep`, for one that reads nothing with a number from this on.
     pub(crate) fn sleep_below(&mut self, below: u64, waker: &Waker) -> bool {
         self.bell.arm(waker);
         let mut asleep = true;
         if self.holding.is_none() && !self.is_shut {
-            self.each(|_, source| asleep = asleep && source.sleep());
+            self.each(|_, source| asleep = asleep && source.sleep(below));
         }
         // The fence inside orders arming before this look; a sender pushes, fences, and rings.
         self.letters.announce_room();

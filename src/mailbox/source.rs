@@ -95,8 +95,8 @@ pub(crate) trait AnySource {
     fn is_in_flight(&self) -> bool;
     /// Whether everything with a number below this is settled, and nothing more will come.
     fn is_past(&self, limit: u64) -> bool;
-    /// Lists itself as asleep; false if there is something to read.
-    fn sleep(&self) -> bool;
+    /// Lists itself as asleep; false if there is something to read with a number below this.
+    fn sleep(&self, below: u64) -> bool;
     /// Where publishers wait for room in it.
     fn door(&self) -> Watched;
     /// Settles, or holds, what is in flight after an attempt that did not succeed.
@@ -370,8 +370,8 @@ impl<E: Event> AnySource for Source<E> {
         open == [0, 0] && topic.is_past(place, limit)
     }
 
-    fn sleep(&self) -> bool {
-        self.cursor.topic.sleep(&self.cursor.place)
+    fn sleep(&self, below: u64) -> bool {
+        self.cursor.topic.sleep(&self.cursor.place, below)
     }
 
     fn door(&self) -> Watched {

@@ -138,7 +138,7 @@ fn an_effect_follows_its_cause(room: u64) {
                     continue;
                 }
                 bell.arm(&signal.waker());
-                if source.sleep() {
+                if source.sleep(u64::MAX) {
                     signal.wait();
                 }
                 bell.disarm();

@@ -78,7 +78,7 @@ impl Reader {
     fn sleep(&self) {
         let (place, topic) = (&self.cursor.place, &self.cursor.topic);
         place.bell.arm(&self.signal.waker());
-        if topic.sleep(place) {
+        if topic.sleep(place, u64::MAX) {
             self.signal.wait();
         }
         place.bell.disarm();

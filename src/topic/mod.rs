@@ -304,11 +304,12 @@ impl<E: Event> Topic<E> {
         lock(&self.writer).find(position).cloned()
     }
 
-    /// Lists `place` as asleep unless there is something for it to read. True if it may sleep.
-    pub(crate) fn sleep(&self, place: &Arc<Place<E>>) -> bool {
+    /// Lists `place` as asleep unless there is something for it to read with a number below this.
+    /// True if it may sleep.
+    pub(crate) fn sleep(&self, place: &Arc<Place<E>>, below: u64) -> bool {
         let (may_sleep, left) = {
             let mut writer = lock(&self.writer);
-            let may_sleep = writer.sleep(place);
+            let may_sleep = writer.sleep(place, below);
             writer.free_read();
             (may_sleep, writer.leftovers())
         };

@@ -466,15 +466,15 @@ impl<E> Writer<E> {
         self.blocks.get(index).filter(|block| block.holds(position))
     }
 
-    /// Lists `place` as asleep, unless it has something to read.
-    pub(super) fn sleep(&mut self, place: &Arc<Place<E>>) -> bool {
+    /// Lists `place` as asleep, unless it has something to read with a number below this.
+    pub(super) fn sleep(&mut self, place: &Arc<Place<E>>, below: u64) -> bool {
         if place.is_closed() {
             return true;
         }
         let share = place.terms.share.as_ref();
-        // What lies beyond the limit is not read before somebody calls.
+        // Nor is what lies beyond the limit read before somebody calls.
         let limit = share.map_or(u64::MAX, |share| share.crew.limit());
-        if !self.is_past(place, limit) {
+        if !self.is_past(place, below.min(limit)) {
             return false;
         }
         if !place.listed.swap(true, Ordering::Relaxed) {

@@ -8,7 +8,9 @@ use callboard::prelude::*;
 use callboard::{Exit, Key, PerKey, ServiceSpec, Shutdown, State, TimedOut};
 use tokio::sync::Semaphore;
 
-use crate::support_events::{ON_PURPOSE, be_quiet, gate, here, paused, row, shop};
+use crate::support_events::{
+    ON_PURPOSE, be_quiet, gate, here, paused, paused_elsewhere, row, shop,
+};
 use crate::support_lives::until;
 
 /// The `id`th event about an account.
@@ -783,6 +785,52 @@ fn one_that_is_stopped_and_drains_waits_for_its_instances() {
         ended.unwrap();
         let row = row(&board, "shop/accounts", "move");
         assert_eq!((row.acknowledged, row.undelivered), (3, 0));
+    });
+}
+
+#[test]
+fn one_that_drains_leaves_the_thread_to_its_instances_whatever_is_published() {
+    paused_elsewhere(async || {
+        let gate = gate();
+        let wait = Arc::clone(&gate);
+        let (spec, books) = accounts(|terms| terms, move |_, _| Do::Wait(Arc::clone(&wait)));
+        let spec = spec.shutdown(Shutdown::Drain(secs(60)));
+        let board = here(shop().child(spec)).await;
+        publish(&board, [(7, 0)]).await;
+        until(|| books.len() == 1).await;
+        let opening = async {
+            // All that can be done has been by then, the order to stop included.
+            tokio::time::sleep(secs(1)).await;
+            publish(&board, [(7, 1)]).await;
+            tokio::time::sleep(secs(1)).await;
+            gate.add_permits(1);
+        };
+        let (ended, ()) = tokio::join!(board.stop("shop/accounts"), opening);
+        ended.unwrap();
+        let row = row(&board, "shop/accounts", "move");
+        assert_eq!((row.acknowledged, row.undelivered), (1, 1));
+    });
+}
+
+#[test]
+fn one_that_finds_no_room_in_line_rests_until_there_is() {
+    paused_elsewhere(async || {
+        let gate = gate();
+        let wait = Arc::clone(&gate);
+        let (spec, books) = accounts(|terms| terms, move |_, _| Do::Wait(Arc::clone(&wait)));
+        let spec = spec.on_with::<Transfer>(|on| on.capacity(2));
+        let board = here(shop().child(spec)).await;
+        for id in 0..4 {
+            let transfer = Transfer(Move { account: 7, id });
+            board.publish(transfer).await.unwrap();
+        }
+        // Time passes only when nobody has anything to do.
+        tokio::time::sleep(secs(1)).await;
+        assert_eq!(books.of(7), [(0, 1)]);
+        gate.add_permits(4);
+        board.settle().await.unwrap();
+        assert_eq!(books.of(7), [(0, 1), (1, 1), (2, 1), (3, 1)]);
+        assert_eq!(row(&board, "shop/accounts", "transfer").acknowledged, 4);
     });
 }
 

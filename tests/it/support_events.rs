@@ -10,7 +10,9 @@
 use std::future::Future;
 use std::panic;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::mpsc::{self, RecvTimeoutError};
 use std::sync::{Arc, Mutex, Once};
+use std::thread;
 
 use callboard::prelude::*;
 use callboard::{Cause, DeliveryRow, EventId, ServiceSpec};
@@ -230,6 +232,23 @@ pub(crate) fn paused<T>(run: impl Future<Output = T>) -> T {
 }
 
 /// A board on this thread.
+/// As [`paused`], on a thread of its own: one that is kept busy for ever fails, and holds up nobody.
+pub(crate) fn paused_elsewhere<F: Future<Output = ()>>(run: impl FnOnce() -> F + Send + 'static) {
+    let (done, ended) = mpsc::channel::<()>();
+    let thread = thread::spawn(move || {
+        // Told when it is dropped, too: the thread has panicked.
+        let _done = done;
+        paused(run());
+    });
+    let ended = ended.recv_timeout(secs(60));
+    assert_eq!(
+        ended,
+        Err(RecvTimeoutError::Disconnected),
+        "it is kept busy"
+    );
+    thread.join().unwrap();
+}
+
 pub(crate) async fn here(root: Supervisor) -> Board {
     be_quiet();
     Board::builder().on_this_thread().start(root).await.unwrap()

@@ -2,10 +2,13 @@
 
 use std::sync::Arc;
 
+use callboard::Shutdown;
 use callboard::prelude::*;
 
 use super::Bill;
-use crate::support_events::{Memo, Seen, Step, clerk, failing, gate, here, paused, shop};
+use crate::support_events::{
+    Memo, Seen, Step, clerk, failing, gate, here, paused, paused_elsewhere, row, shop,
+};
 
 /// Shuts a board down while its events are in every state of waiting there is.
 async fn shut_down(retry: Retry, limit: Duration) -> callboard::ShutdownReport {
@@ -67,5 +70,32 @@ fn an_event_that_is_being_followed_up_is_undelivered() {
         assert_eq!(report.ledger.gap(), 0, "{report}");
         let row = report.ledger.delivery("shop/clerk", "bill").unwrap();
         assert_eq!((row.undelivered, row.discarded), (1, 0), "{report}");
+    });
+}
+
+#[test]
+fn one_that_drains_rests_until_what_waits_aside_is_due_whatever_is_published() {
+    paused_elsewhere(async || {
+        let (spec, log) = clerk("clerk", |seen: &Seen| match seen.attempt {
+            1 => failing(),
+            _ => Step::Done,
+        });
+        let retry = Retry::fixed(secs(10)).attempts(2).deferred();
+        let spec = spec
+            .shutdown(Shutdown::Drain(secs(60)))
+            .policy(Policy::new().retry(retry));
+        let board = here(shop().child(spec.on::<Bill>())).await;
+        board.publish(Bill { id: 1, of: 1 }).await.unwrap();
+        log.until(1).await;
+        let publishing = async {
+            // All that can be done has been by then, the order to stop included.
+            tokio::time::sleep(secs(1)).await;
+            board.publish(Bill { id: 2, of: 2 }).await.unwrap();
+        };
+        let (ended, ()) = tokio::join!(board.stop("shop/clerk"), publishing);
+        ended.unwrap();
+        assert_eq!(log.attempts(), [(1, 1), (1, 2)]);
+        let row = row(&board, "shop/clerk", "bill");
+        assert_eq!((row.acknowledged, row.undelivered), (1, 1));
     });
 }
