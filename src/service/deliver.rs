@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use crate::clock::{Clock, Look, within};
 use crate::event::Event;
+use crate::failure::Failure;
 use crate::mailbox::held::Sentence;
 use crate::mailbox::source::{Admission, AnySource, Ruling, Source};
 use crate::mailbox::{End as NoSources, Sources, Then};
@@ -65,6 +66,15 @@ pub(crate) struct Turn<'a> {
     pub(crate) clock: &'a Clock,
     /// Whether what waits in the mailbox may have changed.
     pub(crate) has_waited: bool,
+}
+
+impl Turn<'_> {
+    /// So many deliveries of a round have been made, the last of which has failed.
+    #[cold]
+    fn fail(&mut self, failure: Failure, deliveries: u32) -> Result<(), Halt> {
+        self.pace.count(deliveries);
+        Err(failed(failure).into())
+    }
 }
 
 /// A list of sources all of whose events the service `S` handles.
@@ -195,22 +205,23 @@ async fn deliver_plainly<S: Handle<E>, E: Event>(
         let mut is_over = round.is_empty();
         // The last event was handled, and is counted together with the taking of the next.
         let mut done = false;
-        let mut failure = None;
         for slot in block.slots(round.clone()) {
             is_over = slot.stamp.number >= until || cx.is_interrupted();
             if is_over || !steps.take(std::mem::take(&mut done)) {
                 break;
             }
             cx.begin_next(&slot.stamp);
-            failure = service.handle(&slot.event, cx).await.err();
-            if failure.is_none() && cx.has_more() {
+            if let Err(failure) = service.handle(&slot.event, cx).await {
+                return turn.fail(failure, steps.since(&round));
+            }
+            if cx.has_more() {
                 match Box::pin(more(cx)).await {
                     Ok(end) => is_open = end == End::Later,
-                    Err(unfinished) => failure = Some(unfinished),
+                    Err(failure) => return turn.fail(failure, steps.since(&round)),
                 }
-            }
-            if failure.is_some() || is_open {
-                break;
+                if is_open {
+                    break;
+                }
             }
             done = slot.stamp.watch.is_none();
             if !done {
@@ -223,9 +234,6 @@ async fn deliver_plainly<S: Handle<E>, E: Event>(
             steps.place.settle_done(false);
         }
         turn.pace.count(steps.since(&round));
-        if let Some(failure) = failure {
-            return Err(failed(failure).into());
-        }
         if is_open {
             open_up(source, None, cx, &mut Look::at(turn.clock));
         }
