@@ -44,7 +44,8 @@ pub(crate) struct Wall {
     pub(crate) waits: Arc<Waits>,
     pub(crate) works: Arc<Works>,
     topics: DashMap<TypeId, Arc<dyn AnyTopic>>,
-    /// By path.
+    /// By path. Whoever looks at `folded`, or changes it, holds this meanwhile: a row that moves
+    /// from here to there is always in one of them.
     letters: Mutex<BTreeMap<Arc<str>, Counted>>,
     /// The letters of services that will not come back, summed up by what they had in common.
     folded: Mutex<BTreeMap<Arc<str>, LetterRow>>,
@@ -148,17 +149,14 @@ impl Wall {
         letters: Arc<dyn AnyLetters>,
     ) {
         let entry = (Arc::clone(service), letters);
-        let before = lock(&self.letters).insert(path, entry);
-        if let Some((service, before)) = before {
-            self.keep_letters(before.row(&service), &service);
+        let mut letters = lock(&self.letters);
+        let before = letters.insert(path, entry);
+        if let Some((service, before)) = &before {
+            keep_row(&mut lock(&self.folded), before.row(service), service);
         }
-    }
-
-    fn keep_letters(&self, row: LetterRow, into: &Arc<str>) {
-        if row.accepted > 0 {
-            let mut folded = lock(&self.folded);
-            add_row(&mut folded, row, into);
-        }
+        // Outside the lock: the last letters may go with it, and their drop is the user's code.
+        drop(letters);
+        drop(before);
     }
 
     /// One moment's accounting. Rows are read one after the other, each consistent in itself,
@@ -172,13 +170,12 @@ impl Wall {
         ledger
             .deliveries
             .sort_by(|a, b| (&a.service, &a.event).cmp(&(&b.service, &b.event)));
-        let letters = lock(&self.letters).clone();
-        let mut rows = lock(&self.folded).clone();
+        let (letters, mut rows) = {
+            let letters = lock(&self.letters);
+            (letters.clone(), lock(&self.folded).clone())
+        };
         for (service, letters) in letters.values() {
-            let row = letters.row(service);
-            if row.accepted > 0 {
-                add_row(&mut rows, row, service);
-            }
+            keep_row(&mut rows, letters.row(service), service);
         }
         ledger.letters = rows.into_values().collect();
         ledger
@@ -311,12 +308,7 @@ impl Wall {
         for topic in self.sorted_topics() {
             topic.fold(path, into);
         }
-        let letters = take_tree(&mut lock(&self.letters), path);
-        let folded = take_tree(&mut lock(&self.folded), path);
-        let rows = letters.iter().map(|(_, letters)| letters.row(into));
-        for row in rows.chain(folded) {
-            self.keep_letters(row, into);
-        }
+        self.fold_letters(path, into);
         let within = |one: &str| {
             let rest = one.strip_prefix(path);
             rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
@@ -330,6 +322,20 @@ impl Wall {
             let likes = undelivered.entry((Arc::clone(into), key.1)).or_default();
             likes.extend(numbers);
         }
+    }
+
+    fn fold_letters(&self, path: &str, into: &Arc<str>) {
+        let mut letters = lock(&self.letters);
+        let gone = take_tree(&mut letters, path);
+        let mut folded = lock(&self.folded);
+        let before = take_tree(&mut folded, path);
+        let rows = gone.iter().map(|(_, letters)| letters.row(into));
+        for row in rows.chain(before) {
+            keep_row(&mut folded, row, into);
+        }
+        // Before `gone`: see `add_letters`.
+        drop(folded);
+        drop(letters);
     }
 
     /// As [`Wall::settle`], and waits for the hooks and timers that are running as well: what they
@@ -416,8 +422,11 @@ impl Wall {
     }
 }
 
-/// Adds a row to the one of this name.
-fn add_row(rows: &mut BTreeMap<Arc<str>, LetterRow>, row: LetterRow, into: &Arc<str>) {
+/// Adds a row, if it counts anything, to the one of this name.
+fn keep_row(rows: &mut BTreeMap<Arc<str>, LetterRow>, row: LetterRow, into: &Arc<str>) {
+    if row.accepted == 0 {
+        return;
+    }
     let sum = rows.entry(Arc::clone(into));
     sum.or_insert_with(|| LetterRow::new(into.to_string()))
         .add(&row);
@@ -428,5 +437,58 @@ impl fmt::Debug for Wall {
         f.debug_struct("Wall")
             .field("topics", &self.topics.len())
             .finish_non_exhaustive()
+    }
+}
+
+#[cfg(all(test, not(any(loom, shuttle))))]
+mod tests {
+    use std::thread;
+
+    use super::*;
+    use crate::clock::Clock;
+    use crate::dice::Dice;
+    use crate::sync::{AtomicBool, Ordering};
+
+    /// Letters of which one was accepted, and whether they are being folded.
+    #[derive(Default)]
+    struct OneLetter(AtomicBool);
+    impl AnyLetters for OneLetter {
+        fn row(&self, service: &str) -> LetterRow {
+            if service == "shop/*" {
+                self.0.store(true, Ordering::SeqCst);
+                // Whoever can look in between does.
+                (0..20).for_each(|_| thread::yield_now());
+            }
+            let mut row = LetterRow::new(service.to_owned());
+            row.accepted = 1;
+            row
+        }
+
+        fn phase_changed(&self) {}
+    }
+
+    fn wall() -> Arc<Wall> {
+        let clock = Clock::new(tokio::runtime::Handle::current());
+        Wall::new(Pulse::new(clock, Dice::new(1)), 1, Cycles::default())
+    }
+
+    #[tokio::test]
+    async fn letters_that_are_folded_meanwhile_are_counted_once() {
+        let wall = wall();
+        let count = || wall.ledger().letters.iter().map(|row| row.accepted).sum();
+        let mut counts: Vec<u64> = Vec::new();
+        for index in 0..200 {
+            let path = Arc::<str>::from(format!("shop/{index}"));
+            let letters = Arc::new(OneLetter::default());
+            wall.add_letters(Arc::clone(&path), &path, Arc::clone(&letters) as _);
+            thread::scope(|scope| {
+                scope.spawn(|| wall.fold(&path, &"shop/*".into()));
+                while !letters.0.load(Ordering::SeqCst) {
+                    thread::yield_now();
+                }
+                counts.push(count());
+            });
+        }
+        assert_eq!(counts, (1..=200).collect::<Vec<_>>());
     }
 }
