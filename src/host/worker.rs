@@ -215,9 +215,6 @@ impl<S: Service, L: Subscriptions<S> + Send + 'static> Seed for Worker<S, L> {
         };
         let recipe = Arc::clone(recipe);
         let opened = opening.open(&spec.on, move || Recipe::Shared(recipe));
-        if let Some(other) = team.inboxes().first() {
-            inbox.set_policies_of(other);
-        }
         team.enter(self.index, &inbox);
         opened
     }
@@ -262,12 +259,7 @@ impl<S: Service> Entry for Whole<S> {
     }
 
     fn set_policy_on(&self, event: TypeId, policy: Policy) -> bool {
-        let inboxes = self.team.inboxes();
-        let mut is_set = !inboxes.is_empty();
-        for inbox in &inboxes {
-            is_set &= inbox.set_policy_on(event, policy.clone());
-        }
-        is_set
+        self.team.set_policy(event, &policy)
     }
 
     fn note_new_policy(&self) {

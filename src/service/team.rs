@@ -7,6 +7,7 @@
 //!
 //! It keeps no worker: who has gone takes nothing any more.
 
+use std::any::TypeId;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
@@ -19,6 +20,7 @@ use crate::crew::{self, Crew};
 use crate::mailbox::letters::Unsent;
 use crate::message::Message;
 use crate::panic::guard;
+use crate::policy::Policy;
 use crate::service::ask::{AskError, hear};
 use crate::service::inbox::{Home, NoRoom};
 use crate::service::letter::{Letter, Reply};
@@ -30,6 +32,8 @@ use crate::wall::Wall;
 pub(crate) struct Team<S: Service> {
     pub(crate) crew: Arc<Crew>,
     inboxes: Mutex<BTreeMap<usize, Weak<Inbox<S>>>>,
+    /// Held while the policies of the workers change, and while one that is new takes them over.
+    policies: Mutex<()>,
     /// Whose turn it is to get a letter without a key.
     turn: AtomicU64,
 }
@@ -77,13 +81,33 @@ impl<S: Service> Team<S> {
         Arc::new(Team {
             crew: Crew::new(workers),
             inboxes: Mutex::default(),
+            policies: Mutex::default(),
             turn: AtomicU64::new(0),
         })
     }
 
-    /// A worker is there.
+    /// A worker is there, with the policies that the others have.
     pub(crate) fn enter(&self, index: usize, inbox: &Arc<Inbox<S>>) {
+        let policies = lock(&self.policies);
+        let others = self.inboxes();
+        if let Some(other) = others.first() {
+            inbox.set_policies_of(other);
+        }
         lock(&self.inboxes).insert(index, Arc::downgrade(inbox));
+        drop(policies);
+    }
+
+    /// Sets the own policy of one subscription, for every worker. False if there is none to that
+    /// type.
+    pub(crate) fn set_policy(&self, event: TypeId, policy: &Policy) -> bool {
+        let policies = lock(&self.policies);
+        let inboxes = self.inboxes();
+        let mut is_set = !inboxes.is_empty();
+        for inbox in &inboxes {
+            is_set &= inbox.set_policy(event, policy.clone());
+        }
+        drop(policies);
+        is_set
     }
 
     /// The workers that are there, by index.
@@ -351,5 +375,66 @@ impl<S: Service> fmt::Debug for Team<S> {
         f.debug_struct("Team")
             .field("crew", &self.crew)
             .finish_non_exhaustive()
+    }
+}
+
+#[cfg(all(test, not(any(loom, shuttle))))]
+mod tests {
+    use std::thread;
+
+    use super::*;
+    use crate::sync::AtomicBool;
+
+    struct Hand;
+    impl Service for Hand {}
+
+    struct Event<const NUMBER: usize>;
+
+    macro_rules! events {
+        ($($number:literal)*) => { [$(TypeId::of::<Event<$number>>()),*] };
+    }
+
+    /// Many, so that the policies of a worker are not copied at once.
+    fn events() -> [TypeId; 16] {
+        events!(0 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15)
+    }
+
+    fn worker() -> Arc<Inbox<Hand>> {
+        let inbox = Inbox::new();
+        for event in events() {
+            inbox.note_subscribed(event, "event", Policy::new());
+        }
+        inbox
+    }
+
+    fn policies(inbox: &Inbox<Hand>) -> Vec<String> {
+        let wishes = inbox.wishes(&Policy::new()).into_iter();
+        wishes
+            .map(|wish| wish.policy.explain().to_string())
+            .collect()
+    }
+
+    #[test]
+    fn a_worker_that_enters_while_a_policy_is_set_has_it() {
+        let ttl = Policy::new().time_to_live(Duration::from_secs(1));
+        for round in 0..2_000 {
+            let team = Team::<Hand>::new(1);
+            let (old, new) = (worker(), worker());
+            team.enter(0, &old);
+            let is_ready = AtomicBool::new(false);
+            thread::scope(|scope| {
+                scope.spawn(|| {
+                    is_ready.store(true, Ordering::SeqCst);
+                    for event in events() {
+                        assert!(team.set_policy(event, &ttl));
+                    }
+                });
+                while !is_ready.load(Ordering::SeqCst) {
+                    std::hint::spin_loop();
+                }
+                team.enter(1, &new);
+            });
+            assert_eq!(policies(&old), policies(&new), "in round {round}");
+        }
     }
 }
