@@ -90,7 +90,7 @@ pub(super) fn publish<E: Event>(topic: &Topic<E>, mut event: E) -> u64 {
                 return id.number();
             }
             Err((back, Refusal::Full { .. })) => event = back,
-            Err((_, Refusal::Closed)) => panic!("nobody has closed the board"),
+            Err((_, refusal)) => panic!("nobody has closed the board: {refusal:?}"),
         }
         if topic.wait_for_room(ticket, &waker, false, None) {
             signal.wait();
@@ -112,7 +112,7 @@ pub(super) fn publish_all<E: Event>(topic: &Topic<E>, events: Vec<E>) {
                     signal.wait();
                 }
             }
-            Some(Refusal::Closed) => panic!("nobody has closed the board"),
+            Some(refusal) => panic!("nobody has closed the board: {refusal:?}"),
         }
     }
     topic.leave_room(ticket);

@@ -59,6 +59,8 @@ pub(crate) enum Refusal {
     },
     /// The board takes in nothing more.
     Closed,
+    /// Others read here than those for whom the publisher is noted to wait: it is to note them.
+    OtherReaders,
 }
 
 pub(crate) struct Topic<E> {
@@ -117,6 +119,10 @@ impl<E: Event> Topic<E> {
         watch: Option<&Arc<Settlement>>,
     ) -> Result<EventId, (E, Refusal)> {
         let (mut writer, lane) = self.lock_to_write(|| lane_of(&event));
+        // Within the lock, so that whoever has it is somebody for whom the publisher waits.
+        if watch.is_some_and(|watch| !watch.is_noted_at(writer.version())) {
+            return Err((event, Refusal::OtherReaders));
+        }
         if let Err(refusal) = self.admit(&mut writer, origin) {
             return Err((event, refusal));
         }
@@ -283,9 +289,10 @@ impl<E: Event> Topic<E> {
         lock(&self.writer).has_readers()
     }
 
-    /// The paths of all who hear an event published now.
-    pub(crate) fn readers(&self) -> Vec<Arc<str>> {
-        lock(&self.writer).readers()
+    /// The paths of all who hear an event published now, and the version of that list.
+    pub(crate) fn readers(&self) -> (Vec<Arc<str>>, u64) {
+        let writer = lock(&self.writer);
+        (writer.readers(), writer.version())
     }
 
     /// The open places, for tests that look behind the counters.

@@ -87,7 +87,8 @@ impl<E> PublishError<E> {
                 service: service.to_string(),
                 event,
             },
-            Refusal::Closed => PublishError::Closed { event },
+            // Of other readers nobody is told: the publisher notes them and tries again.
+            Refusal::Closed | Refusal::OtherReaders => PublishError::Closed { event },
         }
     }
 
@@ -247,28 +248,37 @@ impl<E: Event> Publish<E> {
     }
 
     /// Notes, before anything is accepted, that it will wait for everybody who hears the event;
-    /// each of them ends its part when it reports.
+    /// each of them ends its part when it reports. What was noted before is noted until then.
     fn wait_for_readers(&mut self) -> Result<(), Cycle> {
-        let Some(watch) = self.watch.as_ref().filter(|_| self.for_readers.is_none()) else {
+        let Some(watch) = &self.watch else {
             return Ok(());
         };
-        if let Some(waiter) = running(self.line.board) {
-            let waiting = Arc::new(waiter.wait(self.line.topic.readers())?);
-            watch.ends(&waiting);
-            self.for_readers = Some(waiting);
-        }
+        let Some(waiter) = running(self.line.board) else {
+            watch.ends(None);
+            self.for_readers = None;
+            return Ok(());
+        };
+        let (readers, version) = self.line.topic.readers();
+        let waiting = Arc::new(waiter.wait(readers)?);
+        watch.ends(Some((&waiting, version)));
+        self.for_readers = Some(waiting);
         Ok(())
     }
 
     /// Tries once. `Ok(None)`: there is no room, and waiting for it may help.
-    fn attempt(&mut self, event: E) -> Result<Option<EventId>, PublishError<E>> {
-        if let Err(cycle) = self.wait_for_readers() {
-            return Err(PublishError::cycle(event, &cycle));
-        }
-        let (topic, watch) = (&self.line.topic, self.watch.as_ref());
-        let (event, refusal) = match topic.offer(event, &self.origin, watch) {
-            Ok(id) => return Ok(Some(id)),
-            Err(refused) => refused,
+    fn attempt(&mut self, mut event: E) -> Result<Option<EventId>, PublishError<E>> {
+        let mut is_noted = self.for_readers.is_some();
+        let (event, refusal) = loop {
+            if !is_noted && let Err(cycle) = self.wait_for_readers() {
+                return Err(PublishError::cycle(event, &cycle));
+            }
+            let (topic, watch) = (&self.line.topic, self.watch.as_ref());
+            match topic.offer(event, &self.origin, watch) {
+                Ok(id) => return Ok(Some(id)),
+                // Somebody has subscribed, or left, since they were noted.
+                Err((back, Refusal::OtherReaders)) => (event, is_noted) = (back, false),
+                Err(refused) => break refused,
+            }
         };
         match self.line.accept(
             refusal,
@@ -317,5 +327,57 @@ impl<E: Event> fmt::Debug for Publish<E> {
         f.debug_struct("Publish")
             .field("topic", self.topic())
             .finish_non_exhaustive()
+    }
+}
+
+#[cfg(all(test, not(any(loom, shuttle))))]
+mod tests {
+    use super::super::place::{Overflow, Terms};
+    use super::*;
+    use crate::bell::Bell;
+    use crate::clock::Clock;
+    use crate::dice::Dice;
+    use crate::pulse::Pulse;
+    use crate::waits::Waits;
+
+    struct Tick;
+    impl Event for Tick {
+        const NAME: &'static str = "tick";
+    }
+
+    #[tokio::test]
+    async fn whoever_comes_after_the_wait_was_noted_makes_it_be_noted_anew() {
+        let clock = Clock::new(tokio::runtime::Handle::current());
+        let topic = Topic::<Tick>::new(Arc::new(Pulse::new(clock, Dice::new(1))));
+        let terms = |service: &str| Terms {
+            service: service.into(),
+            capacity: 1,
+            overflow: Overflow::Wait,
+            share: None,
+        };
+        let subscribe = |service| topic.subscribe(terms(service), Arc::new(Bell::new()));
+        let waiter = Arc::<Waits>::default().waiter(&"shop/publisher".into());
+        let (watch, _outcome) = Settlement::new();
+        let note = || {
+            let (readers, version) = topic.readers();
+            let waiting = Arc::new(waiter.wait(readers).unwrap());
+            watch.ends(Some((&waiting, version)));
+            waiting
+        };
+        let offer = || match topic.offer(Tick, &Origin::default(), Some(&watch)) {
+            Ok(_) => "accepted",
+            Err((_, Refusal::OtherReaders)) => "other readers",
+            Err(_) => "refused",
+        };
+        let early = subscribe("shop/early");
+        let first = note();
+        let _late = subscribe("shop/late");
+        assert_eq!(offer(), "other readers");
+        let second = note();
+        topic.unsubscribe(&early);
+        assert_eq!(offer(), "other readers");
+        let third = note();
+        assert_eq!(offer(), "accepted");
+        drop((first, second, third));
     }
 }

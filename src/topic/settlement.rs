@@ -139,6 +139,8 @@ struct State {
     /// The wait of the service that published, if one waits. Whoever has settled the event is
     /// not waited for any more, whether or not the publisher has been polled since.
     waiting: Weak<Waiting>,
+    /// The version of the list of readers for whom that wait was noted.
+    noted_at: Option<u64>,
 }
 
 /// A subscriber that has not settled the event.
@@ -156,13 +158,22 @@ impl Settlement {
             settled: Vec::new(),
             done: Some(done),
             waiting: Weak::new(),
+            noted_at: None,
         };
         (Arc::new(Settlement(Mutex::new(state))), outcome)
     }
 
-    /// Says whose wait the reports end, each its part.
-    pub(crate) fn ends(&self, waiting: &Arc<Waiting>) {
-        lock(&self.0).waiting = Arc::downgrade(waiting);
+    /// Says whose wait the reports end, each its part, and for which list of readers it was noted;
+    /// nobody's, if no service waits.
+    pub(crate) fn ends(&self, wait: Option<(&Arc<Waiting>, u64)>) {
+        let mut state = lock(&self.0);
+        state.waiting = wait.map_or_else(Weak::new, |(waiting, _)| Arc::downgrade(waiting));
+        state.noted_at = wait.map(|(_, version)| version);
+    }
+
+    /// Whether a service that waits is noted to wait for these readers.
+    pub(crate) fn is_noted_at(&self, version: u64) -> bool {
+        lock(&self.0).noted_at.is_none_or(|noted| noted == version)
     }
 
     /// Names all who have accepted the event; called once, when it is published.

@@ -31,6 +31,8 @@ pub(super) struct Writer<E> {
     blocks: VecDeque<Block<E>>,
     /// The open places.
     places: BTreeMap<u64, Arc<Place<E>>>,
+    /// How often a place was opened or closed.
+    version: u64,
     /// Closed places that still hold an event in flight or deferred.
     ending: Vec<Arc<Place<E>>>,
     next_place: u64,
@@ -106,6 +108,7 @@ impl<E> Writer<E> {
             published: 0,
             blocks: VecDeque::new(),
             places: BTreeMap::new(),
+            version: 0,
             ending: Vec::new(),
             next_place: 0,
             squads: Vec::new(),
@@ -129,6 +132,7 @@ impl<E> Writer<E> {
     ) -> Arc<Place<E>> {
         let id = self.next_place;
         self.next_place += 1;
+        self.version += 1;
         let overflow = terms.overflow;
         let place = Arc::new(Place::new(id, event, terms, bell, self.tail));
         self.places.insert(id, Arc::clone(&place));
@@ -165,6 +169,7 @@ impl<E> Writer<E> {
             numbers.push(returned.number);
         }
         self.places.remove(&place.id);
+        self.version += 1;
         Squad::leave(&mut self.squads, place);
         self.ending.push(Arc::clone(place));
         self.forget_limits();
@@ -340,6 +345,11 @@ impl<E> Writer<E> {
     pub(super) fn readers(&self) -> Vec<Arc<str>> {
         let places = self.places.values();
         places.map(|place| Arc::clone(place.terms.path())).collect()
+    }
+
+    /// Another one whenever those who have a place are others.
+    pub(super) fn version(&self) -> u64 {
+        self.version
     }
 
     /// Whether a service with several workers reads here.

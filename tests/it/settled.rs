@@ -3,7 +3,10 @@
 //! It hears the fate of the event at each subscriber, in the order of their paths, or by its
 //! deadline as much as is known.
 
+use std::future::poll_fn;
+use std::pin::pin;
 use std::sync::{Arc, Mutex, OnceLock};
+use std::task::Poll;
 
 use callboard::prelude::*;
 use callboard::{AskError, Fate, PublishError, Reason, Settled};
@@ -375,4 +378,60 @@ fn a_thread_may_block_until_all_have_settled_and_a_service_may_not() {
     assert_eq!(board.ledger().topic("note").unwrap().published, 1);
     hold.add_permits(1);
     assert!(board.shutdown_blocking(secs(5)).drained);
+}
+
+/// Publishes, and says so once it waits for room.
+struct Patient(Arc<Notify>);
+impl Service for Patient {}
+impl Handle<Memo> for Patient {
+    async fn handle(&mut self, _: &Memo, cx: &mut Context<Self>) -> Outcome {
+        let mut publish = pin!(cx.publish(Note(3)).settled());
+        let pending = poll_fn(|task| Poll::Ready(publish.as_mut().poll(task).is_pending())).await;
+        assert!(pending, "there is no room");
+        self.0.notify_one();
+        publish.await?;
+        Ok(())
+    }
+}
+
+/// Would have the publisher of what it hears settle something first.
+struct Late(Arc<Mutex<String>>);
+impl Service for Late {}
+impl Handle<Note> for Late {
+    async fn handle(&mut self, _: &Note, cx: &mut Context<Self>) -> Outcome {
+        let refused = cx.publish(Memo(2)).settled().await.unwrap_err();
+        *self.0.lock().unwrap() = refused.to_string();
+        Ok(())
+    }
+}
+
+#[test]
+fn whoever_subscribes_while_the_publisher_waits_for_room_is_waited_for_as_well() {
+    paused(async {
+        let (waits, heard) = (Arc::<Notify>::default(), Arc::<Mutex<String>>::default());
+        let (signal, said) = (Arc::clone(&waits), Arc::clone(&heard));
+        let hold = gate();
+        let shut = Arc::clone(&hold);
+        let (full, log) = clerk("full", move |_| Step::Wait(Arc::clone(&shut)));
+        let patient = service("patient", move || Patient(Arc::clone(&signal)));
+        let late = service("late", move || Late(Arc::clone(&said)));
+        let address = late.address();
+        let root = shop()
+            .child(full.on_with::<Note>(|on| on.capacity(1)))
+            .child(patient.on::<Memo>())
+            .child(late);
+        let board = here(root).await;
+        board.publish(Note(1)).await.unwrap();
+        log.until(1).await;
+        board.publish(Note(2)).await.unwrap();
+        board.publish(Memo(1)).await.unwrap();
+        waits.notified().await;
+        board.subscribe::<Note>(&address).await.unwrap();
+        hold.add_permits(9);
+        board.settle().await.unwrap();
+        let path = "shop/late -> shop/patient -> shop/late";
+        assert_eq!(*heard.lock().unwrap(), format!("a cycle of waits: {path}"));
+        assert_eq!(row(&board, "shop/late", "note").acknowledged, 1);
+        assert_eq!(row(&board, "shop/patient", "memo").acknowledged, 1);
+    });
 }
