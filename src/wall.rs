@@ -9,6 +9,7 @@
 use std::any::{Any, TypeId};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
+use std::iter;
 
 use dashmap::DashMap;
 
@@ -263,21 +264,41 @@ impl Wall {
         Some(SettleError::BreakerOpen { subscriptions })
     }
 
-    /// Lets a service handle nothing for now, or again something. Tells whether that is new.
-    pub(crate) fn suspend(&self, service: &Vitals, suspended: bool) -> bool {
+    /// Lets a service handle nothing for now, or again something, and with it its workers, if it
+    /// has some. Tells whether that is new.
+    pub(crate) fn suspend(
+        &self,
+        service: &Vitals,
+        workers: impl FnOnce() -> Vec<Arc<Vitals>>,
+        suspended: bool,
+    ) -> bool {
         let mut all = lock(&self.suspended);
-        // Within the lock, so that the flag and the set say the same whoever comes last.
+        // All within one lock, so that the flags and the set say the same whoever comes last.
         if !service.suspend(suspended) {
             return false;
         }
-        if suspended {
-            all.insert(Arc::clone(&service.path));
-        } else {
-            all.remove(&service.path);
+        let workers = workers();
+        for one in iter::once(service).chain(workers.iter().map(|worker| &**worker)) {
+            one.suspend(suspended);
+            if suspended {
+                all.insert(Arc::clone(&one.path));
+            } else {
+                all.remove(&one.path);
+            }
         }
         drop(all);
         self.pulse.ran_dry();
         true
+    }
+
+    /// Has a new worker handle nothing while its service does not. It is one of the workers by
+    /// now, so whoever changes that later finds it.
+    pub(crate) fn suspend_like(&self, service: &Vitals, worker: &Vitals) {
+        let mut all = lock(&self.suspended);
+        if service.is_suspended() {
+            worker.suspend(true);
+            all.insert(Arc::clone(&worker.path));
+        }
     }
 
     /// Tells what happened to a service or supervisor, if anybody listens. Never waits.
@@ -470,6 +491,49 @@ mod tests {
     fn wall() -> Arc<Wall> {
         let clock = Clock::new(tokio::runtime::Handle::current());
         Wall::new(Pulse::new(clock, Dice::new(1)), 1, Cycles::default())
+    }
+
+    #[tokio::test]
+    async fn workers_follow_their_service_whoever_changes_it_and_whenever_they_come() {
+        let wall = wall();
+        let vitals = |path: &str| Vitals::new(path.into());
+        let service = vitals("shop/hands");
+        let workers = Mutex::new(vec![vitals("shop/hands/0")]);
+        let is_listing = AtomicBool::new(false);
+        let all = || lock(&workers).clone();
+        for round in 1..=200 {
+            is_listing.store(false, Ordering::SeqCst);
+            thread::scope(|scope| {
+                scope.spawn(|| {
+                    let list = || {
+                        let found = all();
+                        is_listing.store(true, Ordering::SeqCst);
+                        // Whoever can come in between does.
+                        (0..20).for_each(|_| thread::yield_now());
+                        found
+                    };
+                    wall.suspend(&service, list, round % 2 == 1);
+                });
+                while !is_listing.load(Ordering::SeqCst) {
+                    thread::yield_now();
+                }
+                let worker = vitals(&format!("shop/hands/{round}"));
+                lock(&workers).push(Arc::clone(&worker));
+                wall.suspend_like(&service, &worker);
+                if round % 3 == 0 {
+                    wall.suspend(&service, all, round % 2 == 0);
+                }
+            });
+            let is_suspended = service.is_suspended();
+            let strays = all()
+                .into_iter()
+                .find(|one| one.is_suspended() != is_suspended);
+            assert!(strays.is_none(), "in round {round}: {strays:?}");
+            let count = if is_suspended { all().len() + 1 } else { 0 };
+            assert_eq!(lock(&wall.suspended).len(), count, "in round {round}");
+            // So that the next round changes something.
+            wall.suspend(&service, all, round % 2 == 1);
+        }
     }
 
     #[tokio::test]

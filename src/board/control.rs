@@ -51,7 +51,12 @@ impl Board {
     fn set_suspended(&self, path: &str, suspended: bool) -> Result<(), LookupError> {
         let (node, entry): (Arc<Node>, Arc<dyn Entry>) =
             self.inner.grounds.registry.service(path)?;
-        if !self.inner.wall.suspend(&node.vitals, suspended) {
+        let workers = || {
+            let workers = node.branch().map(Branch::children).unwrap_or_default();
+            let vitals = workers.iter().map(|worker| Arc::clone(&worker.vitals));
+            vitals.collect()
+        };
+        if !self.inner.wall.suspend(&node.vitals, workers, suspended) {
             return Ok(());
         }
         let change = if suspended {
@@ -59,9 +64,6 @@ impl Board {
         } else {
             Change::Resumed
         };
-        for worker in node.branch().map(Branch::children).unwrap_or_default() {
-            self.inner.wall.suspend(&worker.vitals, suspended);
-        }
         self.inner.wall.announce(&node.vitals, change);
         entry.call();
         Ok(())

@@ -108,12 +108,11 @@ impl SupervisorActor {
         let id = self.next_child();
         let opened = self.grounds.child(worker, id, &self.lot);
         let opened = opened.map_err(ChildError::Threads)?;
-        if self.node.vitals.is_suspended() {
-            self.grounds.wall.suspend(&opened.node.vitals, true);
-        }
-        let member = opened.member.clone();
+        let (member, vitals) = (opened.member.clone(), Arc::clone(&opened.node.vitals));
         let own = context.address().recipient();
         self.seat(opened, own).await_start(answer);
+        // Once it can be found, and before it begins a life.
+        self.grounds.wall.suspend_like(&self.node.vitals, &vitals);
         self.step(Input::Add { child: id, member }, context);
         Ok(heard)
     }
