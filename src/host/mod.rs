@@ -168,7 +168,6 @@ impl<S: Service, L: Deliver<S> + 'static> Engine<S, L> {
 
     fn reopen(&mut self) {
         if std::mem::take(&mut self.closed) {
-            self.inbox.letters.open(self.letters);
             self.inbox.join_crew();
             self.with_mailbox(|mailbox| {
                 mailbox.reopen();
@@ -177,6 +176,8 @@ impl<S: Service, L: Deliver<S> + 'static> Engine<S, L> {
                     self.inbox.resubscribe(event, name);
                 });
             });
+            // Last: whoever subscribes after this finds what the spec says noted.
+            self.inbox.letters.open(self.letters);
         }
     }
 }
@@ -271,7 +272,6 @@ impl<S: Service, L: Deliver<S> + 'static> Stage for Engine<S, L> {
         if std::mem::replace(&mut self.closed, true) {
             return Vec::new();
         }
-        self.inbox.forget_subscriptions();
         let closed = self.with_mailbox(|mailbox| {
             // First: who subscribes after this sees that it came too late.
             let letters = mailbox.letters.close();
@@ -282,6 +282,8 @@ impl<S: Service, L: Deliver<S> + 'static> Stage for Engine<S, L> {
             }
             (mailbox.close(), letters)
         });
+        // Last: whoever has subscribed in time is among them, and nobody can any more.
+        self.inbox.forget_subscriptions();
         let Some((unread, letters)) = closed else {
             return Vec::new();
         };

@@ -313,29 +313,24 @@ impl<S: Service> Inbox<S> {
         subscribed.iter_mut().for_each(|one| one.is_former = true);
     }
 
-    /// Asks the mailbox for a change; it is made before the next delivery.
-    pub(crate) fn change(&self, change: Change<S>) {
+    /// Asks the mailbox for the change that `make` notes; it is made before the next delivery.
+    ///
+    /// One change is noted after the other, and each before those that the service takes when it
+    /// ends, or after it has: what is noted is what the mailbox will have.
+    pub(crate) fn change<R>(&self, make: impl FnOnce() -> Result<Change<S>, R>) -> Result<(), R> {
         let mut changes = lock(&self.changes);
-        changes.push(change);
+        changes.push(make()?);
         // Before the bell is looked at; the mailbox arms it before it looks here.
         self.changed.store(true, Ordering::SeqCst);
         drop(changes);
         self.bell.ring();
+        Ok(())
     }
 
     pub(crate) fn take_changes(&self) -> Vec<Change<S>> {
         let mut changes = lock(&self.changes);
         self.changed.store(false, Ordering::SeqCst);
         std::mem::take(&mut *changes)
-    }
-
-    /// Ends the subscriptions that were asked for and will not be read.
-    pub(crate) fn drop_changes(&self) {
-        for change in self.take_changes() {
-            if let Change::Subscribe(mut source) = change {
-                source.as_source().close();
-            }
-        }
     }
 
     pub(crate) fn has_changes(&self) -> bool {

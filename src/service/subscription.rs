@@ -194,39 +194,29 @@ impl<S: Service> Address<S> {
         if self.inbox.team().is_some() {
             return Err(fixed::<E>(home));
         }
-        self.inbox
-            .letters
-            .has_room()
-            .ok_or(SubscribeError::NotRunning)?;
-        let service = || home.path().to_string();
+        let (service, event) = (|| home.path().to_string(), E::NAME);
         if let Some(problem) = on.problems_for::<S>().into_iter().next() {
-            let event = E::NAME;
             return Err(SubscribeError::Impossible {
                 service: service(),
                 event,
                 problem,
             });
         }
-        if !self
-            .inbox
-            .note_subscribed(TypeId::of::<E>(), E::NAME, on.own(home.path()))
-        {
-            let event = E::NAME;
-            return Err(SubscribeError::AlreadySubscribed {
-                service: service(),
-                event,
-            });
-        }
-        let source = on.open(&self.inbox, home);
-        self.inbox
-            .change(Change::Subscribe(Box::new(DynamicSource(source))));
-        if self.inbox.letters.has_room().is_none() {
-            // The service has ended in the meantime: whoever of the two takes the change closes
-            // the place, so that no publisher waits for a reader that never comes.
-            self.inbox.drop_changes();
-            return Err(SubscribeError::NotRunning);
-        }
-        Ok(())
+        self.inbox.change(|| {
+            // A service that has ended takes no change; one that ends after this takes it, and
+            // closes the place, so that no publisher waits for a reader that never comes.
+            let is_open = self.inbox.letters.has_room().is_some();
+            if !is_open {
+                return Err(SubscribeError::NotRunning);
+            }
+            let own = on.own(home.path());
+            if !self.inbox.note_subscribed(TypeId::of::<E>(), event, own) {
+                let service = service();
+                return Err(SubscribeError::AlreadySubscribed { service, event });
+            }
+            let source = DynamicSource(on.open(&self.inbox, home));
+            Ok(Change::Subscribe(Box::new(source)))
+        })
     }
 
     /// Ends a subscription of a running service, before its next delivery.
@@ -235,12 +225,13 @@ impl<S: Service> Address<S> {
         if self.inbox.team().is_some() {
             return Err(fixed::<E>(home));
         }
-        if !self.inbox.note_unsubscribed(TypeId::of::<E>()) {
-            let (service, event) = (home.path().to_string(), E::NAME);
-            return Err(SubscribeError::NotSubscribed { service, event });
-        }
-        self.inbox.change(Change::Unsubscribe(TypeId::of::<E>()));
-        Ok(())
+        self.inbox.change(|| {
+            if !self.inbox.note_unsubscribed(TypeId::of::<E>()) {
+                let (service, event) = (home.path().to_string(), E::NAME);
+                return Err(SubscribeError::NotSubscribed { service, event });
+            }
+            Ok(Change::Unsubscribe(TypeId::of::<E>()))
+        })
     }
 }
 
@@ -287,5 +278,100 @@ impl<S: Handle<E>, E: Event> AddedSource<S> for DynamicSource<E> {
 
     fn hand_out(&mut self, work: Work, tray: &mut Tray<'_, S>) -> Result<(), Box<Ruling>> {
         hand_out(&mut self.0, work, tray)
+    }
+}
+
+#[cfg(all(test, not(any(loom, shuttle))))]
+mod tests {
+    use std::thread;
+
+    use super::*;
+    use crate::clock::Clock;
+    use crate::dice::Dice;
+    use crate::mailbox::letters::Letters;
+    use crate::policy::Standing;
+    use crate::prelude::Outcome;
+    use crate::pulse::Pulse;
+    use crate::sync::{AtomicU64, Ordering};
+    use crate::vitals::Vitals;
+    use crate::waits::Cycles;
+    use crate::wall::Wall;
+
+    struct Note;
+    impl Event for Note {
+        const NAME: &'static str = "note";
+    }
+
+    struct Memo;
+    impl Event for Memo {
+        const NAME: &'static str = "memo";
+    }
+
+    struct Clerk;
+    impl Service for Clerk {}
+    impl Handle<Note> for Clerk {
+        async fn handle(&mut self, _: &Note, _: &mut Context<Self>) -> Outcome {
+            Ok(())
+        }
+    }
+    impl Handle<Memo> for Clerk {
+        async fn handle(&mut self, _: &Memo, _: &mut Context<Self>) -> Outcome {
+            Ok(())
+        }
+    }
+
+    fn open(wall: &Arc<Wall>) -> Arc<Inbox<Clerk>> {
+        let path = "shop/clerk".into();
+        let inbox = Inbox::new();
+        inbox.move_in(Home {
+            wall: Arc::clone(wall),
+            waiter: wall.waits.waiter(&path),
+            policy: Standing::new(&path, Policy::new(), None),
+            vitals: Vitals::new(path),
+            share: None,
+        });
+        inbox.letters.open(1);
+        inbox
+    }
+
+    /// Takes what there is, and closes it.
+    fn take(inbox: &Inbox<Clerk>) -> usize {
+        let changes = inbox.take_changes().into_iter();
+        let close = |change| match change {
+            Change::Subscribe(mut source) => drop(source.as_source().close()),
+            Change::Unsubscribe(_) => {}
+        };
+        changes.map(close).count()
+    }
+
+    #[tokio::test]
+    async fn what_is_noted_while_a_service_ends_and_starts_again_is_what_it_will_read() {
+        let clock = Clock::new(tokio::runtime::Handle::current());
+        let wall = Wall::new(Pulse::new(clock, Dice::new(1)), 1, Cycles::default());
+        for round in 0..3_000 {
+            let inbox = open(&wall);
+            let address = Address::new(Arc::clone(&inbox));
+            let ready = AtomicU64::new(0);
+            thread::scope(|scope| {
+                scope.spawn(|| {
+                    ready.fetch_add(1, Ordering::SeqCst);
+                    address.subscribe::<Note>(&On::new())
+                });
+                scope.spawn(|| {
+                    ready.fetch_add(1, Ordering::SeqCst);
+                    address.subscribe::<Memo>(&On::new())
+                });
+                while ready.load(Ordering::SeqCst) < 1 + round % 2 {
+                    thread::yield_now();
+                }
+                // As its host does.
+                Letters::new(Arc::clone(&inbox.letters)).close();
+                take(&inbox);
+                inbox.forget_subscriptions();
+                inbox.letters.open(1);
+            });
+            let noted = inbox.wishes(&Policy::new()).len();
+            assert_eq!(noted, take(&inbox), "in round {round}");
+        }
     }
 }

@@ -247,3 +247,60 @@ fn coming_and_going_a_thousand_times_while_events_flow_leaves_the_ledger_exact()
     let report = board.shutdown_blocking(secs(5));
     assert_eq!((report.drained, report.ledger.gap()), (true, 0));
 }
+
+/// Hears memos from each of its starts on.
+struct Eager;
+impl Service for Eager {
+    async fn started(&mut self, cx: &mut Context<Self>) -> Outcome {
+        cx.subscribe::<Memo>()?;
+        Ok(())
+    }
+}
+impl Handle<Memo> for Eager {
+    async fn handle(&mut self, _: &Memo, _: &mut Context<Self>) -> Outcome {
+        Ok(())
+    }
+}
+impl Handle<Note> for Eager {
+    async fn handle(&mut self, _: &Note, _: &mut Context<Self>) -> Outcome {
+        Ok(())
+    }
+}
+
+/// Subscribes to notes and leaves again until told to end. Nobody else does.
+fn knock(board: &Board, address: &Address<Eager>, is_over: &AtomicBool) {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .build()
+        .unwrap();
+    runtime.block_on(async {
+        while !is_over.load(Ordering::SeqCst) {
+            match board.subscribe::<Note>(address).await {
+                // It may have ended since.
+                Ok(()) => drop(board.unsubscribe::<Note>(address).await),
+                Err(SubscribeError::NotRunning) => {}
+                Err(other) => panic!("{other}"),
+            }
+        }
+    });
+}
+
+#[test]
+fn whoever_subscribes_while_a_service_ends_and_starts_again_is_heard_or_told_that_it_is_not() {
+    let spec = service("eager", || Eager);
+    let address = spec.address();
+    let board = Board::start(shop().child(spec)).unwrap();
+    let is_over = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let knocking = scope.spawn(|| knock(&board, &address, &is_over));
+        let _end = Raise(&is_over);
+        for _ in 0..1_000 {
+            board.stop_blocking("shop/eager").unwrap();
+            board.restart_blocking("shop/eager").unwrap();
+            let fates = board.publish(Memo(1)).settled().wait_blocking().unwrap();
+            assert_eq!(fates.len(), 1, "it has subscribed");
+            assert!(!knocking.is_finished());
+        }
+    });
+    assert_eq!(board.ledger().gap(), 0);
+    assert!(board.shutdown_blocking(secs(5)).drained);
+}
