@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use callboard::prelude::*;
-use callboard::{ChildError, Key, Shutdown};
+use callboard::{ChildError, Key, Shutdown, State};
 
 use super::hands::{Change, Hand, Order, Slip, hands, publish};
 use crate::support_events::{Note, Step, failing, gate, here, paused, row, shop};
@@ -461,4 +461,25 @@ fn workers_that_drain_during_a_change_leave_nothing() {
             book.check_order();
         });
     }
+}
+
+#[test]
+fn workers_that_are_hired_while_the_service_is_suspended_are_suspended() {
+    paused(async {
+        let (spec, _) = hands(|_| Step::Done);
+        let board = here(shop().child(spec.on::<Note>().workers(1))).await;
+        board.suspend("shop/hands").unwrap();
+        let worker = |index: usize| board.inspect(&format!("shop/hands/{index}"));
+        let is_there = |index| worker(index).is_ok_and(|one| one.state == State::Running);
+        let resume = async {
+            while !(0..4).all(is_there) {
+                tokio::task::yield_now().await;
+            }
+            assert!((0..4).all(|index| worker(index).unwrap().suspended));
+            board.resume("shop/hands").unwrap();
+        };
+        let (scaled, ()) = tokio::join!(board.scale("shop/hands", 4), resume);
+        scaled.unwrap();
+        assert!((0..4).all(|index| !worker(index).unwrap().suspended));
+    });
 }
