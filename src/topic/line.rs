@@ -43,7 +43,7 @@ struct Patience {
 
 impl Patience {
     #[inline]
-    fn usual(wait: Duration) -> Self {
+    fn of(wait: Duration) -> Self {
         Patience {
             nanos: u64::try_from(wait.as_nanos()).unwrap_or(u64::MAX),
             is_short: 0,
@@ -71,7 +71,7 @@ impl<E: Event> Line<E> {
     pub(super) fn new(topic: Arc<Topic<E>>, wait: Duration, board: usize) -> Self {
         Line {
             topic,
-            patience: Patience::usual(wait),
+            patience: Patience::of(wait),
             board,
             spot: None,
         }
@@ -82,7 +82,7 @@ impl<E: Event> Line<E> {
         if limit < self.patience.time() {
             self.patience = Patience {
                 is_short: 1,
-                ..Patience::usual(limit)
+                ..Patience::of(limit)
             };
         }
     }
@@ -90,7 +90,7 @@ impl<E: Event> Line<E> {
     /// Leaves, and is ready to begin anew and wait as long as others.
     pub(super) fn begin_anew(&mut self) {
         self.leave();
-        self.patience = Patience::usual(PUBLISH_WAIT);
+        self.patience = Patience::of(PUBLISH_WAIT);
     }
 
     /// Whether waiting may help after this refusal of what an `insider` publishes, or not; then
