@@ -44,7 +44,7 @@ use crate::waits::Waiting;
 use block::{Block, Moment, Pinned, Slot, Stamp};
 use place::{Place, Returned, Terms};
 use room::Queue;
-use settlement::Settlement;
+use settlement::{Settlement, Word};
 use writer::{Leftovers, Writer};
 
 /// Why an event was not accepted.
@@ -99,13 +99,13 @@ impl<E: Event> Topic<E> {
     /// Ends a reader's subscription; what it had not read is undelivered. Returns the numbers
     /// of those events.
     pub(crate) fn unsubscribe(&self, place: &Arc<Place<E>>) -> Vec<u64> {
-        let (numbers, freed) = {
+        let (numbers, left) = {
             let mut writer = lock(&self.writer);
-            let closed = writer.close(place);
+            let numbers = writer.close(place);
             self.shared.store(writer.is_shared(), Ordering::Relaxed);
-            closed
+            (numbers, writer.leftovers())
         };
-        drop(freed);
+        self.clear(left);
         self.room.let_go();
         self.pulse.ran_dry();
         numbers
@@ -130,7 +130,8 @@ impl<E: Event> Topic<E> {
         if !writer.count_published() {
             drop(writer);
             if let Some(watch) = watch {
-                watch.expect(std::iter::empty());
+                let word = watch.expect(std::iter::empty());
+                word.into_iter().for_each(Word::say);
             }
             // Nobody's failure, whatever its `drop` does.
             let _ = guard(move || drop(event));
@@ -273,8 +274,13 @@ impl<E: Event> Topic<E> {
     }
 
     fn clear_up(&self, left: Leftovers<E>) {
-        let Leftovers { freed, mut woken } = left;
+        let Leftovers {
+            freed,
+            mut woken,
+            words,
+        } = left;
         drop(freed);
+        words.into_iter().for_each(Word::say);
         if woken.is_empty() {
             return;
         }

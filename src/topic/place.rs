@@ -17,7 +17,7 @@ use crate::crew::Share;
 use crate::ledger::DeliveryRow;
 use crate::sync::{Arc, AtomicBool, AtomicU64, AtomicUsize, Mutex, Ordering, lock};
 use crate::topic::block::{Pinned, Slot};
-use crate::topic::settlement::{Ending, Reader};
+use crate::topic::settlement::{Ending, Reader, Word};
 use crate::topic::tally::{Count, Tally};
 
 /// What happens when a subscription is full: when it lags by its capacity.
@@ -187,11 +187,15 @@ impl<E> Place<E> {
         share.is_none_or(|share| share.owns(number, lane))
     }
 
-    /// Tells whoever watches the event in this slot what became of it here.
+    /// Tells whoever watches the event in this slot what became of it here. Under no lock.
     pub(crate) fn report(&self, slot: &Slot<E>, ending: Ending) {
-        if let Some(watch) = &slot.stamp.watch {
-            watch.report(self.id, ending);
-        }
+        let word = self.settle(slot, ending);
+        word.into_iter().for_each(Word::say);
+    }
+
+    /// As [`Place::report`], but what there is to tell is returned.
+    pub(crate) fn settle(&self, slot: &Slot<E>, ending: Ending) -> Option<Word> {
+        slot.stamp.watch.as_ref()?.report(self.id, ending)
     }
 
     /// Tells whoever watches the event in this slot how many attempts have failed here so far.

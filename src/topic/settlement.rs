@@ -124,6 +124,19 @@ impl Ending {
 
 pub(crate) struct Settlement(Mutex<State>);
 
+/// What a publisher is to hear. Outside every lock: that runs its executor's code.
+#[must_use]
+pub(crate) struct Word {
+    done: oneshot::Sender<Vec<Settled>>,
+    settled: Vec<Settled>,
+}
+
+impl Word {
+    pub(crate) fn say(self) {
+        let _ = self.done.send(self.settled);
+    }
+}
+
 /// One who is to settle the event.
 pub(crate) struct Reader {
     /// The path of its service.
@@ -177,13 +190,12 @@ impl Settlement {
     }
 
     /// Names all who have accepted the event; called once, when it is published.
-    pub(crate) fn expect(&self, readers: impl Iterator<Item = (u64, Reader)>) {
+    pub(crate) fn expect(&self, readers: impl Iterator<Item = (u64, Reader)>) -> Option<Word> {
         let pending = |(id, reader)| (id, Pending { reader, failed: 0 });
         let mut state = lock(&self.0);
         state.pending = readers.map(pending).collect();
-        if state.pending.is_empty() {
-            state.finish(Fate::Undelivered);
-        }
+        let is_over = state.pending.is_empty();
+        is_over.then(|| state.finish(Fate::Undelivered)).flatten()
     }
 
     /// Another attempt of the reader `id` has failed: so many by now.
@@ -194,44 +206,42 @@ impl Settlement {
     }
 
     /// The reader `id` has settled the event.
-    pub(crate) fn report(&self, id: u64, ending: Ending) {
+    pub(crate) fn report(&self, id: u64, ending: Ending) -> Option<Word> {
         let mut state = lock(&self.0);
-        let Some(Pending { reader, .. }) = state.pending.remove(&id) else {
-            return;
-        };
+        let Pending { reader, .. } = state.pending.remove(&id)?;
         if let Some(waiting) = state.waiting.upgrade() {
             waiting.end_for(&reader.path);
         }
         state.settled.push(ending.of(&reader.service));
-        if state.pending.is_empty() {
-            state.finish(Fate::Undelivered);
-        }
+        let is_over = state.pending.is_empty();
+        is_over.then(|| state.finish(Fate::Undelivered)).flatten()
     }
 
     /// Nobody waits any more: whoever has not settled the event is told of as open.
     pub(crate) fn stop_waiting(&self) {
-        lock(&self.0).finish(Fate::Open);
+        let word = lock(&self.0).finish(Fate::Open);
+        word.into_iter().for_each(Word::say);
     }
 }
 
 impl State {
-    /// Tells the publisher, once; those who have not been reported have met this fate.
-    fn finish(&mut self, fate: Fate) {
-        let Some(done) = self.done.take() else {
-            return;
-        };
+    /// What the publisher is to hear, once; those who have not been reported have met this fate.
+    fn finish(&mut self, fate: Fate) -> Option<Word> {
+        let done = self.done.take()?;
         let left = std::mem::take(&mut self.pending);
         let left = left.into_values();
         self.settled
             .extend(left.map(|one| Ending::after(one.failed, fate).of(&one.reader.service)));
         self.settled.sort_by(|a, b| a.service.cmp(&b.service));
-        let _ = done.send(std::mem::take(&mut self.settled));
+        let settled = std::mem::take(&mut self.settled);
+        Some(Word { done, settled })
     }
 }
 
 impl Drop for State {
     fn drop(&mut self) {
-        self.finish(Fate::Undelivered);
+        let word = self.finish(Fate::Undelivered);
+        word.into_iter().for_each(Word::say);
     }
 }
 

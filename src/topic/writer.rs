@@ -14,7 +14,7 @@ use std::collections::{BTreeMap, BinaryHeap, VecDeque};
 use super::Refusal;
 use super::block::{Block, Slot, Stamp};
 use super::place::{Overflow, Place, Terms};
-use super::settlement::{Ending, Fate, Settlement};
+use super::settlement::{Ending, Fate, Settlement, Word};
 use super::squad::Squad;
 use super::tally::Count;
 use crate::bell::Bell;
@@ -60,6 +60,8 @@ pub(super) struct Leftovers<E> {
     pub(super) freed: Vec<Block<E>>,
     /// Those who slept and have what was written, to be rung.
     pub(super) woken: Vec<Arc<Place<E>>>,
+    /// What publishers are to hear.
+    pub(super) words: Vec<Word>,
 }
 
 impl<E> Leftovers<E> {
@@ -67,7 +69,13 @@ impl<E> Leftovers<E> {
         Leftovers {
             freed: Vec::new(),
             woken: Vec::new(),
+            words: Vec::new(),
         }
+    }
+
+    #[inline]
+    fn is_empty(&self) -> bool {
+        self.freed.is_empty() && self.woken.is_empty() && self.words.is_empty()
     }
 }
 
@@ -153,16 +161,18 @@ impl<E> Writer<E> {
         self.places.values().cloned().collect()
     }
 
-    /// Closes a place; returns the numbers of what it had not read, and blocks to drop.
-    pub(super) fn close(&mut self, place: &Arc<Place<E>>) -> (Vec<u64>, Vec<Block<E>>) {
+    /// Closes a place; returns the numbers of what it had not read.
+    pub(super) fn close(&mut self, place: &Arc<Place<E>>) -> Vec<u64> {
         if place.is_closed() {
-            return (Vec::new(), Vec::new());
+            return Vec::new();
         }
         let unread = place.position()..self.tail;
         let own = unread.clone().filter(|at| self.is_own(place, *at));
-        let mut numbers: Vec<u64> = own
-            .filter_map(|at| self.report(place, at, Fate::Undelivered))
-            .collect();
+        let own: Vec<u64> = own.collect();
+        let reported = own
+            .into_iter()
+            .filter_map(|at| self.report(place, at, Fate::Undelivered));
+        let mut numbers: Vec<u64> = reported.collect();
         let own = numbers.len() as u64;
         place.close(self.tail, unread.end - unread.start - own);
         while let Some(returned) = place.take_return(Count::Undelivered) {
@@ -182,12 +192,10 @@ impl<E> Writer<E> {
             self.laggard = None;
         }
         self.archive_ended();
-        let freed = if self.places.is_empty() {
-            self.blocks.drain(..).collect()
-        } else {
-            Vec::new()
-        };
-        (numbers, freed)
+        if self.places.is_empty() {
+            self.left.freed.extend(self.blocks.drain(..));
+        }
+        numbers
     }
 
     /// Drops the limits of closed places once they are the most: one that is not on top is not
@@ -241,10 +249,14 @@ impl<E> Writer<E> {
     }
 
     /// Tells the watch of an event, if it has one, what became of it; returns its number.
-    fn report(&self, place: &Place<E>, position: u64, fate: Fate) -> Option<u64> {
+    fn report(&mut self, place: &Place<E>, position: u64, fate: Fate) -> Option<u64> {
         let slot = self.find(position)?.slot(position)?;
-        place.report(slot, Ending::after(0, fate));
-        Some(slot.stamp.number)
+        let (number, word) = (
+            slot.stamp.number,
+            place.settle(slot, Ending::after(0, fate)),
+        );
+        self.left.words.extend(word);
+        Some(number)
     }
 
     /// Checks that all places have room, and makes room where the oldest may go.
@@ -337,7 +349,8 @@ impl<E> Writer<E> {
     pub(super) fn expect(&mut self, watch: &Arc<Settlement>, number: u64, lane: u64) {
         let readers = self.places.values();
         let readers = readers.filter(|place| place.has(number, lane));
-        watch.expect(readers.map(|place| (place.id, place.terms.reader())));
+        let word = watch.expect(readers.map(|place| (place.id, place.terms.reader())));
+        self.left.words.extend(word);
         self.watched = self.tail + 1;
     }
 
@@ -418,16 +431,21 @@ impl<E> Writer<E> {
     /// What is left to be done outside the lock: most events free nothing and wake nobody.
     #[inline]
     pub(super) fn leftovers(&mut self) -> Option<Leftovers<E>> {
-        if self.left.freed.is_empty() && self.left.woken.is_empty() {
+        if self.left.is_empty() {
             return None;
         }
+        let words = std::mem::take(&mut self.left.words);
         let freed = std::mem::take(&mut self.left.freed);
         let woken = if self.left.woken.is_empty() {
             Vec::new()
         } else {
             std::mem::replace(&mut self.left.woken, std::mem::take(&mut self.spare))
         };
-        Some(Leftovers { freed, woken })
+        Some(Leftovers {
+            freed,
+            woken,
+            words,
+        })
     }
 
     /// As [`Writer::free_passed`], for readers that fall asleep: nobody may append for long. The

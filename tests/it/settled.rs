@@ -3,17 +3,19 @@
 //! It hears the fate of the event at each subscriber, in the order of their paths, or by its
 //! deadline as much as is known.
 
-use std::future::poll_fn;
+use std::future::{Future, poll_fn};
 use std::pin::pin;
 use std::sync::{Arc, Mutex, OnceLock};
-use std::task::Poll;
+use std::task::{self, Poll, Wake, Waker};
 
 use callboard::prelude::*;
-use callboard::{AskError, Fate, PublishError, Reason, Settled};
+use callboard::{AskError, Fate, PublishError, Reason, Settled, Shutdown};
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-use crate::support_events::{Memo, Note, Step, clerk, failing, gate, here, paused, row, shop};
+use crate::support_events::{
+    Memo, Note, Step, clerk, failing, gate, here, paused, paused_elsewhere, row, shop,
+};
 
 fn told(fates: &[Settled]) -> Vec<(&str, Fate)> {
     let pairs = fates.iter().map(|one| (one.service.as_str(), one.fate));
@@ -433,5 +435,44 @@ fn whoever_subscribes_while_the_publisher_waits_for_room_is_waited_for_as_well()
         assert_eq!(*heard.lock().unwrap(), format!("a cycle of waits: {path}"));
         assert_eq!(row(&board, "shop/late", "note").acknowledged, 1);
         assert_eq!(row(&board, "shop/patient", "memo").acknowledged, 1);
+    });
+}
+
+/// Looks at the board whenever it is woken.
+struct Onlooker {
+    board: Board,
+    gaps: Mutex<Vec<i64>>,
+}
+
+impl Wake for Onlooker {
+    fn wake(self: Arc<Self>) {
+        let gap = self.board.ledger().gap();
+        self.gaps.lock().unwrap().push(gap);
+    }
+}
+
+#[test]
+fn whoever_is_woken_by_an_outcome_may_look_at_the_board_at_once() {
+    paused_elsewhere(async || {
+        let never = gate();
+        let (lazy, log) = clerk("lazy", move |_| Step::Wait(Arc::clone(&never)));
+        let lazy = lazy.on_with::<Note>(|on| on.capacity(1).overflow(Overflow::DropOldest));
+        let lazy = lazy.shutdown(Shutdown::Kill);
+        let board = here(shop().child(lazy)).await;
+        let onlooker = Arc::new(Onlooker {
+            board: board.clone(),
+            gaps: Mutex::default(),
+        });
+        let waker = Waker::from(Arc::clone(&onlooker));
+        let mut task = task::Context::from_waker(&waker);
+        board.publish(Note(0)).await.unwrap();
+        log.until(1).await;
+        let [mut shed, mut unread] = [1, 2].map(|id| Box::pin(board.publish(Note(id)).settled()));
+        assert!(shed.as_mut().poll(&mut task).is_pending());
+        assert!(unread.as_mut().poll(&mut task).is_pending());
+        assert_eq!(shed.await.unwrap()[0].fate, Fate::Shed);
+        board.stop("shop/lazy").await.unwrap();
+        assert_eq!(unread.await.unwrap()[0].fate, Fate::Undelivered);
+        assert_eq!(*onlooker.gaps.lock().unwrap(), [0, 0]);
     });
 }
