@@ -487,8 +487,8 @@ impl<S: Service, L: Deliver<S>> Life<S, L> {
         if has_slept {
             self.begin_turn(cx);
         } else {
-            // Its turn goes on, and comes to an end: whoever finds nothing to do, and no rest, would
-            // keep the thread for ever.
+            // Its turn goes on, and comes to an end: whoever finds nothing to do, and no rest,
+            // would keep the thread for ever.
             self.pace.count(1);
             cx.begin_turn(self.pulse.clock.now());
         }

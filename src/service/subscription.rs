@@ -288,9 +288,9 @@ mod tests {
     use super::*;
     use crate::clock::Clock;
     use crate::dice::Dice;
+    use crate::failure::Outcome;
     use crate::mailbox::letters::Letters;
     use crate::policy::Standing;
-    use crate::prelude::Outcome;
     use crate::pulse::Pulse;
     use crate::sync::{AtomicU64, Ordering};
     use crate::vitals::Vitals;

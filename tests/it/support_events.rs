@@ -231,8 +231,8 @@ pub(crate) fn paused<T>(run: impl Future<Output = T>) -> T {
     tokio::task::LocalSet::new().block_on(&runtime, run)
 }
 
-/// A board on this thread.
-/// As [`paused`], on a thread of its own: one that is kept busy for ever fails, and holds up nobody.
+/// As [`paused`], on a thread of its own: one that is kept busy for ever fails, and holds up
+/// nobody.
 pub(crate) fn paused_elsewhere<F: Future<Output = ()>>(run: impl FnOnce() -> F + Send + 'static) {
     let (done, ended) = mpsc::channel::<()>();
     let thread = thread::spawn(move || {
@@ -249,6 +249,7 @@ pub(crate) fn paused_elsewhere<F: Future<Output = ()>>(run: impl FnOnce() -> F +
     thread.join().unwrap();
 }
 
+/// A board on this thread.
 pub(crate) async fn here(root: Supervisor) -> Board {
     be_quiet();
     Board::builder().on_this_thread().start(root).await.unwrap()
