@@ -414,7 +414,7 @@ impl<S: Service> Context<S> {
 
     /// Forgets what a failed attempt had wanted to be done on success.
     #[inline]
-    fn forget_more(&mut self) {
+    pub(crate) fn forget_more(&mut self) {
         if self.has_more() {
             self.follow_ups.clear();
             self.laters.forget_asked();

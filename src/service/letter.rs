@@ -156,7 +156,9 @@ pub(crate) async fn answer<S: Service>(
     }
     let end = answering.await;
     let mut done = Ok(());
-    if cx.has_more() {
+    if matches!(end, LetterEnd::Failed(_)) {
+        cx.forget_more();
+    } else if cx.has_more() {
         // Rarely so, and then in a box of its own.
         let more = then(service, cx).instrument(span.unwrap_or_else(tracing::Span::none));
         done = Box::pin(more).await;

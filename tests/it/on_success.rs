@@ -86,6 +86,46 @@ impl Handle<Note> for Hopeful {
     }
 }
 
+/// Wants a memo to be published, and work to be done later, and fails.
+struct Wish(bool);
+impl Message for Wish {
+    type Reply = ();
+}
+impl Answer<Wish> for Hopeful {
+    async fn answer(&mut self, Wish(fails): Wish, cx: &mut Context<Self>) -> Outcome {
+        cx.publish_on_success(Memo(1));
+        let board = Board::of(cx).unwrap();
+        cx.later(
+            async move { board.publish(Memo(2)).await },
+            async |_: &mut Self, done: Result<_, _>, _: &mut Context<Self>| {
+                done?;
+                Ok(())
+            },
+        );
+        if fails {
+            return Err(Failure::new(ON_PURPOSE));
+        }
+        Ok(())
+    }
+}
+
+#[test]
+fn an_answer_that_fails_publishes_and_begins_nothing() {
+    paused(async {
+        let (spec, log) = clerk("clerk", |_| Step::Done);
+        let hopeful = service("hopeful", || Hopeful).on::<Note>();
+        let address = hopeful.address();
+        let board = here(shop().child(spec.on::<Memo>()).child(hopeful)).await;
+        address.ask(Wish(true)).await.unwrap_err();
+        address.tell(Wish(true)).await.unwrap();
+        board.settle().await.unwrap();
+        assert!(log.ids().is_empty());
+        address.ask(Wish(false)).await.unwrap();
+        board.settle().await.unwrap();
+        assert_eq!(log.ids(), [1, 2]);
+    });
+}
+
 /// Publishes on success what itself has no room for, so that it fails without a wait.
 struct Overfull(Arc<Mutex<Vec<&'static str>>>);
 impl Service for Overfull {}
