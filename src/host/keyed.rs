@@ -144,7 +144,7 @@ impl<S: Service, L: Deliver<S>> KeyedLife<S, L> {
     /// waits for.
     fn room(&self) -> usize {
         let early: usize = self.early.values().map(Vec::len).sum();
-        let at_once = self.recipe.terms.at_once + early;
+        let at_once = self.recipe.terms.at_once.saturating_add(early);
         at_once.saturating_sub(self.out.len())
     }
 

@@ -197,16 +197,17 @@ impl<E: Event> Source<E> {
     /// same key wait. Returns the key, and what is known of the event.
     pub(crate) fn open_for_key(&mut self, work: u64, now: Instant) -> Option<(Key, &Held<E>)> {
         let mut held = self.in_custody(now)?;
-        let key = match held.line.take() {
-            Some(key) => key,
+        let key = match &held.line {
+            Some(key) => key.clone(),
             None => {
                 let key = held.event.slot().map(|slot| key_of(&slot.event));
                 let key = key.unwrap_or_default();
-                self.aside.begin_line(&key, held.number());
+                // One that was given back may find another at the head.
+                let heads = self.aside.begin_line(&key, held.number());
+                held.line = heads.then(|| key.clone());
                 key
             }
         };
-        held.line = Some(key.clone());
         held.is_aside = true;
         self.open.insert(work, held);
         self.open.get(&work).map(|held| (key, held))

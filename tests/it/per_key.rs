@@ -1,7 +1,7 @@
 //! One instance per key: in order for each, none waiting for another, and none kept for ever.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
 use callboard::prelude::*;
@@ -809,6 +809,42 @@ fn one_that_drains_leaves_the_thread_to_its_instances_whatever_is_published() {
         ended.unwrap();
         let row = row(&board, "shop/accounts", "move");
         assert_eq!((row.acknowledged, row.undelivered), (1, 1));
+    });
+}
+
+#[test]
+fn an_event_given_back_to_a_busy_key_leaves_its_line_in_order() {
+    paused(async {
+        let (gate, is_broken) = (gate(), Arc::new(AtomicBool::new(true)));
+        let (wait, broken) = (Arc::clone(&gate), Arc::clone(&is_broken));
+        let (spec, books) = accounts(
+            |terms| terms,
+            move |event, attempt| match (event.id, attempt) {
+                (0, _) if broken.load(Ordering::SeqCst) => Do::Fail,
+                (1, _) => Do::Wait(Arc::clone(&wait)),
+                (2, 1) => Do::Fail,
+                _ => Do::Nothing,
+            },
+        );
+        let retry = Retry::fixed(secs(1)).attempts(2);
+        let spec = spec.policy(Policy::new().retry(retry));
+        let board = here(shop().child(spec)).await;
+        publish(&board, [(7, 0)]).await;
+        board.settle().await.unwrap();
+        is_broken.store(false, Ordering::SeqCst);
+        publish(&board, [(7, 1), (7, 2)]).await;
+        until(|| books.len() == 3).await;
+        board.redrive(&board.dead_letters()[0]).await.unwrap();
+        // All that can be done has been by then.
+        tokio::time::sleep(millis(1)).await;
+        gate.add_permits(1);
+        until(|| books.of(7).contains(&(2, 1))).await;
+        publish(&board, [(7, 3)]).await;
+        board.settle().await.unwrap();
+        let done = books.of(7);
+        let at = |entry| done.iter().position(|one| *one == entry).unwrap();
+        assert!(at((2, 2)) < at((3, 1)), "{done:?}");
+        assert_eq!(row(&board, "shop/accounts", "move").acknowledged, 4);
     });
 }
 
