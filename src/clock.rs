@@ -161,7 +161,16 @@ pub(crate) fn within<F: Future>(
     unless_past(clock, 0, end, future)
 }
 
-/// As [`within`], up to an instant that is known, for what is likely ready in a moment.
+/// As [`within`], up to an instant that is known, if there is one.
+pub(crate) fn by<F: Future>(
+    clock: &Clock,
+    end: Option<Instant>,
+    future: F,
+) -> impl Future<Output = Option<F::Output>> {
+    unless_past(clock, 0, move || end, future)
+}
+
+/// As [`by`], for what is likely ready in a moment.
 ///
 /// It looks twice before it makes the timer: whoever is to answer runs in between, if it is on
 /// the same thread and next in turn. That took an ask from 6,100 instructions to 5,400, and from

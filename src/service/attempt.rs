@@ -13,7 +13,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 use tracing::Instrument;
 
-use crate::clock::{Look, deadline, within};
+use crate::clock::{Look, by, deadline};
 use crate::event::Event;
 use crate::failure::{Failure, Outcome};
 use crate::policy::{Rules, Trouble};
@@ -103,12 +103,13 @@ pub(crate) async fn attempt<S: Handle<E>, E: Event>(
     time: &mut Look<'_>,
 ) -> Result<End, Fault> {
     let span = Context::<S>::is_traced().then(|| cx.span(E::NAME, &slot.stamp));
-    let limit = allowance.map(|allowance| allowance.limit);
+    // Counted from the beginning of the attempt, however late it first waits.
+    let end = allowance.map(|allowance| allowance.until);
     let handling = handle(slot, service, cx);
     // Pinned here: to move it into what follows would take longer than all else.
     let done = match span {
-        None => within(time.clock, limit, pin!(handling)).await,
-        Some(span) => within(time.clock, limit, pin!(handling.instrument(span))).await,
+        None => by(time.clock, end, pin!(handling)).await,
+        Some(span) => by(time.clock, end, pin!(handling.instrument(span))).await,
     };
     time.forget();
     conclude(done, allowance, time)

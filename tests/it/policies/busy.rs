@@ -94,6 +94,33 @@ fn an_attempt_that_ends_at_its_limit_is_in_time_and_one_beyond_it_is_late() {
     }
 }
 
+/// Keeps its thread for 60 ms, then waits as long.
+struct Slow;
+impl Service for Slow {}
+impl Handle<Job> for Slow {
+    async fn handle(&mut self, _: &Job, _: &mut Context<Self>) -> Outcome {
+        pass(millis(60));
+        sleep(millis(60)).await;
+        Ok(())
+    }
+}
+
+#[test]
+fn an_attempt_is_cancelled_at_its_limit_however_late_it_first_waits() {
+    paused(async {
+        for (limit, acknowledged) in [(millis(100), 0), (millis(121), 1)] {
+            let policy = Policy::new().timeout(limit).retry(Retry::never());
+            let slow = service("slow", || Slow).on::<Job>().policy(policy);
+            let board = here(shop().child(slow)).await;
+            board.publish(Job(1)).await.unwrap();
+            board.settle().await.unwrap();
+            let row = row(&board, "shop/slow", "job");
+            let ends = (row.acknowledged, row.dead_lettered, row.late);
+            assert_eq!(ends, (acknowledged, 1 - acknowledged, 0));
+        }
+    });
+}
+
 #[test]
 fn the_time_of_an_attempt_counts_from_its_own_beginning() {
     let jobs = [60, 60, 101, 60, 100];
