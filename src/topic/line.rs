@@ -36,8 +36,7 @@ pub(super) struct Line<E: Event> {
 struct Patience {
     /// Zero: not at all.
     nanos: u64,
-    /// 1 if that is less than any publisher would wait: then waiting in vain says nothing to the
-    /// others.
+    /// 1 if that is less than others would wait: then waiting in vain says nothing to them.
     is_short: u64,
 }
 
@@ -46,7 +45,7 @@ impl Patience {
     fn of(wait: Duration) -> Self {
         Patience {
             nanos: u64::try_from(wait.as_nanos()).unwrap_or(u64::MAX),
-            is_short: 0,
+            is_short: (wait < PUBLISH_WAIT).into(),
         }
     }
 
@@ -80,10 +79,7 @@ impl<E: Event> Line<E> {
     /// Waits no longer than this, whatever others would.
     pub(super) fn wait_at_most(&mut self, limit: Duration) {
         if limit < self.patience.time() {
-            self.patience = Patience {
-                is_short: 1,
-                ..Patience::of(limit)
-            };
+            self.patience = Patience::of(limit);
         }
     }
 

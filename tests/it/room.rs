@@ -156,7 +156,7 @@ impl Handle<Note> for Busy {
 #[test]
 fn a_publish_in_a_handler_waits_only_for_what_is_left_of_its_timeout() {
     paused(async {
-        let (slow, log, _gate) = stuck("slow");
+        let (slow, log, gate) = stuck("slow");
         let waited = Arc::new(std::sync::Mutex::new(Vec::new()));
         let kept = Arc::clone(&waited);
         let busy = service("busy", move || Busy {
@@ -173,6 +173,14 @@ fn a_publish_in_a_handler_waits_only_for_what_is_left_of_its_timeout() {
         let fate = board.publish(Note(1)).settled().await.unwrap();
         assert_eq!(fate[0].fate, callboard::Fate::Acknowledged);
         assert_eq!(*waited.lock().unwrap(), [(millis(200), true)]);
+        // It says nothing of the subscriber that others need to know.
+        let opening = async {
+            tokio::task::yield_now().await;
+            gate.add_permits(9);
+        };
+        let (published, ()) = tokio::join!(board.publish(Memo(3)), opening);
+        published.unwrap();
+        board.settle().await.unwrap();
         assert_eq!(board.ledger().gap(), 0);
     });
 }
