@@ -150,13 +150,13 @@ impl DeadLetter {
         Arc::ptr_eq(&self.0, &other.0)
     }
 
-    /// Gives the event back to the subscriber that failed it. `None` if that has ended.
     /// Counts the event as a dead letter, and tells who waits for it. It is on the shelf by now:
     /// whoever hears of it finds it there. Called once, on its subscriber's thread.
     pub(crate) fn settle(&self, ending: Ending) {
         self.0.grave.settle(ending);
     }
 
+    /// Gives the event back to the subscriber that failed it. `None` if that has ended.
     pub(crate) fn give_back(&self) -> Option<EventId> {
         self.0.grave.give_back()
     }

@@ -2,8 +2,8 @@
 //!
 //! Users call it; it speaks to the root supervisor and to the house.
 //!
-//! Invariant: it ends by its deadline (and half a second), whatever handlers do, and names what
-//! it had to leave.
+//! Invariant: it ends by its deadline (and well under a second), whatever handlers do, and names
+//! what it had to leave.
 //!
 //! It does not end the process.
 

@@ -57,9 +57,9 @@ pub struct DeliveryRow {
     pub undelivered: u64,
     /// Waiting for its turn.
     pub queued: u64,
-    /// Being handled.
+    /// Being handled, or open in later work.
     pub in_flight: u64,
-    /// Waiting to be tried again, in place or aside, or open in later work.
+    /// Waiting to be tried again, in place or aside.
     pub deferred: u64,
     /// A note, not a state: acknowledged, but over its timeout without ever having waited.
     pub late: u64,
