@@ -49,6 +49,8 @@ pub(super) struct KeyedLife<S: Service, L> {
     idle: BTreeMap<(Instant, u64), Key>,
     /// What is out, by its number: the event's type, or `None` for a letter.
     out: BTreeMap<u64, Option<TypeId>>,
+    /// How many of them are events.
+    events_out: usize,
     /// What has been handed out before its turn: an older event of its key, of another type, is
     /// not settled yet.
     early: BTreeMap<Key, Vec<Handed<S>>>,
@@ -72,6 +74,7 @@ impl<S: Service, L: Deliver<S>> KeyedLife<S, L> {
             instances: BTreeMap::new(),
             idle: BTreeMap::new(),
             out: BTreeMap::new(),
+            events_out: 0,
             early: BTreeMap::new(),
             board,
             next: 0,
@@ -140,12 +143,12 @@ impl<S: Service, L: Deliver<S>> KeyedLife<S, L> {
         self.life.mailbox.next_below(below, || clock.now())
     }
 
-    /// How many more may be out. What is early is not at work, and must not keep away what it
-    /// waits for.
+    /// How many more events may be out. What is early is not at work, and must not keep away what
+    /// it waits for.
     fn room(&self) -> usize {
         let early: usize = self.early.values().map(Vec::len).sum();
         let at_once = self.recipe.terms.at_once.saturating_add(early);
-        at_once.saturating_sub(self.out.len())
+        at_once.saturating_sub(self.events_out)
     }
 
     async fn rest(&mut self, next: Next, cx: &Context<S>) {
@@ -226,6 +229,7 @@ impl<S: Service, L: Deliver<S>> KeyedLife<S, L> {
     /// back: events may wait for long to be tried again.
     fn send(&mut self, errand: Handed<S>, cx: &Context<S>) -> Result<(), Exit> {
         self.out.insert(errand.work, errand.event);
+        self.events_out += usize::from(errand.event.is_some());
         if errand.event.is_none() || self.is_next(&errand) {
             return self.give(errand, cx);
         }
@@ -269,9 +273,16 @@ impl<S: Service, L: Deliver<S>> KeyedLife<S, L> {
         let is_open =
             source.and_then(|source| mailbox.with(source, |one| one.is_open(errand.work)));
         if is_open != Some(true) {
-            self.out.remove(&errand.work);
+            self.take_out(errand.work);
         }
         is_open == Some(true)
+    }
+
+    /// What was out under this number is not any more: the event's type, or `None` for a letter.
+    fn take_out(&mut self, work: u64) -> Option<Option<TypeId>> {
+        let out = self.out.remove(&work)?;
+        self.events_out = self.events_out.saturating_sub(usize::from(out.is_some()));
+        Some(out)
     }
 
     fn release_all(&mut self, cx: &Context<S>) -> Result<(), Exit> {

@@ -210,8 +210,17 @@ impl<T> Letters<T> {
         }
     }
 
-    /// The number of the oldest letter.
+    /// The number of the oldest letter; none while as many are being answered as may be queued,
+    /// which is one, or what instances per key have. So there are at most twice as many.
     pub(crate) fn look(&mut self) -> Option<u64> {
+        let answered = self.shared.tally.now(Count::InFlight);
+        if answered > 0 && answered >= self.shared.capacity() {
+            return None;
+        }
+        self.look_further()
+    }
+
+    fn look_further(&mut self) -> Option<u64> {
         // The list is asked only if there is something in it, or about to be: that takes a tenth.
         if self.seen.is_empty() && self.shared.has_queued() {
             let list = self.shared.list.get();
@@ -235,7 +244,7 @@ impl<T> Letters<T> {
 
     /// Takes the oldest letter into the state `into`.
     pub(crate) fn take(&mut self, into: Count) -> Option<Envelope<T>> {
-        self.look()?;
+        self.look_further()?;
         self.take_out(into)
     }
 

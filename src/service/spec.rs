@@ -155,7 +155,8 @@ impl<S: Service, L> ServiceSpec<S, L> {
         self
     }
 
-    /// How many letters may be queued, at least 1; 1,024 by default.
+    /// How many letters may be queued, at least 1; 1,024 by default. A service with an instance per
+    /// key hands out as many again, which wait for their instances.
     pub fn letters(mut self, capacity: usize) -> Self {
         self.parts.letters = capacity;
         self

@@ -813,6 +813,40 @@ fn one_that_drains_leaves_the_thread_to_its_instances_whatever_is_published() {
 }
 
 #[test]
+fn letters_for_a_busy_key_are_bounded_and_hold_up_no_other_key() {
+    paused(async {
+        let gate = gate();
+        let wait = Arc::clone(&gate);
+        let (spec, books) = accounts(
+            |terms| terms.at_once(2),
+            move |event, _| match event.account {
+                7 => Do::Wait(Arc::clone(&wait)),
+                _ => Do::Nothing,
+            },
+        );
+        let spec = spec.letters(2);
+        let address = spec.address();
+        let board = here(shop().child(spec)).await;
+        publish(&board, [(7, 0)]).await;
+        until(|| books.len() == 1).await;
+        let mut accepted = 0;
+        while accepted < 100 && address.try_tell(Seen(7)).is_ok() {
+            accepted += 1;
+            // Whatever can be taken has been by then.
+            tokio::time::sleep(millis(1)).await;
+        }
+        // Two that wait for the instance, and two that wait for those.
+        assert_eq!(accepted, 4);
+        publish(&board, [(8, 1)]).await;
+        until(|| books.of(8) == [(1, 1)]).await;
+        gate.add_permits(1);
+        board.settle().await.unwrap();
+        let letters = board.ledger().letter("shop/accounts").unwrap().clone();
+        assert_eq!((letters.accepted, letters.answered), (4, 4));
+    });
+}
+
+#[test]
 fn an_event_given_back_to_a_busy_key_leaves_its_line_in_order() {
     paused(async {
         let (gate, is_broken) = (gate(), Arc::new(AtomicBool::new(true)));

@@ -147,7 +147,7 @@ impl<S: Service, L: Deliver<S>> KeyedLife<S, L> {
             let (work, is_letter) = (errand.work, errand.event.is_none());
             errand.errand.abandon();
             if is_letter {
-                self.out.remove(&work);
+                self.take_out(work);
                 self.life.count_letter(Count::Undelivered);
             }
         }

@@ -46,7 +46,7 @@ impl<S: Service, L: Deliver<S>> KeyedLife<S, L> {
         key: Option<&Key>,
         cx: &Context<S>,
     ) -> Result<(), Exit> {
-        let Some(event) = self.out.remove(&work) else {
+        let Some(event) = self.take_out(work) else {
             return Ok(());
         };
         if let Ended::Answered(unanswered) = ended {
