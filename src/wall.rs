@@ -435,6 +435,11 @@ impl Wall {
     /// Puts a dead letter on the shelf and tells those who listen. Never waits.
     pub(crate) fn mourn(&self, letter: &DeadLetter) {
         self.keep(letter.clone());
+        self.announce_death(letter);
+    }
+
+    /// Tells those who listen of a dead letter. Never waits.
+    pub(crate) fn announce_death(&self, letter: &DeadLetter) {
         let origin = Origin::new(true, letter.cause(), None);
         // Refused only once the board has closed; the shelf has it.
         let _ = self

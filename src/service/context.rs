@@ -530,7 +530,9 @@ impl<S: Service> Context<S> {
     pub(crate) async fn mourn_waited(&self, letter: DeadLetter, ending: Ending) {
         self.wall.keep(letter.clone());
         letter.settle(ending);
-        if let Err(failure) = self.press(true).publish(letter).await {
+        if let Err(failure) = self.press(true).publish(letter.clone()).await {
+            // Refused, since one who listens waits for this service: they hear of it all the same.
+            self.wall.announce_death(&letter);
             self.note_not_followed_up(DeadLetter::NAME, &failure);
         }
     }

@@ -103,6 +103,34 @@ fn whoever_hears_of_a_dead_letter_finds_it_on_the_shelf() {
 }
 
 #[test]
+fn one_that_cannot_be_waited_for_hears_of_a_dead_letter_all_the_same() {
+    paused(async {
+        let has_failed = AtomicBool::new(false);
+        let (spec, log) = clerk("clerk", move |_| {
+            if has_failed.swap(true, Ordering::SeqCst) {
+                return Step::Done;
+            }
+            failing()
+        });
+        let policy = Policy::new()
+            .retry(Retry::never())
+            .failure(OnFailure::dead_letter().waited());
+        // It would wait for itself.
+        let spec = spec.on::<Note>().on::<DeadLetter>().policy(policy);
+        let board = here(shop().child(spec)).await;
+        board.publish(Note(7)).await.unwrap();
+        board.settle().await.unwrap();
+        assert_eq!(log.ids(), [7, 7]);
+        let told = board
+            .ledger()
+            .topic("callboard.dead_letter")
+            .unwrap()
+            .published;
+        assert_eq!((told, board.dead_letters().len()), (1, 1));
+    });
+}
+
+#[test]
 fn a_service_may_subscribe_to_dead_letters() {
     paused(async {
         let (spec, _) = clerk("clerk", |_| failing());
