@@ -63,8 +63,8 @@ pub(crate) struct Timers<S: Service> {
 struct Set<S: Service> {
     next: u64,
     due: BTreeMap<(Instant, u64), Job<S>>,
-    /// The one that is running now may be cancelled by itself.
-    cancelled: Option<u64>,
+    /// The one that is running now, unless it has been cancelled meanwhile.
+    running: Option<u64>,
 }
 
 impl<S: Service> Default for Set<S> {
@@ -72,7 +72,7 @@ impl<S: Service> Default for Set<S> {
         Set {
             next: 0,
             due: BTreeMap::new(),
-            cancelled: None,
+            running: None,
         }
     }
 }
@@ -91,7 +91,7 @@ impl<S: Service> Timers<S> {
 
     pub(crate) fn cancel(&mut self, timer: TimerId) {
         if let Some(set) = &mut self.set {
-            set.cancelled = Some(timer.0);
+            set.running = set.running.filter(|id| *id != timer.0);
             set.due.retain(|(_, id), _| *id != timer.0);
         }
     }
@@ -107,17 +107,17 @@ impl<S: Service> Timers<S> {
         let set = self.set.as_mut()?;
         let entry = set.due.first_entry().filter(|entry| entry.key().0 <= now)?;
         let ((at, id), job) = entry.remove_entry();
-        set.cancelled = None;
+        set.running = Some(id);
         Some((TimerId(id), at, job))
     }
 
-    /// Puts a repeated timer back, unless it has cancelled itself. Ticks that were missed are
+    /// Puts a repeated timer back, unless it was cancelled while it ran. Ticks that were missed are
     /// skipped: the next one is the first multiple of the interval that is still to come.
     pub(crate) fn put_back(&mut self, timer: TimerId, at: Instant, now: Instant, job: Job<S>) {
         let (Job::Every(interval, _), Some(set)) = (&job, &mut self.set) else {
             return;
         };
-        if set.cancelled.take() == Some(timer.0) {
+        if set.running.take() != Some(timer.0) {
             return;
         }
         let next = next_tick(at, now, *interval);

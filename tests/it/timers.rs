@@ -210,6 +210,27 @@ fn a_repeated_timer_runs_until_it_cancels_itself() {
 }
 
 #[test]
+fn a_repeated_timer_that_cancels_itself_and_then_another_ends() {
+    let said = ticks(|ticker, cx| {
+        let other = cx.after(millis(30), async |ticker: &mut Ticker, _| {
+            ticker.tick();
+            Ok(())
+        });
+        let timer = cx.every(
+            millis(10),
+            async move |ticker: &mut Ticker, cx: &mut Context<Ticker>| {
+                ticker.tick();
+                cx.cancel(ticker.timer.unwrap());
+                cx.cancel(other);
+                Ok(())
+            },
+        );
+        ticker.timer = Some(timer);
+    });
+    assert_eq!(said, ["1 at 10"]);
+}
+
+#[test]
 fn a_timer_that_was_cancelled_does_not_run() {
     let said = ticks(|ticker, cx| {
         let other = cx.after(millis(30), async |ticker: &mut Ticker, _| {
