@@ -198,11 +198,16 @@ async fn live<S: Service>(birth: Birth<S>) -> Outcome {
             stopping(&exit, service, cx).await;
             return Ok(());
         }
-        if run_timers(service, cx).await? && cx.timers.next_due().is_none() {
+        let has_run = run_timers(service, cx).await?;
+        if has_run && cx.timers.next_due().is_none() {
             orders.has_timers.set(false);
             tell(What::Unset);
         }
         let Some(errand) = orders.next() else {
+            if has_run {
+                // What the timers have set may be due already, again and again.
+                tokio::task::yield_now().await;
+            }
             rest(&orders, cx).await;
             continue;
         };
@@ -228,12 +233,12 @@ async fn start<S: Service>(service: &mut S, cx: &mut Context<S>) -> Outcome {
 
 /// Runs the timers that are due. Whether there was one.
 async fn run_timers<S: Service>(service: &mut S, cx: &mut Context<S>) -> Outcome<bool> {
+    if cx.timers.next_due().is_none() {
+        return Ok(false);
+    }
     let mut has_run = false;
-    while cx.timers.next_due().is_some() {
-        let now = cx.now();
-        let Some((timer, at, job)) = cx.timers.take_due(now) else {
-            break;
-        };
+    let pass = cx.timers.begin_pass(cx.now());
+    while let Some((timer, at, job)) = cx.timers.take_due(&pass) {
         cx.begin_hook();
         let _job = cx.wall.pulse.begin_job();
         run_job(timer, at, job, service, cx).await?;

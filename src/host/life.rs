@@ -385,13 +385,13 @@ impl<S: Service, L: Deliver<S>> Life<S, L> {
         }
     }
 
-    /// Runs the timers that are due.
+    /// Runs the timers that are due; those they set have their turn after the mailbox.
     async fn run_timers(&mut self, service: &mut S, cx: &mut Context<S>) -> Result<(), Exit> {
         if cx.timers.next_due().is_none() {
             return Ok(());
         }
-        let now = self.pulse.clock.now();
-        while let Some((timer, at, job)) = cx.timers.take_due(now) {
+        let pass = cx.timers.begin_pass(self.pulse.clock.now());
+        while let Some((timer, at, job)) = cx.timers.take_due(&pass) {
             cx.begin_hook();
             let _job = self.pulse.begin_job();
             let ran = run_job(timer, at, job, service, cx).await;

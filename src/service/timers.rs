@@ -60,6 +60,14 @@ pub(crate) struct Timers<S: Service> {
     set: Option<Box<Set<S>>>,
 }
 
+/// The timers that run one after the other: those that there were, and that were due, when it
+/// began. Those they set are for the next pass: one that sets itself anew, to be due at once, would
+/// keep the thread for ever.
+pub(crate) struct Pass {
+    now: Instant,
+    last: u64,
+}
+
 struct Set<S: Service> {
     next: u64,
     due: BTreeMap<(Instant, u64), Job<S>>,
@@ -102,11 +110,18 @@ impl<S: Service> Timers<S> {
         Some(*at)
     }
 
-    /// Takes out the first timer that is due.
-    pub(crate) fn take_due(&mut self, now: Instant) -> Option<(TimerId, Instant, Job<S>)> {
+    /// Begins a pass over what is due.
+    pub(crate) fn begin_pass(&self, now: Instant) -> Pass {
+        let last = self.set.as_ref().map_or(0, |set| set.next);
+        Pass { now, last }
+    }
+
+    /// Takes out the first timer that this pass runs.
+    pub(crate) fn take_due(&mut self, pass: &Pass) -> Option<(TimerId, Instant, Job<S>)> {
         let set = self.set.as_mut()?;
-        let entry = set.due.first_entry().filter(|entry| entry.key().0 <= now)?;
-        let ((at, id), job) = entry.remove_entry();
+        let mut due = set.due.range(..=(pass.now, pass.last)).map(|(key, _)| *key);
+        let (at, id) = due.find(|(_, id)| *id <= pass.last)?;
+        let job = set.due.remove(&(at, id))?;
         set.running = Some(id);
         Some((TimerId(id), at, job))
     }

@@ -7,6 +7,7 @@ use callboard::TimerId;
 use callboard::prelude::*;
 use tokio::time::Instant;
 
+use crate::support_events::paused_elsewhere;
 use crate::support_lives::{Log, boom, here, paused};
 
 struct Work;
@@ -288,4 +289,92 @@ fn timers_end_with_their_life() {
         cx.after(millis(15), async |_, _| boom());
     });
     assert_eq!(said, ["1 at 10", "life 2"]);
+}
+
+/// Has a timer that is due at once set the next one, until it hears of work.
+struct Restless {
+    log: Log,
+    has_heard: bool,
+}
+
+impl Restless {
+    fn new(log: &Log) -> Self {
+        Restless {
+            log: log.clone(),
+            has_heard: false,
+        }
+    }
+
+    fn again(cx: &mut Context<Self>) {
+        cx.after(
+            Duration::ZERO,
+            async |restless: &mut Self, cx: &mut Context<Self>| {
+                if !restless.has_heard {
+                    Self::again(cx);
+                }
+                Ok(())
+            },
+        );
+    }
+}
+
+impl Service for Restless {
+    async fn started(&mut self, cx: &mut Context<Self>) -> Outcome {
+        Self::again(cx);
+        self.log.say("started");
+        Ok(())
+    }
+}
+
+impl Handle<Work> for Restless {
+    async fn handle(&mut self, _: &Work, _: &mut Context<Self>) -> Outcome {
+        self.has_heard = true;
+        self.log.say("heard");
+        Ok(())
+    }
+}
+
+impl Answer<Hello> for Restless {
+    async fn answer(&mut self, _: Hello, _: &mut Context<Self>) -> Outcome<()> {
+        Ok(())
+    }
+}
+
+/// Makes an instance for its sender.
+struct Hello;
+impl Message for Hello {
+    type Reply = ();
+}
+
+#[test]
+fn a_timer_that_sets_itself_anew_at_once_leaves_the_thread_to_others() {
+    paused_elsewhere(async || {
+        let log = Log::new();
+        let kept = log.clone();
+        let restless = service("restless", move || Restless::new(&kept)).on::<Work>();
+        let board = here(Supervisor::one_for_one("shop").child(restless)).await;
+        log.wait_for("started").await;
+        board.publish(Work).await.unwrap();
+        board.settle().await.unwrap();
+        assert!(log.has("heard"));
+        assert_eq!(board.shutdown(secs(1)).await.ledger.gap(), 0);
+    });
+}
+
+#[test]
+fn a_timer_of_an_instance_that_sets_itself_anew_at_once_leaves_the_thread_to_others() {
+    paused_elsewhere(async || {
+        let log = Log::new();
+        let kept = log.clone();
+        let restless = service("restless", || -> Restless { unreachable!("not used") });
+        let restless = restless.on::<Work>().per_key(move |_| Restless::new(&kept));
+        let address = restless.address();
+        let board = here(Supervisor::one_for_one("shop").child(restless)).await;
+        address.ask(Hello).await.unwrap();
+        board.publish(Work).await.unwrap();
+        board.settle().await.unwrap();
+        assert!(log.has("heard"));
+        assert_eq!(log.count("started"), 1);
+        assert_eq!(board.shutdown(secs(1)).await.ledger.gap(), 0);
+    });
 }
