@@ -85,6 +85,8 @@ pub(super) struct Orders<S: Service> {
     errands: RefCell<VecDeque<Handed<S>>>,
     /// The number of the errand that runs.
     current: Cell<Option<u64>>,
+    /// Whether it has ever begun one.
+    has_begun: Cell<bool>,
     stop: RefCell<Option<Exit>>,
     has_timers: Cell<bool>,
     task: RefCell<Option<Waker>>,
@@ -95,6 +97,7 @@ impl<S: Service> Orders<S> {
         Rc::new(Orders {
             errands: RefCell::new(errands),
             current: Cell::new(None),
+            has_begun: Cell::new(false),
             stop: RefCell::new(None),
             has_timers: Cell::new(false),
             task: RefCell::new(None),
@@ -121,6 +124,10 @@ impl<S: Service> Orders<S> {
         self.current.get()
     }
 
+    pub(super) fn has_begun(&self) -> bool {
+        self.has_begun.get()
+    }
+
     pub(super) fn is_stopping(&self) -> bool {
         self.stop.borrow().is_some()
     }
@@ -134,6 +141,7 @@ impl<S: Service> Orders<S> {
     fn next(&self) -> Option<Handed<S>> {
         let next = self.errands.borrow_mut().pop_front()?;
         self.current.set(Some(next.work));
+        self.has_begun.set(true);
         Some(next)
     }
 

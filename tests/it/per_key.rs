@@ -59,12 +59,17 @@ enum Do {
     Wait(Arc<Semaphore>),
     Later(Arc<Semaphore>),
     After(Duration),
+    /// A timer that is due at once, waits, and fails.
+    FailAfter(Arc<Semaphore>),
     /// Two timers, of which the first is due at once, and waits.
     Timers(Arc<Semaphore>, Duration),
     Stop,
 }
 
 type Script = Arc<dyn Fn(Move, u32) -> Do + Send + Sync>;
+
+/// Stands in the books for a timer that has begun.
+const TIMER: u64 = 8_888;
 
 /// What all instances have done.
 #[derive(Default)]
@@ -135,6 +140,14 @@ impl Handle<Move> for Account {
                 cx.after(time, async |account: &mut Self, _| {
                     account.seen.push(2_000);
                     Ok(())
+                });
+            }
+            Do::FailAfter(gate) => {
+                cx.after(Duration::ZERO, async move |account: &mut Self, _| {
+                    let entry = (account.number, TIMER, 1);
+                    account.books.attempts.lock().unwrap().push(entry);
+                    gate.acquire().await?.forget();
+                    Err(Failure::new(ON_PURPOSE))
                 });
             }
             Do::Timers(gate, time) => {
@@ -657,6 +670,70 @@ fn an_instance_that_does_not_start_counts_an_attempt_of_what_it_was_made_for() {
         assert_eq!((row.acknowledged, row.retried), (1, 2));
         assert_eq!(starts.load(Ordering::SeqCst), 3);
         assert_eq!(board.inspect("shop/sleepy").unwrap().life, 1);
+    });
+}
+
+#[test]
+fn what_is_queued_is_not_charged_for_an_instance_that_fails_by_itself() {
+    paused(async {
+        let gate = gate();
+        let wait = Arc::clone(&gate);
+        let (spec, books) = accounts(
+            |terms| terms,
+            move |event, _| match event.id {
+                0 | 2 => Do::FailAfter(Arc::clone(&wait)),
+                _ => Do::Nothing,
+            },
+        );
+        let address = spec.address();
+        let policy = Policy::new().retry(Retry::never());
+        let board = here(shop().child(spec.policy(policy))).await;
+        publish(&board, [(7, 0)]).await;
+        until(|| books.of(7).len() == 2).await;
+        publish(&board, [(7, 1), (7, 2)]).await;
+        until(|| row(&board, "shop/accounts", "move").in_flight == 1).await;
+        gate.add_permits(1);
+        until(|| books.of(7).len() == 5).await;
+        // The timer of the second instance has begun: whoever asks now waits behind it.
+        let letters = || board.ledger().letter("shop/accounts").unwrap().clone();
+        let opening = async {
+            until(|| letters().in_flight == 1).await;
+            gate.add_permits(1);
+        };
+        let (seen, ()) = tokio::join!(address.ask(Seen(7)), opening);
+        assert!(seen.unwrap().is_empty());
+        board.settle().await.unwrap();
+        let expected = [(0, 1), (TIMER, 1), (1, 1), (2, 1), (TIMER, 1)];
+        assert_eq!(books.of(7), expected);
+        assert_eq!((books.made(), board.dead_letters().len()), (3, 0));
+        let row = row(&board, "shop/accounts", "move");
+        assert_eq!((row.acknowledged, row.retried), (3, 0));
+    });
+}
+
+#[test]
+fn an_instance_that_is_lost_before_it_begins_anything_counts_an_attempt() {
+    /// Starts, and fails before it does anything else.
+    struct Doomed;
+    impl Service for Doomed {
+        async fn started(&mut self, cx: &mut Context<Self>) -> Outcome {
+            cx.after(Duration::ZERO, async |_, _| Err(Failure::new(ON_PURPOSE)));
+            Ok(())
+        }
+    }
+    impl Handle<Freeze> for Doomed {
+        async fn handle(&mut self, _: &Freeze, _: &mut Context<Self>) -> Outcome {
+            unreachable!("its timer comes first")
+        }
+    }
+    paused_elsewhere(async || {
+        be_quiet();
+        let spec = service("doomed", || -> Doomed { unreachable!("not used") });
+        let spec = spec.on::<Freeze>().per_key(|_| Doomed);
+        let board = here(shop().child(spec)).await;
+        board.publish(Freeze(7)).await.unwrap();
+        board.settle().await.unwrap();
+        assert_eq!(board.dead_letters()[0].attempts().len(), 3);
     });
 }
 

@@ -77,11 +77,16 @@ impl<S: Service, L: Deliver<S>> KeyedLife<S, L> {
         }
         let mut errands = instance.orders.take_all();
         if let Err(loss) = gone {
-            // One that did not start is charged to what it was made for.
-            let current = instance.orders.current();
-            let first = current.or_else(|| errands.pop_front().map(|errand| errand.work));
+            let charged = match instance.orders.current() {
+                // Charged to what it was made for, which would make another for ever.
+                None if !instance.orders.has_begun() => {
+                    errands.pop_front().map(|errand| errand.work)
+                }
+                // What is only queued is not to blame.
+                current => current,
+            };
             tell_lost(&key, &loss, cx.path());
-            if let Some(work) = first {
+            if let Some(work) = charged {
                 self.settle(work, Ended::Failed(fault(loss)), None, cx)?;
             }
         }
