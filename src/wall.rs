@@ -323,6 +323,13 @@ impl Wall {
         }
     }
 
+    /// What was at and below a path will not come back: another that takes its name is not
+    /// suspended, and no breaker holds anything there.
+    pub(crate) fn forget(&self, path: &str) {
+        lock(&self.suspended).retain(|one| !is_within(one, path));
+        self.gauges.forget(|one| is_within(one, path));
+    }
+
     /// The rows of what was at and below a path, and will not come back, are added to those of its
     /// likes, so that services which come and go leave one row and not thousands.
     pub(crate) fn fold(&self, path: &str, into: &Arc<str>) {
@@ -330,14 +337,9 @@ impl Wall {
             topic.fold(path, into);
         }
         self.fold_letters(path, into);
-        let within = |one: &str| {
-            let rest = one.strip_prefix(path);
-            rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
-        };
-        lock(&self.suspended).retain(|one| !within(one));
-        self.gauges.forget(within);
         let mut undelivered = lock(&self.undelivered);
-        let theirs = undelivered.keys().filter(|(service, _)| within(service));
+        let theirs = undelivered.keys();
+        let theirs = theirs.filter(|(service, _)| is_within(service, path));
         for key in theirs.cloned().collect::<Vec<_>>() {
             let numbers = undelivered.remove(&key).unwrap_or_default();
             let likes = undelivered.entry((Arc::clone(into), key.1)).or_default();
@@ -446,6 +448,12 @@ impl Wall {
             .topic::<DeadLetter>()
             .offer(letter.clone(), &origin, None);
     }
+}
+
+/// Whether this is the path, or one below it.
+fn is_within(one: &str, path: &str) -> bool {
+    let rest = one.strip_prefix(path);
+    rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }
 
 /// Adds a row, if it counts anything, to the one of this name.

@@ -178,6 +178,7 @@ impl Grounds {
             self.registry.remove(&node);
             node.vitals.dismiss_monitors();
         }
+        self.wall.forget(child.path());
         if let Some(into) = into {
             self.wall.fold(child.path(), into);
         }

@@ -5,7 +5,7 @@ use callboard::{Child, Restart};
 
 use super::{names, shop};
 use crate::support_lives::{
-    Deed, Do, Hook, Log, Note, Probe, end, here, note, paused, probe, probe_hooked, until,
+    Deed, Do, Hook, Log, Note, Probe, end, hearer, here, note, paused, probe, probe_hooked, until,
 };
 
 fn crowd(log: &Log, restart: Restart) -> Supervisor {
@@ -105,7 +105,7 @@ fn nested_ones_leave_one_row_with_all_below_them() {
         let log = Log::new();
         let kept = log.clone();
         let tenants = Supervisor::dynamic("tenants", move |name: &'static str| -> Child {
-            let fixed = crate::support_lives::hearer("fixed", &kept);
+            let fixed = hearer("fixed", &kept);
             let brief = probe("brief", &kept).restart(Restart::Temporary);
             let below = crowd(&kept, Restart::Transient);
             Supervisor::one_for_one(name)
@@ -189,5 +189,24 @@ fn one_that_is_terminated_while_its_supervisor_gives_up_is_closed_all_the_same()
         assert_eq!((&*left.service, &*left.event), ("shop/sessions/*", "note"));
         assert_eq!(left.event_ids.len(), 1);
         assert_eq!(report.ledger.gap(), 0);
+    });
+}
+
+#[test]
+fn one_that_is_deleted_while_it_is_suspended_leaves_its_name_free() {
+    paused(async {
+        let log = Log::new();
+        let board = here(shop().child(hearer("a", &log))).await;
+        board.suspend("shop/a").unwrap();
+        let handle = board.supervisor("shop").unwrap();
+        handle.terminate_child("a").await.unwrap();
+        handle.delete_child("a").await.unwrap();
+        handle.start_child(hearer("a", &log)).await.unwrap();
+        board.publish(note(1)).await.unwrap();
+        board.settle().await.unwrap();
+        assert!(log.has("a 1"));
+        board.publish(note(2)).await.unwrap();
+        end(&board).await;
+        assert!(log.has("a 2"), "a shutdown drains it");
     });
 }
