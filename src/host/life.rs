@@ -476,11 +476,13 @@ impl<S: Service, L: Deliver<S>> Life<S, L> {
                 return Poll::Ready(());
             }
             self.pulse.ran_dry();
-            has_slept = true;
-            let Some(due) = due else { return Poll::Pending };
-            let clock = &self.pulse.clock;
-            let sleep = sleep.get_or_insert_with(|| Box::pin(clock.sleep_until(due)));
-            sleep.as_mut().poll(task)
+            let polled = due.map_or(Poll::Pending, |due| {
+                let clock = &self.pulse.clock;
+                let sleep = sleep.get_or_insert_with(|| Box::pin(clock.sleep_until(due)));
+                sleep.as_mut().poll(task)
+            });
+            has_slept |= polled.is_pending();
+            polled
         })
         .await;
         self.mailbox.wake();
