@@ -10,7 +10,7 @@
 
 use std::any::TypeId;
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::rc::Rc;
 
 use tokio::time::Instant;
@@ -47,10 +47,9 @@ pub(super) struct KeyedLife<S: Service, L> {
     instances: BTreeMap<Key, Instance<S>>,
     /// The idle ones, the longest first.
     idle: BTreeMap<(Instant, u64), Key>,
-    /// What is out, by its number: the event's type, or `None` for a letter.
-    out: BTreeMap<u64, Option<TypeId>>,
-    /// How many of them are events.
-    events_out: usize,
+    /// The events that are out, by the number of their errand: their types.
+    out: BTreeMap<u64, TypeId>,
+    letters_out: BTreeSet<u64>,
     /// What has been handed out before its turn: an older event of its key, of another type, is
     /// not settled yet.
     early: BTreeMap<Key, Vec<Handed<S>>>,
@@ -74,7 +73,7 @@ impl<S: Service, L: Deliver<S>> KeyedLife<S, L> {
             instances: BTreeMap::new(),
             idle: BTreeMap::new(),
             out: BTreeMap::new(),
-            events_out: 0,
+            letters_out: BTreeSet::new(),
             early: BTreeMap::new(),
             board,
             next: 0,
@@ -112,7 +111,7 @@ impl<S: Service, L: Deliver<S>> KeyedLife<S, L> {
                 }
                 self.retire_idle();
                 let next = self.look(cx);
-                let is_dry = next == Next::Nothing && self.out.is_empty();
+                let is_dry = next == Next::Nothing && !self.has_errands_out();
                 if is_dry && cx.control.draining().is_some() {
                     return Exit::Shutdown;
                 }
@@ -143,12 +142,16 @@ impl<S: Service, L: Deliver<S>> KeyedLife<S, L> {
         self.life.mailbox.next_below(below, || clock.now())
     }
 
+    fn has_errands_out(&self) -> bool {
+        !(self.out.is_empty() && self.letters_out.is_empty())
+    }
+
     /// How many more events may be out. What is early is not at work, and must not keep away what
     /// it waits for.
     fn room(&self) -> usize {
         let early: usize = self.early.values().map(Vec::len).sum();
         let at_once = self.recipe.terms.at_once.saturating_add(early);
-        at_once.saturating_sub(self.events_out)
+        at_once.saturating_sub(self.out.len())
     }
 
     async fn rest(&mut self, next: Next, cx: &Context<S>) {
@@ -228,8 +231,14 @@ impl<S: Service, L: Deliver<S>> KeyedLife<S, L> {
     /// Sends an errand to the instance of its key, when its turn has come. Letters are not kept
     /// back: events may wait for long to be tried again.
     fn send(&mut self, errand: Handed<S>, cx: &Context<S>) -> Result<(), Exit> {
-        self.out.insert(errand.work, errand.event);
-        self.events_out += usize::from(errand.event.is_some());
+        match errand.event {
+            Some(event) => {
+                self.out.insert(errand.work, event);
+            }
+            None => {
+                self.letters_out.insert(errand.work);
+            }
+        }
         if errand.event.is_none() || self.is_next(&errand) {
             return self.give(errand, cx);
         }
@@ -273,16 +282,9 @@ impl<S: Service, L: Deliver<S>> KeyedLife<S, L> {
         let is_open =
             source.and_then(|source| mailbox.with(source, |one| one.is_open(errand.work)));
         if is_open != Some(true) {
-            self.take_out(errand.work);
+            self.out.remove(&errand.work);
         }
         is_open == Some(true)
-    }
-
-    /// What was out under this number is not any more: the event's type, or `None` for a letter.
-    fn take_out(&mut self, work: u64) -> Option<Option<TypeId>> {
-        let out = self.out.remove(&work)?;
-        self.events_out = self.events_out.saturating_sub(usize::from(out.is_some()));
-        Some(out)
     }
 
     fn release_all(&mut self, cx: &Context<S>) -> Result<(), Exit> {

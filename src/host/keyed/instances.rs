@@ -152,7 +152,7 @@ impl<S: Service, L: Deliver<S>> KeyedLife<S, L> {
             let (work, is_letter) = (errand.work, errand.event.is_none());
             errand.errand.abandon();
             if is_letter {
-                self.take_out(work);
+                self.letters_out.remove(&work);
                 self.life.count_letter(Count::Undelivered);
             }
         }

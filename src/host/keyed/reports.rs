@@ -46,16 +46,15 @@ impl<S: Service, L: Deliver<S>> KeyedLife<S, L> {
         key: Option<&Key>,
         cx: &Context<S>,
     ) -> Result<(), Exit> {
-        let Some(event) = self.take_out(work) else {
-            return Ok(());
-        };
-        if let Ended::Answered(unanswered) = ended {
-            self.life.settle_letter(unanswered, cx);
+        if self.letters_out.remove(&work) {
+            match ended {
+                Ended::Answered(unanswered) => self.life.settle_letter(unanswered, cx),
+                // Its instance was lost: whoever asked has heard so.
+                _ => self.life.count_letter(Count::Failed),
+            }
             return Ok(());
         }
-        let Some(event) = event else {
-            // A letter whose instance was lost: whoever asked has heard so.
-            self.life.count_letter(Count::Failed);
+        let Some(event) = self.out.remove(&work) else {
             return Ok(());
         };
         let mailbox = &mut *self.life.mailbox;
