@@ -241,11 +241,10 @@ async fn start<S: Service>(service: &mut S, cx: &mut Context<S>) -> Outcome {
 
 /// Runs the timers that are due. Whether there was one.
 async fn run_timers<S: Service>(service: &mut S, cx: &mut Context<S>) -> Outcome<bool> {
-    if cx.timers.next_due().is_none() {
+    let Some(pass) = cx.timers.begin_pass(&cx.wall.pulse.clock) else {
         return Ok(false);
-    }
+    };
     let mut has_run = false;
-    let pass = cx.timers.begin_pass(cx.now());
     while let Some((timer, at, job)) = cx.timers.take_due(&pass) {
         cx.begin_hook();
         let _job = cx.wall.pulse.begin_job();

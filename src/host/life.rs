@@ -387,10 +387,9 @@ impl<S: Service, L: Deliver<S>> Life<S, L> {
 
     /// Runs the timers that are due; those they set have their turn after the mailbox.
     async fn run_timers(&mut self, service: &mut S, cx: &mut Context<S>) -> Result<(), Exit> {
-        if cx.timers.next_due().is_none() {
+        let Some(pass) = cx.timers.begin_pass(&self.pulse.clock) else {
             return Ok(());
-        }
-        let pass = cx.timers.begin_pass(self.pulse.clock.now());
+        };
         while let Some((timer, at, job)) = cx.timers.take_due(&pass) {
             cx.begin_hook();
             let _job = self.pulse.begin_job();

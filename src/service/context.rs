@@ -597,7 +597,7 @@ impl<S: Service> Context<S> {
     }
 
     fn origin(&self) -> Origin {
-        let Doing { attempt, .. } = self.doing;
+        let attempt = self.doing.attempt;
         let cause = self.doing.id().map(|id| Cause::new(id, attempt));
         Origin::new(true, cause, current_span())
     }

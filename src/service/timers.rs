@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::clock::next_tick;
+use crate::clock::{Clock, next_tick};
 use crate::failure::Outcome;
 use crate::service::{Context, Service};
 
@@ -110,10 +110,11 @@ impl<S: Service> Timers<S> {
         Some(*at)
     }
 
-    /// Begins a pass over what is due.
-    pub(crate) fn begin_pass(&self, now: Instant) -> Pass {
-        let last = self.set.as_ref().map_or(0, |set| set.next);
-        Pass { now, last }
+    /// Begins a pass over what is due. `None`, and no look at the clock, if no timer is set.
+    pub(crate) fn begin_pass(&self, clock: &Clock) -> Option<Pass> {
+        let set = self.set.as_ref().filter(|set| !set.due.is_empty())?;
+        let (now, last) = (clock.now(), set.next);
+        Some(Pass { now, last })
     }
 
     /// Takes out the first timer that this pass runs.
