@@ -214,6 +214,14 @@ fn accounts(
     (spec.on::<Move>().per_key_with(make, terms), books)
 }
 
+/// Each attempt waits for a permit.
+fn accounts_that_wait() -> (Spec, Arc<Books>, Arc<Semaphore>) {
+    let gate = gate();
+    let wait = Arc::clone(&gate);
+    let (spec, books) = accounts(|terms| terms, move |_, _| Do::Wait(Arc::clone(&wait)));
+    (spec, books, gate)
+}
+
 async fn publish(board: &Board, moves: impl IntoIterator<Item = (u64, u64)>) {
     for (account, id) in moves {
         board.publish(Move { account, id }).await.unwrap();
@@ -740,9 +748,7 @@ fn an_instance_that_is_lost_before_it_begins_anything_counts_an_attempt() {
 #[test]
 fn a_letter_that_no_instance_has_begun_is_undelivered_at_the_end() {
     paused(async {
-        let gate = gate();
-        let wait = Arc::clone(&gate);
-        let (spec, books) = accounts(|terms| terms, move |_, _| Do::Wait(Arc::clone(&wait)));
+        let (spec, books, gate) = accounts_that_wait();
         let address = spec.address();
         let board = here(shop().child(spec)).await;
         publish(&board, [(7, 0)]).await;
@@ -847,9 +853,7 @@ fn a_shutdown_drains_all_keys_or_leaves_them_undelivered() {
 #[test]
 fn one_that_is_stopped_and_drains_waits_for_its_instances() {
     paused(async {
-        let gate = gate();
-        let wait = Arc::clone(&gate);
-        let (spec, books) = accounts(|terms| terms, move |_, _| Do::Wait(Arc::clone(&wait)));
+        let (spec, books, gate) = accounts_that_wait();
         let spec = spec.shutdown(Shutdown::Drain(secs(60)));
         let board = here(shop().child(spec)).await;
         publish(&board, [(7, 0), (7, 1), (8, 0)]).await;
@@ -868,9 +872,7 @@ fn one_that_is_stopped_and_drains_waits_for_its_instances() {
 #[test]
 fn one_that_drains_leaves_the_thread_to_its_instances_whatever_is_published() {
     paused_elsewhere(async || {
-        let gate = gate();
-        let wait = Arc::clone(&gate);
-        let (spec, books) = accounts(|terms| terms, move |_, _| Do::Wait(Arc::clone(&wait)));
+        let (spec, books, gate) = accounts_that_wait();
         let spec = spec.shutdown(Shutdown::Drain(secs(60)));
         let board = here(shop().child(spec)).await;
         publish(&board, [(7, 0)]).await;
@@ -962,9 +964,7 @@ fn an_event_given_back_to_a_busy_key_leaves_its_line_in_order() {
 #[test]
 fn one_that_finds_no_room_in_line_rests_until_there_is() {
     paused_elsewhere(async || {
-        let gate = gate();
-        let wait = Arc::clone(&gate);
-        let (spec, books) = accounts(|terms| terms, move |_, _| Do::Wait(Arc::clone(&wait)));
+        let (spec, books, gate) = accounts_that_wait();
         let spec = spec.on_with::<Transfer>(|on| on.capacity(2));
         let board = here(shop().child(spec)).await;
         for id in 0..4 {
