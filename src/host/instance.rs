@@ -15,6 +15,8 @@ use std::pin::pin;
 use std::rc::Rc;
 use std::task::{Poll, Waker};
 
+use tokio::time::Instant;
+
 use crate::bell::Bell;
 use crate::clock::within;
 use crate::defaults::START_WAIT;
@@ -40,8 +42,8 @@ pub(super) struct News {
 pub(super) enum What {
     /// An errand is over.
     Ended { work: u64, ended: Ended },
-    /// Timers have run, and none is left.
-    Unset,
+    /// It may have nothing to do: its timers have run, or what it was made for was taken back.
+    Free,
     /// The instance is.
     Gone(Result<(), Loss>),
 }
@@ -56,6 +58,8 @@ pub(super) enum Loss {
 pub(super) struct Board {
     news: RefCell<VecDeque<News>>,
     bell: Arc<Bell>,
+    /// Whether the service is suspended: nothing new begins.
+    is_paused: Cell<bool>,
 }
 
 impl Board {
@@ -63,7 +67,13 @@ impl Board {
         Rc::new(Board {
             news: RefCell::default(),
             bell,
+            is_paused: Cell::new(false),
         })
+    }
+
+    /// Whether this changes anything; whoever rests is to be woken then.
+    pub(super) fn pause(&self, is_paused: bool) -> bool {
+        self.is_paused.replace(is_paused) != is_paused
     }
 
     pub(super) fn take(&self) -> Option<News> {
@@ -87,6 +97,8 @@ pub(super) struct Orders<S: Service> {
     current: Cell<Option<u64>>,
     /// Whether it has ever begun one.
     has_begun: Cell<bool>,
+    /// Whether `started` is over.
+    has_started: Cell<bool>,
     stop: RefCell<Option<Exit>>,
     has_timers: Cell<bool>,
     task: RefCell<Option<Waker>>,
@@ -98,6 +110,7 @@ impl<S: Service> Orders<S> {
             errands: RefCell::new(errands),
             current: Cell::new(None),
             has_begun: Cell::new(false),
+            has_started: Cell::new(false),
             stop: RefCell::new(None),
             has_timers: Cell::new(false),
             task: RefCell::new(None),
@@ -135,7 +148,11 @@ impl<S: Service> Orders<S> {
     /// Whether it has nothing to do, now or at a later time.
     pub(super) fn is_idle(&self) -> bool {
         let is_busy = self.current.get().is_some() || self.has_timers.get();
-        !is_busy && self.errands.borrow().is_empty()
+        self.has_started.get() && !is_busy && self.errands.borrow().is_empty()
+    }
+
+    fn note_timers(&self, cx: &Context<S>) {
+        self.has_timers.set(cx.timers.next_due().is_some());
     }
 
     fn next(&self) -> Option<Handed<S>> {
@@ -145,7 +162,7 @@ impl<S: Service> Orders<S> {
         Some(next)
     }
 
-    fn wake(&self) {
+    pub(super) fn wake(&self) {
         if let Some(task) = self.task.borrow_mut().take() {
             task.wake();
         }
@@ -200,29 +217,42 @@ async fn live<S: Service>(birth: Birth<S>) -> Outcome {
         });
     };
     start(service, cx).await?;
+    orders.has_started.set(true);
+    orders.note_timers(cx);
+    if orders.is_idle() {
+        tell(What::Free);
+    }
     loop {
         let stop = orders.stop.borrow().clone();
         if let Some(exit) = stop.or_else(|| cx.is_stopping().then_some(Exit::Normal)) {
             stopping(&exit, service, cx).await;
             return Ok(());
         }
+        if cx.is_suspended() {
+            // Its life may not have looked yet; once it does, it has this go on.
+            board.pause(true);
+        }
+        if board.is_paused.get() {
+            rest(&orders, &board, None, cx).await;
+            continue;
+        }
         let has_run = run_timers(service, cx).await?;
         if has_run && cx.timers.next_due().is_none() {
-            orders.has_timers.set(false);
-            tell(What::Unset);
+            orders.note_timers(cx);
+            tell(What::Free);
         }
         let Some(errand) = orders.next() else {
             if has_run {
                 // What the timers have set may be due already, again and again.
                 tokio::task::yield_now().await;
             }
-            rest(&orders, cx).await;
+            rest(&orders, &board, cx.timers.next_due(), cx).await;
             continue;
         };
         let work = errand.work;
         let ended = errand.errand.run(service, cx).await;
         orders.current.set(None);
-        orders.has_timers.set(cx.timers.next_due().is_some());
+        orders.note_timers(cx);
         tell(What::Ended { work, ended });
     }
 }
@@ -255,13 +285,21 @@ async fn run_timers<S: Service>(service: &mut S, cx: &mut Context<S>) -> Outcome
     Ok(has_run)
 }
 
-/// Waits for an errand, an order or a timer.
-async fn rest<S: Service>(orders: &Orders<S>, cx: &Context<S>) {
-    let due = cx.timers.next_due();
+/// Waits for an errand, an order or a timer that is due then; or, while the service is suspended,
+/// for that to end.
+async fn rest<S: Service>(
+    orders: &Orders<S>,
+    board: &Board,
+    due: Option<Instant>,
+    cx: &Context<S>,
+) {
     let clock = &cx.wall.pulse.clock;
     let mut sleep = pin!(due.map(|due| clock.sleep_until(due)));
+    let was_paused = board.is_paused.get();
     poll_fn(|task| {
-        if !orders.errands.borrow().is_empty() || orders.is_stopping() {
+        let is_paused = board.is_paused.get();
+        let is_called = is_paused != was_paused || orders.is_stopping();
+        if is_called || !is_paused && !orders.errands.borrow().is_empty() {
             return Poll::Ready(());
         }
         *orders.task.borrow_mut() = Some(task.waker().clone());

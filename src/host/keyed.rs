@@ -41,7 +41,7 @@ struct Instance<S: Service> {
     idle: Option<Instant>,
 }
 
-pub(super) struct KeyedLife<S: Service, L> {
+pub(super) struct KeyedLife<S: Service, L: Deliver<S>> {
     life: Life<S, L>,
     recipe: Borrowed<Keyed<S>>,
     instances: BTreeMap<Key, Instance<S>>,
@@ -57,9 +57,10 @@ pub(super) struct KeyedLife<S: Service, L> {
     next: u64,
 }
 
-/// The instances go with the life, however that ends.
-impl<S: Service, L> Drop for KeyedLife<S, L> {
+/// The instances go with the life, however that ends; what they have not begun does not.
+impl<S: Service, L: Deliver<S>> Drop for KeyedLife<S, L> {
     fn drop(&mut self) {
+        self.recall();
         self.life.vitals.note_instances(0);
     }
 }
@@ -106,9 +107,10 @@ impl<S: Service, L: Deliver<S>> KeyedLife<S, L> {
                     return exit;
                 }
                 if self.life.vitals.is_suspended() {
-                    self.life.pause(cx).await;
+                    self.pause(cx).await;
                     continue;
                 }
+                self.go_on();
                 self.retire_idle();
                 let next = self.look(cx);
                 let is_dry = next == Next::Nothing && !self.has_errands_out();
@@ -152,6 +154,22 @@ impl<S: Service, L: Deliver<S>> KeyedLife<S, L> {
         let early: usize = self.early.values().map(Vec::len).sum();
         let at_once = self.recipe.terms.at_once.saturating_add(early);
         at_once.saturating_sub(self.out.len())
+    }
+
+    /// Has the instances begin nothing more, and waits for what they have begun.
+    async fn pause(&mut self, cx: &Context<S>) {
+        self.board.pause(true);
+        self.recall();
+        let board = Rc::clone(&self.board);
+        self.life.pause(cx, || !board.is_empty()).await;
+    }
+
+    fn go_on(&self) {
+        if self.board.pause(false) {
+            for instance in self.instances.values() {
+                instance.orders.wake();
+            }
+        }
     }
 
     async fn rest(&mut self, next: Next, cx: &Context<S>) {

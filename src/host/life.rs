@@ -127,8 +127,9 @@ impl<S: Service, L: Deliver<S>> Life<S, L> {
                     return self.ending(cx);
                 }
                 self.make_changes();
-                if self.vitals.is_suspended() {
-                    self.pause(cx).await;
+                let is_suspended = self.vitals.is_suspended();
+                if is_suspended && !cx.laters.has_finished() {
+                    self.pause(cx, || false).await;
                     continue;
                 }
                 if cx.timers.next_due().is_some() || cx.laters.has_finished() {
@@ -136,7 +137,7 @@ impl<S: Service, L: Deliver<S>> Life<S, L> {
                     if let Err(exit) = done {
                         return exit;
                     }
-                    if cx.is_interrupted() {
+                    if is_suspended || cx.is_interrupted() {
                         continue;
                     }
                 }
@@ -175,7 +176,10 @@ impl<S: Service, L: Deliver<S>> Life<S, L> {
 
     /// Does what stands outside the order of events: timers that are due, results of later work.
     async fn do_beside(&mut self, service: &mut S, cx: &mut Context<S>) -> Result<(), Exit> {
-        self.run_timers(service, cx).await?;
+        // What has begun is finished, but nothing new begins.
+        if !self.vitals.is_suspended() {
+            self.run_timers(service, cx).await?;
+        }
         self.finish_laters(service, cx).await
     }
 
@@ -205,14 +209,15 @@ impl<S: Service, L: Deliver<S>> Life<S, L> {
         control.is_stopped() || control.draining().is_some() && self.vitals.is_suspended()
     }
 
-    /// Waits while the service is suspended.
-    pub(super) async fn pause(&mut self, cx: &Context<S>) {
+    /// Waits while the service is suspended, and nothing that it has begun comes to its end.
+    pub(super) async fn pause(&mut self, cx: &Context<S>, has_news: impl Fn() -> bool) {
         self.vitals.note_rest();
         poll_fn(|task| {
             self.inbox.bell.arm(task.waker());
             // Looked at after the bell was armed: whoever changes something rings it.
             let ordered = cx.control.is_stopped() || cx.control.draining().is_some();
-            if ordered || self.inbox.has_changes() || !self.vitals.is_suspended() {
+            let has_news = has_news() || cx.laters.has_finished();
+            if ordered || has_news || self.inbox.has_changes() || !self.vitals.is_suspended() {
                 return Poll::Ready(());
             }
             self.pulse.ran_dry();

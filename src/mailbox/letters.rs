@@ -169,7 +169,7 @@ impl<T> Letterbox<T> {
         let accepted = self.accepted.load(Ordering::SeqCst) & !CLOSED;
         let mut row = LetterRow::new(service.to_owned());
         row.accepted = accepted;
-        row.taken = reading.of(Count::Taken);
+        row.taken = reading.of(Count::Taken) - reading.of(Count::Deferred);
         row.queued = accepted.saturating_sub(row.taken);
         row.answered = reading.of(Count::Done);
         row.failed = reading.of(Count::Failed);
@@ -197,6 +197,8 @@ pub(crate) struct Letters<T> {
     /// The oldest letters, still queued: looking at a number means having it out. Several, so that
     /// they are answered in a batch: what caused them was there before they were out.
     seen: VecDeque<Envelope<T>>,
+    /// How many of these, the first, were taken before and given back.
+    returned: usize,
 }
 
 /// How many letters are out at a time.
@@ -207,6 +209,7 @@ impl<T> Letters<T> {
         Letters {
             shared,
             seen: VecDeque::new(),
+            returned: 0,
         }
     }
 
@@ -253,10 +256,27 @@ impl<T> Letters<T> {
     pub(crate) fn take_out(&mut self, into: Count) -> Option<Envelope<T>> {
         let envelope = self.seen.pop_front()?;
         self.shared.tally.change(|tally| {
-            tally.add(Count::Taken, 1);
+            match self.returned.checked_sub(1) {
+                None => tally.add(Count::Taken, 1),
+                Some(left) => {
+                    tally.take(Count::Deferred);
+                    self.returned = left;
+                }
+            }
             tally.add(into, 1);
         });
         Some(envelope)
+    }
+
+    /// Nobody has begun to answer these, in the order of their numbers: they are queued as before,
+    /// ahead of all others. The room they had is not theirs any more, so there may be more than
+    /// the capacity.
+    pub(crate) fn give_back(&mut self, letters: Vec<Envelope<T>>) {
+        for envelope in letters.into_iter().rev() {
+            self.seen.push_front(envelope);
+            self.returned += 1;
+            self.settle(Count::Deferred);
+        }
     }
 
     /// A letter that was in flight has come to this end.
@@ -278,7 +298,7 @@ impl<T> Letters<T> {
     pub(crate) fn close(&mut self) -> Vec<Envelope<T>> {
         let accepted = self.shared.accepted.fetch_or(CLOSED, Ordering::SeqCst) & !CLOSED;
         let mut left = Vec::new();
-        while self.shared.tally.now(Count::Taken) < accepted {
+        while self.returned > 0 || self.shared.tally.now(Count::Taken) < accepted {
             match self.take(Count::Undelivered) {
                 Some(envelope) => left.push(envelope),
                 // Its sender has counted and is about to push.

@@ -596,6 +596,10 @@ impl<S: Service> Context<S> {
         self.stopping
     }
 
+    pub(crate) fn is_suspended(&self) -> bool {
+        self.vitals.is_suspended()
+    }
+
     fn origin(&self) -> Origin {
         let attempt = self.doing.attempt;
         let cause = self.doing.id().map(|id| Cause::new(id, attempt));

@@ -47,8 +47,8 @@ pub(crate) trait Errand<S: Service> {
         service: &'a mut S,
         cx: &'a mut Context<S>,
     ) -> Pin<Box<dyn Future<Output = Ended> + 'a>>;
-    /// It will not be run. Whoever has asked is told.
-    fn abandon(self: Box<Self>);
+    /// It will not be run. Returns the letter, if it is about one; an event is open in its source.
+    fn into_letter(self: Box<Self>) -> Option<Envelope<Sealed<S>>>;
 }
 
 /// An errand, and what it is about.
@@ -150,8 +150,9 @@ impl<S: Handle<E>, E: Event> Errand<S> for EventErrand<E> {
         })
     }
 
-    // Its event is still open in its source.
-    fn abandon(self: Box<Self>) {}
+    fn into_letter(self: Box<Self>) -> Option<Envelope<Sealed<S>>> {
+        None
+    }
 }
 
 impl<E: Event> EventErrand<E> {
@@ -231,7 +232,7 @@ impl<S: Service> Errand<S> for LetterErrand<S> {
         })
     }
 
-    fn abandon(self: Box<Self>) {
-        self.0.letter.abandon();
+    fn into_letter(self: Box<Self>) -> Option<Envelope<Sealed<S>>> {
+        Some(self.0)
     }
 }

@@ -22,6 +22,7 @@ pub(crate) enum Count {
     Expired,
     Undelivered,
     InFlight,
+    /// Events that wait to be tried again; letters that were taken, and given back.
     Deferred,
     /// Done, but later than its timeout.
     Late,

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 
 use callboard::prelude::*;
 use callboard::{Exit, Key, PerKey, ServiceSpec, Shutdown, State, TimedOut};
@@ -742,6 +742,110 @@ fn an_instance_that_is_lost_before_it_begins_anything_counts_an_attempt() {
         board.publish(Freeze(7)).await.unwrap();
         board.settle().await.unwrap();
         assert_eq!(board.dead_letters()[0].attempts().len(), 3);
+    });
+}
+
+#[test]
+fn instances_of_a_suspended_service_finish_what_they_do_and_begin_nothing() {
+    paused(async {
+        let (spec, books, gate) = accounts_that_wait();
+        let address = spec.address();
+        let board = here(shop().child(spec.on::<Freeze>())).await;
+        publish(&board, [(7, 0), (7, 1)]).await;
+        until(|| books.len() == 1).await;
+        board.publish(Freeze(7)).await.unwrap();
+        let asked = [(); 3].map(|()| {
+            let address = address.clone();
+            actix_rt::spawn(async move { address.ask(Seen(7)).await })
+        });
+        let letters = || {
+            board
+                .ledger()
+                .letter("shop/accounts")
+                .cloned()
+                .unwrap_or_default()
+        };
+        until(|| letters().in_flight == 3).await;
+        board.suspend("shop/accounts").unwrap();
+        until(|| letters().queued == 3).await;
+        gate.add_permits(2);
+        let held = board.settle().await.unwrap_err().to_string();
+        assert_eq!(held, "suspended, with work to do: shop/accounts");
+        assert_eq!(books.of(7), [(0, 1)]);
+        let moves = row(&board, "shop/accounts", "move");
+        assert_eq!((moves.in_flight, moves.acknowledged), (0, 1));
+        let freezes = row(&board, "shop/accounts", "freeze");
+        assert_eq!((freezes.in_flight, freezes.deferred), (0, 1));
+        assert_eq!(board.ledger().gap(), 0);
+        board.resume("shop/accounts").unwrap();
+        board.settle().await.unwrap();
+        assert_eq!(books.of(7), [(0, 1), (1, 1), (9_999, 1)]);
+        for answer in asked {
+            assert_eq!(answer.await.unwrap().unwrap()[0], 0);
+        }
+        assert_eq!((letters().answered, letters().taken), (3, 3));
+        assert_eq!(board.ledger().gap(), 0);
+    });
+}
+
+#[test]
+fn timers_of_instances_wait_while_their_service_is_suspended() {
+    paused(async {
+        let (cell, open) = (
+            Arc::<OnceLock<Board>>::default(),
+            Arc::new(Semaphore::new(1)),
+        );
+        let board = Arc::clone(&cell);
+        let script = move |_, _| {
+            board.get().unwrap().suspend("shop/accounts").unwrap();
+            Do::FailAfter(Arc::clone(&open))
+        };
+        let (spec, books) = accounts(|terms| terms, script);
+        let board = here(shop().child(spec)).await;
+        cell.set(board.clone()).unwrap();
+        publish(&board, [(7, 0)]).await;
+        board.settle().await.unwrap();
+        tokio::time::sleep(secs(60)).await;
+        assert_eq!(books.of(7), [(0, 1)]);
+        board.resume("shop/accounts").unwrap();
+        until(|| books.len() == 2).await;
+        assert_eq!(books.of(7), [(0, 1), (TIMER, 1)]);
+    });
+}
+
+#[test]
+fn letters_that_no_instance_has_begun_are_answered_in_the_next_life() {
+    paused(async {
+        let (spec, books, gate) = accounts_that_wait();
+        let address = spec.address();
+        let board = here(shop().child(spec)).await;
+        for how in ["restart", "kill"] {
+            let before = books.len();
+            publish(&board, [(7, 0)]).await;
+            until(|| books.len() == before + 1).await;
+            let asking = address.ask(Seen(7));
+            let ending = async {
+                let letters = || {
+                    board
+                        .ledger()
+                        .letter("shop/accounts")
+                        .cloned()
+                        .unwrap_or_default()
+                };
+                until(|| letters().in_flight == 1).await;
+                if how == "kill" {
+                    board.kill("shop/accounts").await.unwrap();
+                    gate.add_permits(1);
+                } else {
+                    gate.add_permits(1);
+                    board.restart("shop/accounts").await.unwrap();
+                }
+            };
+            let (seen, ()) = tokio::join!(asking, ending);
+            assert!(seen.is_ok(), "after a {how}: {seen:?}");
+            board.settle().await.unwrap();
+            assert_eq!(board.ledger().gap(), 0);
+        }
     });
 }
 

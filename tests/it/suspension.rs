@@ -3,7 +3,8 @@
 use std::sync::{Arc, OnceLock};
 
 use callboard::prelude::*;
-use callboard::{AskError, PublishError, ServiceSpec, SettleError, State};
+use callboard::{And, AskError, Nothing, On, PublishError, ServiceSpec, SettleError, State};
+use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
 use crate::support_lives::{
@@ -168,6 +169,80 @@ fn what_is_in_flight_is_finished_and_events_and_letters_wait() {
         board.resume("shop/a").unwrap();
         board.settle().await.unwrap();
         assert_eq!(log.lines()[1..], ["a 1", "a 2", "a Nothing"]);
+        end(&board).await;
+    });
+}
+
+/// Goes on with each note later, when its gate lets it; the closed gate is a failure.
+struct Patient {
+    log: Log,
+    gate: Arc<Semaphore>,
+}
+
+impl Service for Patient {}
+
+impl Handle<Note> for Patient {
+    async fn handle(&mut self, note: &Note, cx: &mut Context<Self>) -> Outcome {
+        let (id, gate) = (note.id, Arc::clone(&self.gate));
+        self.log.say(format!("note {id}"));
+        let pass = async move { gate.acquire().await.map(|permit| permit.forget()) };
+        cx.later(pass, async move |patient: &mut Self, passed, _| {
+            patient.log.say(format!("passed {id}"));
+            Ok(passed?)
+        });
+        Ok(())
+    }
+}
+
+fn patient(log: &Log) -> (ServiceSpec<Patient, And<On<Note>, Nothing>>, Arc<Semaphore>) {
+    let (log, gate) = (log.clone(), Arc::new(Semaphore::new(0)));
+    let wait = Arc::clone(&gate);
+    let patient = service("a", move || Patient {
+        log: log.clone(),
+        gate: Arc::clone(&wait),
+    });
+    (patient.on::<Note>(), gate)
+}
+
+#[test]
+fn later_work_that_has_begun_is_finished_and_nothing_else_begins() {
+    paused(async {
+        let log = Log::new();
+        let (spec, gate) = patient(&log);
+        let board = here(shop().child(spec)).await;
+        board.publish(note(1)).await.unwrap();
+        log.wait_for("note 1").await;
+        board.suspend("shop/a").unwrap();
+        board.publish(note(2)).await.unwrap();
+        assert_eq!(waiting(&board, "shop/a"), (1, 1, 0));
+        gate.add_permits(2);
+        assert_eq!(held_by(&board).await, ["shop/a"]);
+        assert_eq!(log.lines(), ["note 1", "passed 1"]);
+        assert_eq!(waiting(&board, "shop/a"), (1, 0, 0));
+        board.resume("shop/a").unwrap();
+        board.settle().await.unwrap();
+        assert_eq!(log.lines()[2..], ["note 2", "passed 2"]);
+        end(&board).await;
+    });
+}
+
+#[test]
+fn later_work_that_fails_meanwhile_is_tried_again_when_it_is_resumed() {
+    paused(async {
+        let log = Log::new();
+        let (spec, gate) = patient(&log);
+        let spec = spec.policy(Policy::new().retry(Retry::fixed(Duration::ZERO).attempts(2)));
+        let board = here(shop().child(spec)).await;
+        board.publish(note(1)).await.unwrap();
+        log.wait_for("note 1").await;
+        board.suspend("shop/a").unwrap();
+        gate.close();
+        assert_eq!(held_by(&board).await, ["shop/a"]);
+        assert_eq!(waiting(&board, "shop/a"), (0, 0, 1));
+        board.resume("shop/a").unwrap();
+        board.settle().await.unwrap();
+        assert_eq!(log.lines(), ["note 1", "passed 1", "note 1", "passed 1"]);
+        assert_eq!(board.dead_letters().len(), 1);
         end(&board).await;
     });
 }

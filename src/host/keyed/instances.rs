@@ -8,6 +8,7 @@
 //! It settles nothing: that is the reports' part.
 
 use std::collections::VecDeque;
+use std::mem;
 use std::rc::Rc;
 
 use super::{Instance, KeyedLife};
@@ -20,7 +21,6 @@ use crate::panic::guard;
 use crate::policy::Trouble;
 use crate::service::errand::{Ended, Handed};
 use crate::service::{Context, Deliver, Fault, Service};
-use crate::topic::tally::Count;
 
 impl<S: Service, L: Deliver<S>> KeyedLife<S, L> {
     /// Makes the instance of a key, with what it has to do.
@@ -148,14 +148,7 @@ impl<S: Service, L: Deliver<S>> KeyedLife<S, L> {
 
     /// Lets all instances finish what they are doing, and stops them in order.
     pub(super) async fn stop_all(&mut self, exit: &Exit, cx: &Context<S>) {
-        for errand in self.recall() {
-            let (work, is_letter) = (errand.work, errand.event.is_none());
-            errand.errand.abandon();
-            if is_letter {
-                self.letters_out.remove(&work);
-                self.life.count_letter(Count::Undelivered);
-            }
-        }
+        self.recall();
         // None is made from now on: there is nothing left to be begun.
         for instance in self.instances.values() {
             instance.orders.stop(exit.clone());
@@ -172,12 +165,28 @@ impl<S: Service, L: Deliver<S>> KeyedLife<S, L> {
         }
     }
 
-    /// What no instance has begun.
-    pub(super) fn recall(&mut self) -> Vec<Handed<S>> {
-        // Events, which are still open in their sources.
-        self.early.clear();
-        let orders = self.instances.values().map(|instance| &instance.orders);
-        orders.flat_map(|orders| orders.take_all()).collect()
+    /// Takes back what no instance has begun: events are tried again, letters are queued.
+    pub(super) fn recall(&mut self) {
+        let now = self.life.pulse.clock.now();
+        let mut errands: Vec<_> = mem::take(&mut self.early).into_values().flatten().collect();
+        for instance in self.instances.values() {
+            errands.extend(instance.orders.take_all());
+        }
+        let mut letters = Vec::new();
+        for errand in errands {
+            if let Some(letter) = errand.errand.into_letter() {
+                self.letters_out.remove(&errand.work);
+                letters.push(letter);
+            } else if let Some(source) = self.take_back(errand.work) {
+                self.life.mailbox.with(source, |one| one.hand_back(now));
+            }
+        }
+        letters.sort_by_key(|letter| letter.number);
+        self.life.mailbox.letters.give_back(letters);
+        self.life.mailbox.note_waiting();
+        for key in self.instances.keys().cloned().collect::<Vec<_>>() {
+            self.note_idle(&key);
+        }
     }
 }
 

@@ -30,7 +30,7 @@ impl<S: Service, L: Deliver<S>> KeyedLife<S, L> {
                     self.release(&key, cx)?;
                     self.note_idle(&key);
                 }
-                What::Unset => self.note_idle(&key),
+                What::Free => self.note_idle(&key),
                 What::Gone(gone) => self.bury(key, instance, gone, cx)?,
             }
             self.life.mailbox.note_waiting();
@@ -54,13 +54,7 @@ impl<S: Service, L: Deliver<S>> KeyedLife<S, L> {
             }
             return Ok(());
         }
-        let Some(event) = self.out.remove(&work) else {
-            return Ok(());
-        };
-        let mailbox = &mut *self.life.mailbox;
-        let source = mailbox.source_of(event);
-        let mut is_back = |source| mailbox.with(source, |one| one.take_back(work)) == Some(true);
-        let Some(source) = source.filter(|source| is_back(*source)) else {
+        let Some(source) = self.take_back(work) else {
             return Ok(());
         };
         match ended {
@@ -78,6 +72,16 @@ impl<S: Service, L: Deliver<S>> KeyedLife<S, L> {
             }
             Ended::Answered(_) => Ok(()),
         }
+    }
+
+    /// Takes an event back that was out, unless its subscription has ended meanwhile. Returns its
+    /// source, in which it is in flight.
+    pub(super) fn take_back(&mut self, work: u64) -> Option<usize> {
+        let event = self.out.remove(&work)?;
+        let mailbox = &mut *self.life.mailbox;
+        let source = mailbox.source_of(event)?;
+        let is_back = mailbox.with(source, |one| one.take_back(work))?;
+        is_back.then_some(source)
     }
 
     pub(super) fn judge(
