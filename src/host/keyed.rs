@@ -219,13 +219,11 @@ impl<S: Service, L: Deliver<S>> KeyedLife<S, L> {
         for errand in out {
             self.send(errand, cx)?;
         }
-        match handed {
-            Ok(()) => Ok(()),
-            Err(ruling) => {
-                self.carry_out(*ruling, None, cx)?;
-                self.release_all(cx)
-            }
+        if let Err(ruling) = handed {
+            self.carry_out(*ruling, None, cx)?;
         }
+        // It may have been given up, or passed over, and others wait for that.
+        self.release_all(cx)
     }
 
     fn hand_out_letter(&mut self, cx: &Context<S>) -> Result<(), Exit> {

@@ -11,7 +11,6 @@ use std::future::{Future, poll_fn};
 use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::task::Poll;
-use std::time::Duration;
 
 use tokio::time::Sleep;
 
@@ -333,7 +332,6 @@ impl<S: Service, L: Deliver<S>> Life<S, L> {
         let setback = Setback {
             trouble: fault.trouble,
             failure: fault.failure,
-            began: fault.began.unwrap_or(now),
             now,
             at: self.pulse.clock.since_start(),
             jitter: self.dice.f64(),
@@ -584,12 +582,11 @@ fn suffer(consequence: Consequence, trouble: Trouble, failure: Failure) -> Resul
     if matches!(consequence, Consequence::Live) {
         return Ok(());
     }
-    Err(consequence.exit(failure, |failure| match trouble {
-        Trouble::TimedOut => {
-            let timed_out = failure.downcast_ref::<TimedOut>();
-            Exit::Timeout(timed_out.map_or(Duration::ZERO, |timed_out| timed_out.limit))
+    Err(consequence.exit(failure, |failure| {
+        match failure.downcast_ref::<TimedOut>() {
+            Some(timed_out) if trouble == Trouble::TimedOut => Exit::Timeout(timed_out.limit),
+            _ => Exit::Failure(failure),
         }
-        _ => Exit::Failure(failure),
     }))
 }
 

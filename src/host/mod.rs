@@ -240,7 +240,6 @@ impl<S: Service, L: Deliver<S> + 'static> Stage for Engine<S, L> {
                 let setback = Setback {
                     trouble,
                     failure: failure.clone(),
-                    began: now,
                     now,
                     at,
                     jitter,

@@ -136,6 +136,21 @@ impl<E> Aside<E> {
         }
     }
 
+    /// What a guard makes wait is due now.
+    pub(crate) fn let_go(&mut self, now: Instant) {
+        let Some(parts) = &mut self.parts else { return };
+        let waiting = parts.waiting.iter();
+        let keys = waiting
+            .filter(|(_, held)| held.is_put_off)
+            .map(|(key, _)| *key);
+        for key in keys.collect::<Vec<_>>() {
+            if let Some(mut held) = parts.waiting.remove(&key) {
+                held.due = now;
+                parts.put(held);
+            }
+        }
+    }
+
     /// Takes out all, the oldest first.
     pub(crate) fn drain(&mut self) -> Vec<Held<E>> {
         let Some(parts) = self.parts.take() else {

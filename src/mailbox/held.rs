@@ -28,6 +28,8 @@ pub(crate) struct Held<E> {
     pub(crate) accepted: Option<Duration>,
     /// When its first attempt began.
     pub(crate) first: Option<Instant>,
+    /// A guard makes it wait, and not the delay after a failure.
+    pub(crate) is_put_off: bool,
     /// It has stepped aside before.
     pub(crate) is_aside: bool,
     /// Its attempt goes on in later work.
@@ -56,6 +58,7 @@ impl<E> Held<E> {
             redriven: false,
             accepted,
             first: None,
+            is_put_off: false,
             is_aside: false,
             is_later: false,
             line: None,

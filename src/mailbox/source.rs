@@ -61,6 +61,9 @@ pub(crate) struct Source<E> {
     paused: Option<Instant>,
     /// A box: most subscriptions have none.
     guards: Option<Box<Guards>>,
+    /// When the first attempt at what was taken last began, where that is worth a look at the
+    /// clock.
+    began: Option<Instant>,
     /// Found nothing when it last looked.
     dry: bool,
     /// Found an event that was given back.
@@ -81,6 +84,8 @@ pub(crate) trait AnySource {
     fn dues(&self) -> Dues;
     /// Takes what is open under this number back into hand. False if it is gone.
     fn take_back(&mut self, work: u64) -> bool;
+    /// Lets what was taken back wait, to be taken up again: it has not been begun.
+    fn put_back(&mut self, now: Instant);
     /// The number of the oldest event of this key that is not settled, while such events wait for
     /// each other.
     fn line_head(&self, key: &Key) -> Option<u64>;
@@ -136,6 +141,7 @@ impl<E: Event> Source<E> {
             open: BTreeMap::new(),
             paused: None,
             guards: None,
+            began: None,
             dry: false,
             returned: false,
         }
@@ -175,14 +181,29 @@ impl<E: Event> Source<E> {
 
     fn hear_at(&mut self, ticket: Ticket, report: Report, at: Duration) {
         if ticket.report(report, at) {
-            // Whoever waits for it need not wait longer.
-            self.paused = None;
+            self.let_go();
             self.guards.as_mut().into_iter().for_each(|it| it.go_on());
         }
     }
 
+    /// Whatever guards make wait need not wait longer: they are asked anew.
+    fn let_go(&mut self) {
+        self.paused = None;
+        let now = self.cursor.topic.pulse.clock.now();
+        self.aside.let_go(now);
+        if let Some(held) = self.held.as_mut().filter(|held| held.is_put_off) {
+            held.due = now;
+        }
+    }
+
+    /// The first attempt at what was taken last begins.
+    pub(crate) fn note_began(&mut self, time: &mut Look<'_>) {
+        self.began = self.rules.retry.is_bounded().then(|| time.now());
+    }
+
     /// The event that was taken last was handled.
     pub(crate) fn settle_taken(&mut self, late: bool, time: &mut Look<'_>) {
+        self.began = None;
         if let Some(ticket) = self.guards.as_mut().and_then(|it| it.ticket.take()) {
             self.hear_at(ticket, Report::Succeeded, time.since_start());
         }
@@ -222,20 +243,21 @@ impl<E: Event> Source<E> {
     }
 
     /// What is in flight, out of the hands of whoever handles it.
-    fn in_custody(&mut self, began: Instant) -> Option<Held<E>> {
+    fn in_custody(&mut self, now: Instant) -> Option<Held<E>> {
+        let began = self.began.take();
         let mut held = match self.current.take() {
             Some(held) => *held,
-            None => self.taken(began)?,
+            None => self.taken(now)?,
         };
-        held.first.get_or_insert(began);
+        held.first.get_or_insert(began.unwrap_or(now));
         Some(held)
     }
 
     /// What was taken last, out of the block it is in.
-    fn taken(&mut self, began: Instant) -> Option<Held<E>> {
+    fn taken(&mut self, now: Instant) -> Option<Held<E>> {
         let event = self.cursor.pin_taken()?;
         let accepted = event.slot().and_then(|slot| slot.stamp.accepted());
-        let mut held = Held::new(event, accepted, began);
+        let mut held = Held::new(event, accepted, now);
         held.ticket = self.guards.as_mut().and_then(|it| it.ticket.take());
         Some(held)
     }
@@ -330,6 +352,16 @@ impl<E: Event> AnySource for Source<E> {
     fn take_back(&mut self, work: u64) -> bool {
         self.current = self.open.remove(&work).map(Box::new);
         self.current.is_some()
+    }
+
+    fn put_back(&mut self, now: Instant) {
+        let Some(mut held) = self.current.take() else {
+            return;
+        };
+        if held.attempts.is_empty() {
+            held.first = None;
+        }
+        self.wait(*held, now);
     }
 
     fn line_head(&self, key: &Key) -> Option<u64> {
@@ -443,8 +475,7 @@ impl<E: Event> AnySource for Source<E> {
                 if !rules.has_guards() && guards.ticket.is_none() {
                     self.guards = None;
                 }
-                // They are asked anew.
-                self.paused = None;
+                self.let_go();
             }
         }
     }

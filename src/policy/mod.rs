@@ -42,6 +42,7 @@ pub use on_success::OnSuccess;
 pub use rate::RateLimit;
 pub use retry::Retry;
 pub use rules::Rules;
+pub(crate) use rules::is_over;
 pub use verdict::{Attempt, EventVerdict, Reason, Trouble, Verdict, WorkerVerdict, decide};
 
 pub(crate) use budget::Purse;
@@ -113,7 +114,8 @@ impl Policy {
         self
     }
 
-    /// Sets how long one attempt may take before it is cancelled; by default as long as it likes.
+    /// Sets how long one attempt may take, with its [later work](crate::Context::later), before it
+    /// is cancelled; by default as long as it likes.
     pub fn timeout(mut self, limit: Duration) -> Self {
         self.change().timeout = Some(Part::new(Limit::After(limit)));
         self

@@ -181,6 +181,11 @@ impl Retry {
         self.manner
     }
 
+    /// Whether it matters when the first attempt began.
+    pub(crate) fn is_bounded(&self) -> bool {
+        self.within.is_some()
+    }
+
     /// Tells whether an attempt may begin this long after the first one did.
     pub(crate) fn has_time(&self, age: Duration) -> bool {
         self.within.is_none_or(|total| age <= total)

@@ -67,6 +67,17 @@ impl Rules {
         }
     }
 
+    /// Whether an event accepted then is not to be tried, or not for the first time.
+    pub(crate) fn is_too_late(
+        &self,
+        accepted: Option<Duration>,
+        at: Duration,
+        is_first: bool,
+    ) -> bool {
+        let has_expired = is_first && is_over(self.time_to_live, accepted, at);
+        has_expired || is_over(self.deadline, accepted, at)
+    }
+
     /// What is left to the deadline.
     #[inline]
     pub(crate) fn left(
@@ -80,7 +91,8 @@ impl Rules {
 
     /// Whether each event is to be looked at before it is taken, or after it was handled.
     pub(crate) fn needs_care(&self) -> bool {
-        self.needs_time() || self.has_guards() || !self.success.steps.is_empty()
+        let matters = self.needs_time() || self.retry.is_bounded();
+        matters || self.has_guards() || !self.success.steps.is_empty()
     }
 
     /// Whether something is to be asked before events are tried, or tried again.
@@ -93,4 +105,11 @@ impl Rules {
     pub(crate) fn needs_time(&self) -> bool {
         self.deadline.is_some() || self.time_to_live.is_some()
     }
+}
+
+/// Whether an event that was accepted then is older than this.
+#[inline]
+pub(crate) fn is_over(limit: Option<Duration>, accepted: Option<Duration>, at: Duration) -> bool {
+    let limit = limit.zip(accepted);
+    limit.is_some_and(|(limit, accepted)| at.saturating_sub(accepted) >= limit)
 }

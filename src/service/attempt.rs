@@ -36,8 +36,6 @@ pub struct TimedOut {
 pub(crate) struct Fault {
     pub(crate) trouble: Trouble,
     pub(crate) failure: Failure,
-    /// When the attempt began, where that was worth a look at the clock.
-    pub(crate) began: Option<Instant>,
 }
 
 /// How an attempt that did not fail ended.
@@ -50,29 +48,21 @@ pub(crate) enum End {
     Later,
 }
 
-/// The time that an attempt has.
+/// The time that an attempt has, with the later work it goes on in.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Allowance {
-    pub(crate) limit: Duration,
-    began: Instant,
+    limit: Duration,
     pub(crate) until: Instant,
 }
 
 impl Fault {
     pub(crate) fn new(trouble: Trouble, failure: Failure) -> Self {
-        Fault {
-            trouble,
-            failure,
-            began: None,
-        }
+        Fault { trouble, failure }
     }
 
-    /// What is wrong with a part of an attempt that had so long; `None` is one that ran out of it.
-    pub(crate) fn of(done: Option<Outcome>, limit: Option<Duration>) -> Result<(), Self> {
-        match done {
-            Some(done) => done.map_err(failed),
-            None => Err(Fault::new(Trouble::TimedOut, timed_out(limit))),
-        }
+    /// What is wrong with a part of an attempt; `None` is one that ran out of its time.
+    pub(crate) fn of(done: Option<Outcome>, allowance: Option<Allowance>) -> Result<(), Self> {
+        done.map_or_else(|| Err(timed_out(allowance)), |done| done.map_err(failed))
     }
 }
 
@@ -85,12 +75,12 @@ impl Allowance {
         time: &mut Look<'_>,
     ) -> Option<Self> {
         let limit = rules.limit(accepted, || time.since_start())?;
-        let began = time.now();
-        Some(Allowance {
-            limit,
-            began,
-            until: deadline(began, limit),
-        })
+        let until = deadline(time.now(), limit);
+        Some(Allowance { limit, until })
+    }
+
+    pub(crate) fn is_over(self, now: Instant) -> bool {
+        now > self.until
     }
 }
 
@@ -143,20 +133,12 @@ fn conclude(
     allowance: Option<Allowance>,
     time: &mut Look<'_>,
 ) -> Result<End, Fault> {
-    let fault = |trouble, failure| Fault {
-        trouble,
-        failure,
-        began: allowance.map(|allowance| allowance.began),
-    };
-    let is_late = |allowance: Allowance| time.now() > allowance.until;
     match done {
-        Some(Ok(End::InTime)) if allowance.is_some_and(is_late) => Ok(End::Late),
-        Some(Ok(end)) => Ok(end),
-        Some(Err(failure)) => Err(fault(Trouble::Failed, failure)),
-        None => {
-            let limit = allowance.map(|allowance| allowance.limit);
-            Err(fault(Trouble::TimedOut, timed_out(limit)))
+        Some(Ok(End::InTime)) if allowance.is_some_and(|it| it.is_over(time.now())) => {
+            Ok(End::Late)
         }
+        Some(end) => end.map_err(failed),
+        None => Err(timed_out(allowance)),
     }
 }
 
@@ -164,8 +146,8 @@ pub(crate) fn failed(failure: Failure) -> Fault {
     Fault::new(Trouble::Failed, failure)
 }
 
-pub(crate) fn timed_out(timeout: Option<Duration>) -> Failure {
-    Failure::from(TimedOut {
-        limit: timeout.unwrap_or_default(),
-    })
+/// An attempt has run out of its time.
+pub(crate) fn timed_out(allowance: Option<Allowance>) -> Fault {
+    let limit = allowance.map(|it| it.limit).unwrap_or_default();
+    Fault::new(Trouble::TimedOut, Failure::from(TimedOut { limit }))
 }

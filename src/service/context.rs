@@ -23,6 +23,7 @@ use crate::event::{Cause, Event, EventId};
 use crate::failure::{Failure, Outcome};
 use crate::message::Message;
 use crate::service::address::current_span;
+use crate::service::attempt::Allowance;
 use crate::service::control::Control;
 use crate::service::follow_up::Press;
 use crate::service::later::Laters;
@@ -391,16 +392,14 @@ impl<S: Service> Context<S> {
     }
 
     /// What is to be done with the result of later work begins; returns how long it may take.
-    pub(crate) fn begin_again(&mut self, work: u64) -> Option<Duration> {
+    pub(crate) fn begin_again(&mut self, work: u64) -> Option<Allowance> {
         self.rest();
         self.forget_more();
         let opening = self.laters.opening(work)?;
-        let limit = opening.limit;
-        let mut doing = opening.doing.clone();
-        doing.until = limit.map(|limit| deadline(self.now(), limit));
+        let (doing, allowance) = (opening.doing.clone(), opening.allowance);
         self.note_doing(doing.number, doing.attempt);
         self.doing = doing;
-        limit
+        allowance
     }
 
     /// All later work of an event is done: what its handler wanted to publish on success goes

@@ -9,9 +9,8 @@
 
 use std::any::TypeId;
 use std::future::Future;
-use std::time::Duration;
 
-use crate::clock::{Clock, Look, within};
+use crate::clock::{Clock, Look, by};
 use crate::event::Event;
 use crate::failure::Failure;
 use crate::mailbox::held::Sentence;
@@ -257,7 +256,7 @@ async fn deliver_carefully<S: Handle<E>, E: Event>(
     let mut time = Look::at(turn.clock);
     while !cx.is_interrupted() && turn.pace.step(turn.clock) {
         match source.admit(until, &mut time) {
-            Admission::Taken => {}
+            Admission::Taken => source.note_began(&mut time),
             Admission::Passed => continue,
             Admission::Ruled(ruling) => return Err(Halt::Ruled(ruling)),
             Admission::Nothing => break,
@@ -371,8 +370,8 @@ async fn deliver_finished<S: Handle<E>, E: Event>(
         cx.laters.forget(work);
         return Ok(());
     }
-    let limit = cx.begin_again(work);
-    match finish(end, limit, service, cx).await {
+    let allowance = cx.begin_again(work);
+    match finish(end, allowance, service, cx).await {
         Ok(()) if cx.laters.is_asked() || !cx.laters.is_over(work) => {
             cx.begin_more(work);
             source.open_up(work, cx.now());
@@ -384,27 +383,28 @@ async fn deliver_finished<S: Handle<E>, E: Event>(
             return Err(fault.into());
         }
     }
+    let is_late = allowance.is_some_and(|it| it.is_over(cx.now()));
     cx.end_later(work);
     let pinned = source.current.as_ref().map(|held| held.event.clone());
     if let Some(slot) = pinned.as_ref().and_then(Pinned::slot) {
         cx.publish_follow_ups().await.map_err(failed)?;
         follow(&source.rules, slot, service, cx).await?;
     }
-    source.finish(false);
+    source.finish(is_late);
     Ok(())
 }
 
 /// Runs what is to be run with the result of later work.
 pub(crate) async fn finish<S: Service>(
     end: Finished<S>,
-    limit: Option<Duration>,
+    allowance: Option<Allowance>,
     service: &mut S,
     cx: &mut Context<S>,
 ) -> Result<(), Fault> {
     let run = end?;
-    let clock = cx.wall.pulse.clock.clone();
-    let done = within(&clock, limit, run.run(service, cx)).await;
-    Fault::of(done, limit)
+    let (clock, until) = (cx.wall.pulse.clock.clone(), allowance.map(|it| it.until));
+    let done = by(&clock, until, run.run(service, cx)).await;
+    Fault::of(done, allowance)
 }
 
 /// What is in flight goes on in the later work that its handler has asked for.
@@ -414,8 +414,7 @@ fn open_up<S: Handle<E>, E: Event>(
     cx: &mut Context<S>,
     time: &mut Look<'_>,
 ) {
-    let limit = allowance.map(|allowance| allowance.limit);
-    let work = cx.begin_laters(Some(TypeId::of::<E>()), limit);
+    let work = cx.begin_laters(Some(TypeId::of::<E>()), allowance);
     source.open_up(work, time.now());
 }
 

@@ -12,7 +12,7 @@ use std::future::Future;
 use std::pin::Pin;
 use std::time::Duration;
 
-use crate::clock::{Clock, Look, within};
+use crate::clock::{Clock, Look, by};
 use crate::event::{Event, Key};
 use crate::failure::Outcome;
 use crate::mailbox::held::Sentence;
@@ -34,6 +34,8 @@ pub(crate) enum Ended {
         late: bool,
     },
     Failed(Fault),
+    /// It came to its turn too late, and was not tried.
+    TooLate,
     /// What had to follow an event that is given up was done, or could not be.
     FollowedUp(Option<Reason>),
     /// With what was wrong, if the answer was a failure.
@@ -162,14 +164,18 @@ impl<E: Event> EventErrand<E> {
         };
         let clock = cx.wall.pulse.clock.clone();
         let mut time = Look::at(&clock);
+        let is_first = self.attempt == 1 && !self.redriven;
+        let is_dated = self.rules.needs_time();
+        if is_dated && (self.rules).is_too_late(self.accepted, time.since_start(), is_first) {
+            return Ended::TooLate;
+        }
         let allowance = Allowance::of(&self.rules, self.accepted, &mut time);
         let until = allowance.map(|allowance| allowance.until);
         cx.begin(&slot.stamp, self.attempt, self.redriven, until);
         let done = async {
             let end = attempt(slot, allowance, service, cx, &mut time).await?;
             if end == End::Later {
-                let limit = allowance.map(|allowance| allowance.limit);
-                finish_here(limit, service, cx, &clock).await?;
+                finish_here(allowance, service, cx, &clock).await?;
             }
             follow(&self.rules, slot, service, cx).await?;
             Ok(Ended::Handled {
@@ -190,13 +196,14 @@ impl<E: Event> EventErrand<E> {
 
 /// Does what the handler has asked to be done later, while its instance waits.
 async fn finish_here<S: Service>(
-    limit: Option<Duration>,
+    allowance: Option<Allowance>,
     service: &mut S,
     cx: &mut Context<S>,
     clock: &Clock,
 ) -> Result<(), Fault> {
-    let done = within(clock, limit, finish_all(service, cx)).await;
-    Fault::of(done, limit)
+    let until = allowance.map(|allowance| allowance.until);
+    let done = by(clock, until, finish_all(service, cx)).await;
+    Fault::of(done, allowance)
 }
 
 /// Does what has been asked to be done later, and what that asks, here and now.
@@ -227,6 +234,10 @@ impl<S: Service> Errand<S> for LetterErrand<S> {
     ) -> Pin<Box<dyn Future<Output = Ended> + 'a>> {
         Box::pin(async move {
             let LetterErrand(envelope) = *self;
+            if envelope.letter.is_expired() {
+                envelope.letter.abandon();
+                return Ended::TooLate;
+            }
             let then = async |service: &mut S, cx: &mut Context<S>| finish_all(service, cx).await;
             Ended::Answered(answer(envelope, None, service, cx, then).await.err())
         })

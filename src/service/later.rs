@@ -13,14 +13,12 @@ use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
 use std::rc::Rc;
-use std::time::Duration;
 
-use crate::clock::within;
+use crate::clock::by;
 use crate::defaults;
 use crate::failure::{Failure, Outcome};
 use crate::panic::guard;
-use crate::policy::Trouble;
-use crate::service::attempt::{failed, timed_out};
+use crate::service::attempt::{Allowance, failed, timed_out};
 use crate::service::context::{Doing, FollowUp};
 use crate::service::inside::{Inside, Task};
 use crate::service::timers::{RunOnce, Running};
@@ -36,8 +34,8 @@ pub(crate) type Finished<S> = Result<Box<dyn RunOnce<S>>, Fault>;
 pub(crate) struct Opening {
     pub(crate) doing: Doing,
     pub(crate) follow_ups: Vec<FollowUp>,
-    /// How long one piece of work, and what is run with its result, may take.
-    pub(crate) limit: Option<Duration>,
+    /// What the attempt had, of which this is the rest.
+    pub(crate) allowance: Option<Allowance>,
     /// The event's type, if it is about one.
     event: Option<TypeId>,
     left: usize,
@@ -235,9 +233,10 @@ impl<S: Service> Context<S> {
     /// [publishes on success](Self::publish_on_success) is published then. `done` may itself go on
     /// later.
     ///
-    /// If `done` fails, or the future panics or takes longer than the
-    /// [timeout](crate::Policy::timeout), the attempt has failed: whatever else is under way for
-    /// the event is dropped, and its policy acts. Another attempt runs the handler again,
+    /// The time of the attempt, which is its [timeout](crate::Policy::timeout) or what is left to
+    /// its [deadline](crate::Policy::deadline), goes on, and covers all of its later work and what
+    /// is run with the results. If that is over, or `done` fails, or the future panics, the attempt
+    /// has failed: whatever else is under way for the event is dropped, and its policy acts. Another attempt runs the handler again,
     /// deferred: the service has gone on, so the event has left the order. A panic in `done` ends
     /// the life, as in a handler; one in the future does not, since it holds nothing of the
     /// service.
@@ -263,11 +262,15 @@ impl<S: Service> Context<S> {
 
     /// Begins what the handler has asked for; returns its number. With `event`, the work of that
     /// is open from now on.
-    pub(crate) fn begin_laters(&mut self, event: Option<TypeId>, limit: Option<Duration>) -> u64 {
+    pub(crate) fn begin_laters(
+        &mut self,
+        event: Option<TypeId>,
+        allowance: Option<Allowance>,
+    ) -> u64 {
         let opening = Opening {
             doing: self.doing().clone(),
             follow_ups: self.take_follow_ups(),
-            limit,
+            allowance,
             event,
             left: 0,
             works: Vec::new(),
@@ -281,12 +284,12 @@ impl<S: Service> Context<S> {
     pub(crate) fn begin_more(&mut self, work: u64) {
         let follow_ups = self.take_follow_ups();
         let asked = self.laters.take_asked();
-        let Some(limit) = self.laters.opening(work).map(|opening| opening.limit) else {
+        let Some(allowance) = self.laters.opening(work).map(|opening| opening.allowance) else {
             return;
         };
         let tasks: Vec<_> = asked
             .into_iter()
-            .map(|future| self.begin_work(work, limit, future))
+            .map(|future| self.begin_work(work, allowance, future))
             .collect();
         if let Some(opening) = self.laters.opening(work) {
             opening.left += tasks.len();
@@ -295,15 +298,15 @@ impl<S: Service> Context<S> {
         }
     }
 
-    fn begin_work(&mut self, work: u64, limit: Option<Duration>, future: Asked<S>) -> Task {
+    fn begin_work(&mut self, work: u64, allowance: Option<Allowance>, future: Asked<S>) -> Task {
         let clock = self.wall.pulse.clock.clone();
         let inbox = Arc::clone(self.inbox());
         let finished = Rc::clone(&self.laters.works().finished);
         let future = Inside::new(self.wall.id(), future);
         Task::begin(async move {
-            let end = match within(&clock, limit, future).await {
+            let end = match by(&clock, allowance.map(|it| it.until), future).await {
                 Some(ended) => ended.map_err(|panic| failed(Failure::from(panic))),
-                None => Err(Fault::new(Trouble::TimedOut, timed_out(limit))),
+                None => Err(timed_out(allowance)),
             };
             finished.borrow_mut().push_back((work, end));
             inbox.bell.ring();

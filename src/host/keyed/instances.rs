@@ -167,7 +167,6 @@ impl<S: Service, L: Deliver<S>> KeyedLife<S, L> {
 
     /// Takes back what no instance has begun: events are tried again, letters are queued.
     pub(super) fn recall(&mut self) {
-        let now = self.life.pulse.clock.now();
         let mut errands: Vec<_> = mem::take(&mut self.early).into_values().flatten().collect();
         for instance in self.instances.values() {
             errands.extend(instance.orders.take_all());
@@ -178,7 +177,7 @@ impl<S: Service, L: Deliver<S>> KeyedLife<S, L> {
                 self.letters_out.remove(&errand.work);
                 letters.push(letter);
             } else if let Some(source) = self.take_back(errand.work) {
-                self.life.mailbox.with(source, |one| one.hand_back(now));
+                self.put_back(source);
             }
         }
         letters.sort_by_key(|letter| letter.number);

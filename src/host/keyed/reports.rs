@@ -49,6 +49,7 @@ impl<S: Service, L: Deliver<S>> KeyedLife<S, L> {
         if self.letters_out.remove(&work) {
             match ended {
                 Ended::Answered(unanswered) => self.life.settle_letter(unanswered, cx),
+                Ended::TooLate => self.life.count_letter(Count::Expired),
                 // Its instance was lost: whoever asked has heard so.
                 _ => self.life.count_letter(Count::Failed),
             }
@@ -63,6 +64,11 @@ impl<S: Service, L: Deliver<S>> KeyedLife<S, L> {
                 Ok(())
             }
             Ended::Failed(fault) => self.judge(fault, key, cx),
+            // Its source sees that, too, and gives it up.
+            Ended::TooLate => {
+                self.put_back(source);
+                Ok(())
+            }
             Ended::FollowedUp(reason) => {
                 let ruling = self.life.mailbox.with(source, |one| one.conclude(reason));
                 match ruling.flatten() {
@@ -82,6 +88,12 @@ impl<S: Service, L: Deliver<S>> KeyedLife<S, L> {
         let source = mailbox.source_of(event)?;
         let is_back = mailbox.with(source, |one| one.take_back(work))?;
         is_back.then_some(source)
+    }
+
+    /// What was taken back has not been begun, and waits as before.
+    pub(super) fn put_back(&mut self, source: usize) {
+        let now = self.life.pulse.clock.now();
+        self.life.mailbox.with(source, |one| one.put_back(now));
     }
 
     pub(super) fn judge(

@@ -15,7 +15,7 @@ use crate::clock::{Look, deadline};
 use crate::event::{Event, Key};
 use crate::mailbox::guards::{Ticket, Word};
 use crate::mailbox::held::Held;
-use crate::policy::{Identity, Report};
+use crate::policy::{Identity, Report, is_over};
 use crate::topic::settlement::{Ending, Fate};
 use crate::topic::tally::Count;
 
@@ -141,6 +141,7 @@ impl<E: Event> Source<E> {
             return Admission::Taken;
         }
         held.due = time.now();
+        held.is_put_off = false;
         let at = time.since_start();
         let is_late = held.is_new() && !held.redriven;
         if is_late && is_over(self.rules.time_to_live, held.accepted, at) {
@@ -158,6 +159,7 @@ impl<E: Event> Source<E> {
             }
             Word::Wait(until) => {
                 let due = instant(held.due, at, until);
+                held.is_put_off = true;
                 self.wait(held, due);
                 Admission::Nothing
             }
@@ -279,13 +281,6 @@ impl<E: Event> Source<E> {
         held.ticket = ticket;
         self.current = Some(Box::new(held));
     }
-}
-
-/// Whether an event that was accepted then is older than this.
-#[inline]
-fn is_over(limit: Option<Duration>, accepted: Option<Duration>, at: Duration) -> bool {
-    let limit = limit.zip(accepted);
-    limit.is_some_and(|(limit, accepted)| at.saturating_sub(accepted) >= limit)
 }
 
 /// The instant that is meant by a time since the board's start; `now` is `at`.

@@ -30,8 +30,6 @@ use crate::topic::tally::Count;
 pub(crate) struct Setback {
     pub(crate) trouble: Trouble,
     pub(crate) failure: Failure,
-    /// When the attempt began, to within a small batch.
-    pub(crate) began: Instant,
     pub(crate) now: Instant,
     /// `now`, counted from the board's start.
     pub(crate) at: Duration,
@@ -60,12 +58,11 @@ impl<E: Event> Source<E> {
         let Setback {
             trouble,
             failure,
-            began,
             now,
             at,
             jitter,
         } = setback;
-        let mut held = self.in_custody(began)?;
+        let mut held = self.in_custody(now)?;
         held.due = now;
         if held.sentence.is_some() {
             // Its life ended while it was being followed up: that is done again.

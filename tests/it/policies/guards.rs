@@ -2,7 +2,7 @@
 
 use callboard::prelude::*;
 use callboard::{Dedupe, Fate, RateLimit, Reason, RetryBudget};
-use tokio::time::{advance, sleep};
+use tokio::time::{Instant, advance, sleep};
 
 use super::Bill;
 use crate::support_events::{
@@ -411,6 +411,31 @@ fn a_lifted_limit_lets_go_what_waits_for_it() {
         board.set_policy("shop/clerk", Policy::new()).unwrap();
         board.settle().await.unwrap();
         assert_eq!(log.pauses(), [secs(1), secs(0)]);
+    });
+}
+
+#[test]
+fn a_lifted_limit_lets_go_retries_that_wait_for_it() {
+    paused(async {
+        let retry = Retry::fixed(secs(1)).attempts(2);
+        for retry in [retry.clone().in_place(), retry.deferred()] {
+            let policy = Policy::new().retry(retry);
+            let limited = policy.clone().rate_limit(RateLimit::per(1, secs(3_600)));
+            let (board, log) = bills(limited, |seen| match seen.attempt {
+                1 => failing(),
+                _ => Step::Done,
+            })
+            .await;
+            let began = Instant::now();
+            publish(&board, &[1]).await;
+            // Its delay is over, and its rate says no.
+            sleep(secs(60)).await;
+            assert_eq!(log.attempts(), [(1, 1)]);
+            board.set_policy("shop/clerk", policy).unwrap();
+            board.settle().await.unwrap();
+            assert_eq!(log.attempts(), [(1, 1), (1, 2)]);
+            assert_eq!(began.elapsed(), secs(60));
+        }
     });
 }
 

@@ -269,6 +269,27 @@ fn a_timeout_cancels_the_work_while_the_service_goes_on() {
 }
 
 #[test]
+fn the_time_of_an_attempt_covers_all_its_later_work() {
+    paused(async {
+        for policy in [
+            Policy::new().timeout(millis(4_500)),
+            Policy::new().deadline(millis(4_500)),
+        ] {
+            let policy = policy.retry(Retry::never());
+            let (board, _, desk) = desk(policy, 8, |_, _| Work::Again(9)).await;
+            let began = tokio::time::Instant::now();
+            publish(&board, [1]).await;
+            board.settle().await.unwrap();
+            assert_eq!(began.elapsed(), millis(4_500));
+            assert_eq!(desk.ask(Done).await.unwrap(), 5);
+            let letters = board.dead_letters();
+            let timed_out = letters[0].failure().unwrap().downcast_ref::<TimedOut>();
+            assert_eq!(timed_out.unwrap().limit, millis(4_500));
+        }
+    });
+}
+
+#[test]
 fn an_event_is_done_when_all_its_work_is() {
     paused(async {
         let (board, _, desk) = desk(retry(), 8, |id, _| match id {

@@ -40,6 +40,24 @@ fn no_attempt_begins_after_the_total_time() {
 }
 
 #[test]
+fn the_total_time_counts_from_the_beginning_of_the_first_attempt() {
+    paused(async {
+        let retry = Retry::fixed(secs(1)).within(secs(5));
+        let gate = gate();
+        let wait = Arc::clone(&gate);
+        let script = move |_: &Seen| Step::Wait(Arc::clone(&wait));
+        let (board, log) = notes(Policy::new().retry(retry), script).await;
+        board.publish(Note(1)).await.unwrap();
+        log.until(1).await;
+        advance(secs(10)).await;
+        gate.close();
+        board.settle().await.unwrap();
+        assert_eq!(log.attempts(), [(1, 1)]);
+        assert_eq!(only_letter(&board).reason(), Reason::TimeUsedUp);
+    });
+}
+
+#[test]
 fn a_failure_may_say_how_long_to_wait() {
     paused(async {
         let retry = Retry::fixed(secs(1)).attempts(4);
@@ -110,6 +128,27 @@ fn an_event_that_comes_to_its_turn_after_its_deadline_is_not_tried() {
         assert_eq!(log.ids(), [2]);
         let row = row(&board, "shop/clerk", "note");
         assert_eq!((row.acknowledged, row.discarded), (1, 1));
+    });
+}
+
+#[test]
+fn an_event_that_is_overdue_may_cost_its_service_a_restart_that_says_why() {
+    paused(async {
+        let policy = Policy::new()
+            .deadline(secs(3))
+            .failure(OnFailure::discard().restart());
+        let (board, log) = notes(policy, |_| Step::Done).await;
+        board.suspend("shop/clerk").unwrap();
+        board.publish(Note(1)).await.unwrap();
+        advance(secs(3)).await;
+        board.resume("shop/clerk").unwrap();
+        board.settle().await.unwrap();
+        let exit = board.inspect("shop/clerk").unwrap().last_exit.unwrap();
+        assert_eq!(
+            exit.to_string(),
+            "failed: not handled within 3s of its publication"
+        );
+        assert_eq!((log.lives(), log.ids().len()), (2, 0));
     });
 }
 
