@@ -119,6 +119,23 @@ pub(crate) struct Vitals {
     monitors: Mutex<Monitors>,
 }
 
+/// While it lives, the service's code runs on its thread.
+#[must_use]
+pub(crate) struct Polling<'a>(&'a Vitals);
+
+impl<'a> Polling<'a> {
+    pub(crate) fn begin(vitals: &'a Vitals) -> Self {
+        vitals.note_poll();
+        Polling(vitals)
+    }
+}
+
+impl Drop for Polling<'_> {
+    fn drop(&mut self) {
+        self.0.note_poll();
+    }
+}
+
 /// Who hears of the changes.
 #[derive(Default)]
 enum Monitors {
@@ -183,14 +200,6 @@ impl Vitals {
     /// How many instances a per-key service has; 0 for any other.
     pub(crate) fn instances(&self) -> u64 {
         self.instances.load(Ordering::Relaxed)
-    }
-
-    pub(crate) fn note_poll_began(&self) {
-        self.note_poll();
-    }
-
-    pub(crate) fn note_poll_ended(&self) {
-        self.note_poll();
     }
 
     // One thread writes, so there is nothing to exchange.

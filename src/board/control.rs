@@ -136,8 +136,9 @@ impl Board {
     ///
     /// The event in flight gets its verdict, as after a panic: one attempt is counted, and out of
     /// attempts it is a dead letter. So a handler that waits for ever is ended with its event; one
-    /// that blocks its thread cannot be. Of a supervisor, all below ends, and no attempt is
-    /// counted. Returns when the kill has been ordered.
+    /// that blocks its thread cannot be. No attempt is counted of a supervisor, where all below
+    /// ends, nor of a service with an instance [per key](crate::ServiceSpec::per_key), where nobody
+    /// knows which of its instances is to blame. Returns when the kill has been ordered.
     ///
     /// # Errors
     /// [`ChildError`]: there is no such child, it has ended for good, or it is the root.

@@ -22,7 +22,7 @@ use crate::panic::guard;
 use crate::service::InsideOf;
 use crate::service::control::Control;
 use crate::sync::Arc;
-use crate::vitals::Vitals;
+use crate::vitals::{Polling, Vitals};
 use crate::waits::{Mark, Running};
 
 /// Something of the user's that is dropped under guard if a panic passes by: a second panic, in
@@ -81,14 +81,6 @@ pub(crate) struct Guarded {
 }
 
 /// Marks the thread as running code of this service, for the watchdog.
-struct Polling<'a>(&'a Vitals);
-
-impl Drop for Polling<'_> {
-    fn drop(&mut self) {
-        self.0.note_poll_ended();
-    }
-}
-
 impl Guarded {
     pub(crate) fn new(begun: Begun, vitals: Arc<Vitals>) -> Self {
         let Begun {
@@ -128,9 +120,8 @@ impl Future for Guarded {
         let this = &mut *self;
         let _inside = InsideOf::enter(this.mark.waiter.board());
         let _running = this.enter();
-        this.vitals.note_poll_began();
+        let _polling = Polling::begin(&this.vitals);
         note_run();
-        let _polling = Polling(&this.vitals);
         this.control.runs_on(cx.waker());
         if this.control.killed().is_some() {
             let _ = bury(&mut this.life, Exit::Killed);

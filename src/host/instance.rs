@@ -182,7 +182,8 @@ pub(super) struct Birth<S: Service> {
 /// Begins an instance; it ends in disorder when the task is dropped.
 pub(super) fn begin<S: Service>(birth: Birth<S>) -> Task {
     let (board, key, instance) = (Rc::clone(&birth.board), birth.key.clone(), birth.instance);
-    let inside = Inside::new(birth.cx.wall.id(), Box::pin(live(birth)));
+    let (board_id, vitals) = (birth.cx.wall.id(), Arc::clone(birth.cx.vitals()));
+    let inside = Inside::new(board_id, vitals, Box::pin(live(birth)));
     Task::begin(async move {
         let gone = match inside.await {
             Ok(done) => done.map_err(Loss::Failed),
@@ -228,7 +229,7 @@ async fn live<S: Service>(birth: Birth<S>) -> Outcome {
             stopping(&exit, service, cx).await;
             return Ok(());
         }
-        if cx.is_suspended() {
+        if cx.vitals().is_suspended() {
             // Its life may not have looked yet; once it does, it has this go on.
             board.pause(true);
         }

@@ -595,8 +595,8 @@ impl<S: Service> Context<S> {
         self.stopping
     }
 
-    pub(crate) fn is_suspended(&self) -> bool {
-        self.vitals.is_suspended()
+    pub(crate) fn vitals(&self) -> &Arc<Vitals> {
+        &self.vitals
     }
 
     fn origin(&self) -> Origin {

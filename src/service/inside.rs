@@ -14,18 +14,23 @@ use tokio::task::JoinHandle;
 
 use crate::panic::{Panic, guard};
 use crate::service::InsideOf;
+use crate::sync::Arc;
+use crate::vitals::{Polling, Vitals};
 
 /// A future, polled as what it is: code of the board's, which may panic.
 pub(crate) struct Inside<F: ?Sized> {
     future: Option<Pin<Box<F>>>,
     board: usize,
+    /// Those of its service, which is on its thread meanwhile.
+    vitals: Arc<Vitals>,
 }
 
 impl<F: Future + ?Sized> Inside<F> {
-    pub(crate) fn new(board: usize, future: Pin<Box<F>>) -> Self {
+    pub(crate) fn new(board: usize, vitals: Arc<Vitals>, future: Pin<Box<F>>) -> Self {
         Inside {
             future: Some(future),
             board,
+            vitals,
         }
     }
 }
@@ -34,14 +39,16 @@ impl<F: Future + ?Sized> Future for Inside<F> {
     type Output = Result<F::Output, Panic>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let _inside = InsideOf::enter(self.board);
-        let Some(future) = &mut self.future else {
+        let this = &mut *self;
+        let _inside = InsideOf::enter(this.board);
+        let _polling = Polling::begin(&this.vitals);
+        let Some(future) = &mut this.future else {
             return Poll::Pending;
         };
         let poll = guard(|| future.as_mut().poll(cx));
         if !matches!(poll, Ok(Poll::Pending)) {
             // A panic in its drop counts as well.
-            let future = self.future.take();
+            let future = this.future.take();
             if let Err(panic) = guard(move || drop(future)) {
                 return Poll::Ready(Err(panic));
             }

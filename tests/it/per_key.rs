@@ -682,6 +682,86 @@ fn an_instance_that_does_not_start_counts_an_attempt_of_what_it_was_made_for() {
 }
 
 #[test]
+fn an_instance_that_stops_before_it_begins_counts_an_attempt_of_what_it_was_made_for() {
+    /// Wants none of it.
+    struct Unwilling;
+    impl Service for Unwilling {
+        async fn started(&mut self, cx: &mut Context<Self>) -> Outcome {
+            cx.stop();
+            Ok(())
+        }
+    }
+    impl Handle<Freeze> for Unwilling {
+        async fn handle(&mut self, _: &Freeze, _: &mut Context<Self>) -> Outcome {
+            unreachable!("it has stopped")
+        }
+    }
+    paused_elsewhere(async || {
+        let spec = service("unwilling", || -> Unwilling { unreachable!("not used") });
+        let spec = spec.on::<Freeze>().per_key(|_| Unwilling);
+        let board = here(shop().child(spec)).await;
+        board.publish(Freeze(7)).await.unwrap();
+        board.settle().await.unwrap();
+        let letters = board.dead_letters();
+        assert_eq!(letters[0].attempts().len(), 3);
+        let failure = letters[0].failure().unwrap().to_string();
+        assert_eq!(
+            failure,
+            "its instance stopped itself before it began anything"
+        );
+    });
+}
+
+#[test]
+fn a_recipe_that_panics_is_charged_to_one_errand_at_a_time() {
+    /// Made once, and then not before the third time it is tried again.
+    struct Rare(Arc<Semaphore>);
+    impl Service for Rare {}
+    impl Handle<Freeze> for Rare {
+        async fn handle(&mut self, _: &Freeze, _: &mut Context<Self>) -> Outcome {
+            self.0.acquire().await?.forget();
+            panic!("{ON_PURPOSE}")
+        }
+    }
+    impl Answer<Seen> for Rare {
+        async fn answer(&mut self, _: Seen, _: &mut Context<Self>) -> Outcome<Vec<u64>> {
+            Ok(Vec::new())
+        }
+    }
+    paused(async {
+        be_quiet();
+        let (gate, made) = (gate(), AtomicU64::new(0));
+        let wait = Arc::clone(&gate);
+        let spec = service("rare", || -> Rare { unreachable!("not used") });
+        let spec = spec.on::<Freeze>().per_key(move |_| {
+            let made = made.fetch_add(1, Ordering::SeqCst);
+            assert!(made != 1, "{ON_PURPOSE}");
+            Rare(Arc::clone(&wait))
+        });
+        let (address, policy) = (spec.address(), Policy::new().retry(Retry::never()));
+        let board = here(shop().child(spec.policy(policy))).await;
+        board.publish(Freeze(7)).await.unwrap();
+        until(|| row(&board, "shop/rare", "freeze").in_flight == 1).await;
+        let letters = || {
+            board
+                .ledger()
+                .letter("shop/rare")
+                .cloned()
+                .unwrap_or_default()
+        };
+        let opening = async {
+            until(|| letters().in_flight == 3).await;
+            gate.add_permits(1);
+        };
+        let asking = futures_util::future::join_all((0..3).map(|_| address.ask(Seen(7))));
+        let (answers, ()) = tokio::join!(asking, opening);
+        let lost = answers.iter().filter(|answer| answer.is_err()).count();
+        assert_eq!((lost, letters().failed, letters().answered), (1, 1, 2));
+        assert_eq!(board.ledger().gap(), 0);
+    });
+}
+
+#[test]
 fn what_is_queued_is_not_charged_for_an_instance_that_fails_by_itself() {
     paused(async {
         let gate = gate();

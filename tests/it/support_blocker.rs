@@ -19,19 +19,28 @@ pub(crate) struct Reins {
     pub(crate) release: Sender<()>,
 }
 
-pub(crate) fn blocker(
-    name: &str,
-) -> (
-    ServiceSpec<Blocker, And<On<Note>, callboard::Nothing>>,
-    Reins,
-) {
+type Spec = ServiceSpec<Blocker, And<On<Note>, callboard::Nothing>>;
+
+pub(crate) fn blocker(name: &str) -> (Spec, Reins) {
+    let (make, reins) = recipe();
+    (service(name, make).on::<Note>(), reins)
+}
+
+/// One with an instance for each key.
+pub(crate) fn blocker_per_key(name: &str) -> (Spec, Reins) {
+    let (make, reins) = recipe();
+    let spec = service(name, make.clone()).on::<Note>();
+    (spec.per_key(move |_| make()), reins)
+}
+
+fn recipe() -> (impl Fn() -> Blocker + Clone + Send + Sync + 'static, Reins) {
     let ((at, blocks), (release, free)) = (channel(), channel());
     let free = Arc::new(Mutex::new(free));
-    let spec = service(name, move || Blocker {
+    let make = move || Blocker {
         at: at.clone(),
         free: Arc::clone(&free),
-    });
-    (spec.on::<Note>(), Reins { blocks, release })
+    };
+    (make, Reins { blocks, release })
 }
 
 impl Service for Blocker {}

@@ -7,7 +7,7 @@ use std::{env, thread};
 use callboard::prelude::*;
 use callboard::{Inspection, StartError, Watchdog};
 
-use crate::support_blocker::blocker;
+use crate::support_blocker::{blocker, blocker_per_key};
 use crate::support_lives::{Deed, Log, Note, end, hearer, note, paused};
 
 /// A board whose first arbiter a service blocks, with neighbours there and one elsewhere.
@@ -58,6 +58,26 @@ fn a_handler_that_blocks_its_thread_is_seen_with_its_neighbours_until_it_lets_go
     free.send(()).unwrap();
     until(&board, |wall| wall.current.is_none());
     board.settle_blocking().unwrap();
+    assert_eq!(board.shutdown_blocking(secs(5)).ledger.gap(), 0);
+}
+
+#[test]
+fn an_instance_that_blocks_its_thread_is_seen_as_its_service() {
+    let (wall, reins) = blocker_per_key("wall");
+    let builder = Board::builder().arbiters(1).watchdog(quick());
+    let board = builder
+        .start(Supervisor::one_for_one("shop").child(wall))
+        .unwrap();
+    board.publish_blocking(note(1)).unwrap();
+    reins.blocks.recv().unwrap();
+    let found = until(&board, |wall| {
+        wall.current.as_ref().is_some_and(|current| current.blocked)
+    });
+    let current = found.current.unwrap();
+    assert_eq!(current.event.as_deref(), Some("note"));
+    assert!(current.on_thread && current.attempt == 1, "{current:?}");
+    reins.release.send(()).unwrap();
+    until(&board, |wall| wall.current.is_none());
     assert_eq!(board.shutdown_blocking(secs(5)).ledger.gap(), 0);
 }
 

@@ -23,16 +23,22 @@ use crate::service::errand::{Ended, Handed};
 use crate::service::{Context, Deliver, Fault, Service};
 
 impl<S: Service, L: Deliver<S>> KeyedLife<S, L> {
-    /// Makes the instance of a key, with what it has to do.
+    /// Makes the instance of a key, with what it has to do: the first of that for which it can be
+    /// made, and what comes after.
     pub(super) fn make(
         &mut self,
         key: Key,
-        errands: VecDeque<Handed<S>>,
+        mut errands: VecDeque<Handed<S>>,
         cx: &Context<S>,
     ) -> Result<(), Exit> {
-        let service = match guard(|| (self.recipe.make)(&key)) {
-            Ok(service) => service,
-            Err(panic) => return self.lose(errands, Loss::Panicked(panic), cx),
+        let service = loop {
+            match guard(|| (self.recipe.make)(&key)) {
+                Ok(service) => break service,
+                Err(panic) => self.lose(errands.pop_front(), Loss::Panicked(panic), cx)?,
+            }
+            if errands.is_empty() {
+                return Ok(());
+            }
         };
         self.next += 1;
         let (number, orders) = (self.next, Orders::new(errands));
@@ -75,13 +81,18 @@ impl<S: Service, L: Deliver<S>> KeyedLife<S, L> {
         if let Some(since) = instance.idle {
             self.idle.remove(&(since, number));
         }
-        let mut errands = instance.orders.take_all();
+        let (orders, mut errands) = (&instance.orders, instance.orders.take_all());
+        let is_barren = !orders.has_begun() && !orders.is_stopping();
+        let gone = match gone {
+            Ok(()) if is_barren && !errands.is_empty() => Err(Loss::Failed(Failure::new(
+                "its instance stopped itself before it began anything",
+            ))),
+            gone => gone,
+        };
         if let Err(loss) = gone {
-            let charged = match instance.orders.current() {
+            let charged = match orders.current() {
                 // Charged to what it was made for, which would make another for ever.
-                None if !instance.orders.has_begun() => {
-                    errands.pop_front().map(|errand| errand.work)
-                }
+                None if !orders.has_begun() => errands.pop_front().map(|errand| errand.work),
                 // What is only queued is not to blame.
                 current => current,
             };
@@ -96,24 +107,16 @@ impl<S: Service, L: Deliver<S>> KeyedLife<S, L> {
         self.release(&key, cx)
     }
 
-    /// There is no instance for these.
-    pub(super) fn lose(
-        &mut self,
-        errands: VecDeque<Handed<S>>,
-        loss: Loss,
-        cx: &Context<S>,
-    ) -> Result<(), Exit> {
-        let fault = fault(loss);
-        for errand in errands {
-            tracing::error!(
-                target: "callboard::host",
-                service = cx.path(), key = %errand.key,
-                "no instance could be made for a key"
-            );
-            self.settle(errand.work, Ended::Failed(fault.clone()), None, cx)?;
-            self.release(&errand.key, cx)?;
-        }
-        Ok(())
+    /// There is no instance for this.
+    fn lose(&mut self, errand: Option<Handed<S>>, loss: Loss, cx: &Context<S>) -> Result<(), Exit> {
+        let Some(errand) = errand else { return Ok(()) };
+        tracing::error!(
+            target: "callboard::host",
+            service = cx.path(), key = %errand.key,
+            "no instance could be made for a key"
+        );
+        self.settle(errand.work, Ended::Failed(fault(loss)), None, cx)?;
+        self.release(&errand.key, cx)
     }
 
     pub(super) fn note_idle(&mut self, key: &Key) {
