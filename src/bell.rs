@@ -42,7 +42,15 @@ impl Bell {
 
     /// The mailbox is awake.
     pub(crate) fn disarm(&self) {
-        self.armed.store(false, Ordering::SeqCst);
+        // Whoever has rung it has done so already.
+        if self.is_armed() {
+            self.armed.store(false, Ordering::SeqCst);
+        }
+    }
+
+    /// Whether nobody has rung it since it was armed.
+    pub(crate) fn is_armed(&self) -> bool {
+        self.armed.load(Ordering::SeqCst)
     }
 
     /// Wakes the mailbox if it sleeps.

@@ -227,15 +227,15 @@ impl<S: Service, L: Deliver<S>> KeyedLife<S, L> {
     }
 
     fn hand_out_letter(&mut self, cx: &Context<S>) -> Result<(), Exit> {
-        let Some(envelope) = self.life.take_letter() else {
+        let Some(letter) = self.life.take_letter() else {
             return Ok(());
         };
-        let errand = Box::new(LetterErrand(envelope));
+        let errand = Box::new(LetterErrand(letter));
         self.next += 1;
         self.send(
             Handed {
                 key: errand.key(),
-                number: errand.0.number,
+                number: errand.0.number(),
                 work: self.next,
                 event: None,
                 errand,

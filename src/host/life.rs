@@ -25,7 +25,6 @@ use crate::host::ruling::{self, Consequence};
 use crate::host::{Borrowed, ServiceMailbox};
 use crate::mailbox::Next;
 use crate::mailbox::doors::Doors;
-use crate::mailbox::letters::Envelope;
 use crate::mailbox::source::{Ruling, Setback};
 use crate::panic::guarded;
 use crate::policy::Trouble;
@@ -345,10 +344,10 @@ impl<S: Service, L: Deliver<S>> Life<S, L> {
     /// Answers the letters that are out, as far as their turn has come.
     async fn answer(&mut self, until: u64, service: &mut S, cx: &mut Context<S>) {
         while self.pile(until).is_next(cx) {
-            if let Some(envelope) = self.take_letter() {
+            if let Some(letter) = self.take_letter() {
                 let then = async |_: &mut S, cx: &mut Context<S>| cx.publish_follow_ups().await;
                 let pile = self.share.is_none().then(|| self.pile(until));
-                let answered = answer(envelope, pile, service, cx, then).await;
+                let answered = answer(letter, pile, service, cx, then).await;
                 self.settle_letter(answered.err(), cx);
                 begin_laters(cx);
             }
@@ -369,7 +368,7 @@ impl<S: Service, L: Deliver<S>> Life<S, L> {
     }
 
     /// Takes the next letter, unless nobody waits for its answer any more.
-    pub(super) fn take_letter(&mut self) -> Option<Envelope<Sealed<S>>> {
+    pub(super) fn take_letter(&mut self) -> Option<Sealed<S>> {
         self.pile(u64::MAX).take()
     }
 
@@ -466,6 +465,11 @@ impl<S: Service, L: Deliver<S>> Life<S, L> {
         let mut has_slept = false;
         self.vitals.note_rest();
         poll_fn(|task| {
+            // Rung: the life looks for whatever it is. To look here first would arm the bell anew:
+            // 180 instructions of an ask.
+            if has_slept && !self.inbox.bell.is_armed() {
+                return Poll::Ready(());
+            }
             let ordered = cx.control.is_stopped() || cx.control.draining() != draining;
             let has_news = || has_news() || cx.laters.has_finished();
             let changed = ordered || self.inbox.has_changes() || has_news();

@@ -286,8 +286,8 @@ impl<S: Service, L: Deliver<S> + 'static> Stage for Engine<S, L> {
         let Some((unread, letters)) = closed else {
             return Vec::new();
         };
-        for envelope in letters {
-            envelope.letter.abandon();
+        for letter in letters {
+            letter.abandon();
         }
         let Some(home) = self.inbox.home() else {
             return Vec::new();

@@ -8,7 +8,6 @@
 //! It does not open letters.
 
 use std::collections::VecDeque;
-use std::iter;
 
 use crate::bell::Bell;
 use crate::ledger::LetterRow;
@@ -22,11 +21,10 @@ use crate::topic::tally::{Count, Tally};
 /// In `accepted`: nothing more is. Counting to it would take centuries.
 const CLOSED: u64 = 1 << 63;
 
-/// A letter and its number: as little as can be, since it is moved from place to place.
-#[derive(Debug)]
-pub(crate) struct Envelope<T> {
-    pub(crate) number: u64,
-    pub(crate) letter: T,
+/// A letter that knows its number. It is not kept beside it: what is moved from place to place
+/// should fit in registers, since a copy of more waits for what was stored just before.
+pub(crate) trait Numbered {
+    fn number(&self) -> u64;
 }
 
 /// Why a letter was not accepted.
@@ -49,7 +47,7 @@ pub(crate) struct Letterbox<T> {
     full_at: AtomicU64,
     capacity: AtomicU64,
     pub(crate) bell: Arc<Bell>,
-    list: OnceLock<List<Envelope<T>>>,
+    list: OnceLock<List<T>>,
     pub(crate) room: Queue,
     pub(crate) tally: Tally,
 }
@@ -84,17 +82,16 @@ impl<T> Letterbox<T> {
         }
     }
 
-    /// Queues a letter for which room was reserved, and wakes the reader.
-    pub(crate) fn push(&self, pulse: &Pulse, letter: T) {
-        self.queue(pulse, letter);
+    /// Queues a letter for which room was reserved, and wakes the reader. It is given its number.
+    pub(crate) fn push(&self, pulse: &Pulse, seal: impl FnOnce(u64) -> T) {
+        self.queue(pulse, seal);
         self.ring();
     }
 
     /// Queues a letter for which room was reserved; [`Letterbox::ring`] follows.
-    pub(crate) fn queue(&self, pulse: &Pulse, letter: T) {
-        let number = pulse.next_number();
-        let envelope = Envelope { number, letter };
-        self.list.get_or_init(List::new).push(envelope);
+    pub(crate) fn queue(&self, pulse: &Pulse, seal: impl FnOnce(u64) -> T) {
+        let letter = seal(pulse.next_number());
+        self.list.get_or_init(List::new).push(letter);
     }
 
     /// Wakes the reader after a push. Outside every lock: waking runs the executor's code.
@@ -110,10 +107,11 @@ impl<T> Letterbox<T> {
         (accepted & CLOSED == 0).then(|| self.has_room_after(accepted))
     }
 
-    /// Whether something was accepted that the reader has not taken. Its sender may be about to
-    /// push it, and rings then.
-    fn has_queued(&self) -> bool {
-        self.accepted.load(Ordering::SeqCst) & !CLOSED != self.tally.now(Count::Taken)
+    /// How many were accepted that the reader has not taken. Their senders may be about to push
+    /// them, and ring then.
+    fn queued(&self) -> u64 {
+        let accepted = self.accepted.load(Ordering::SeqCst) & !CLOSED;
+        accepted - self.tally.now(Count::Taken)
     }
 
     fn announce(&self) {
@@ -196,15 +194,15 @@ pub(crate) struct Letters<T> {
     pub(crate) shared: Arc<Letterbox<T>>,
     /// The oldest letters, still queued: looking at a number means having it out. Several, so that
     /// they are answered in a batch: what caused them was there before they were out.
-    seen: VecDeque<Envelope<T>>,
+    seen: VecDeque<T>,
     /// How many of these, the first, were taken before and given back.
     returned: usize,
 }
 
 /// How many letters are out at a time.
-const BATCH: usize = 32;
+const BATCH: u64 = 32;
 
-impl<T> Letters<T> {
+impl<T: Numbered> Letters<T> {
     pub(crate) fn new(shared: Arc<Letterbox<T>>) -> Self {
         Letters {
             shared,
@@ -224,37 +222,59 @@ impl<T> Letters<T> {
     }
 
     fn look_further(&mut self) -> Option<u64> {
-        // The list is asked only if there is something in it, or about to be: that takes a tenth.
-        if self.seen.is_empty() && self.shared.has_queued() {
-            let list = self.shared.list.get();
-            let letters = list
-                .into_iter()
-                .flat_map(|list| iter::from_fn(|| list.pop()));
-            self.seen.extend(letters.take(BATCH));
+        if self.seen.is_empty() {
+            // The list is asked only for what is in it, or about to be: to find that there is
+            // nothing takes as long as to find something.
+            let queued = self.shared.queued().min(BATCH);
+            let list = self.shared.list.get().filter(|_| queued > 0);
+            for _ in 0..queued {
+                match list.and_then(List::pop) {
+                    Some(letter) => self.seen.push_back(letter),
+                    None => break,
+                }
+            }
         }
         self.head()
     }
 
     /// The number of the oldest letter that is out.
     pub(crate) fn head(&self) -> Option<u64> {
-        self.seen.front().map(|envelope| envelope.number)
-    }
-
-    /// The oldest letter that is out.
-    pub(crate) fn first(&self) -> Option<&T> {
-        self.seen.front().map(|envelope| &envelope.letter)
+        self.seen.front().map(T::number)
     }
 
     /// Takes the oldest letter into the state `into`.
-    pub(crate) fn take(&mut self, into: Count) -> Option<Envelope<T>> {
+    pub(crate) fn take(&mut self, into: Count) -> Option<T> {
         self.look_further()?;
         self.take_out(into)
     }
 
     /// Takes the oldest letter that is out, and counts one in this state: itself, or in its place
     /// the one in flight before it, so that two changes are one.
-    pub(crate) fn take_out(&mut self, into: Count) -> Option<Envelope<T>> {
-        let envelope = self.seen.pop_front()?;
+    pub(crate) fn take_out(&mut self, into: Count) -> Option<T> {
+        let letter = self.seen.pop_front()?;
+        self.count_out(into);
+        Some(letter)
+    }
+
+    /// As [`Letters::take_out`], if `open` can do something with it; else it stays.
+    pub(crate) fn take_if<R>(
+        &mut self,
+        into: Count,
+        open: impl FnOnce(T) -> Result<R, T>,
+    ) -> Option<R> {
+        match open(self.seen.pop_front()?) {
+            Ok(opened) => {
+                self.count_out(into);
+                Some(opened)
+            }
+            Err(letter) => {
+                self.seen.push_front(letter);
+                None
+            }
+        }
+    }
+
+    fn count_out(&mut self, into: Count) {
         self.shared.tally.change(|tally| {
             match self.returned.checked_sub(1) {
                 None => tally.add(Count::Taken, 1),
@@ -265,15 +285,14 @@ impl<T> Letters<T> {
             }
             tally.add(into, 1);
         });
-        Some(envelope)
     }
 
     /// Nobody has begun to answer these, in the order of their numbers: they are queued as before,
     /// ahead of all others. The room they had is not theirs any more, so there may be more than
     /// the capacity.
-    pub(crate) fn give_back(&mut self, letters: Vec<Envelope<T>>) {
-        for envelope in letters.into_iter().rev() {
-            self.seen.push_front(envelope);
+    pub(crate) fn give_back(&mut self, letters: Vec<T>) {
+        for letter in letters.into_iter().rev() {
+            self.seen.push_front(letter);
             self.returned += 1;
             self.settle(Count::Deferred);
         }
@@ -295,12 +314,12 @@ impl<T> Letters<T> {
     }
 
     /// Refuses letters from now on, and takes out all that were accepted: they are undelivered.
-    pub(crate) fn close(&mut self) -> Vec<Envelope<T>> {
+    pub(crate) fn close(&mut self) -> Vec<T> {
         let accepted = self.shared.accepted.fetch_or(CLOSED, Ordering::SeqCst) & !CLOSED;
         let mut left = Vec::new();
         while self.returned > 0 || self.shared.tally.now(Count::Taken) < accepted {
             match self.take(Count::Undelivered) {
-                Some(envelope) => left.push(envelope),
+                Some(letter) => left.push(letter),
                 // Its sender has counted and is about to push.
                 None => spin(),
             }

@@ -25,7 +25,7 @@ use crate::policy::Rules;
 use crate::sync::Arc;
 use doors::Watched;
 use gauge::Watch;
-use letters::Letters;
+use letters::{Letters, Numbered};
 use source::AnySource;
 
 /// A list of sources whose types are known: what a service subscribed to in its spec.
@@ -166,7 +166,7 @@ impl Head {
     }
 }
 
-impl<L: Sources, D: AsSource + ?Sized, T> Mailbox<L, D, T> {
+impl<L: Sources, D: AsSource + ?Sized, T: Numbered> Mailbox<L, D, T> {
     pub(crate) fn new(fixed: L, letters: Letters<T>, bell: Arc<Bell>) -> Self {
         Mailbox {
             fixed,

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use shuttle::thread;
 
-use super::world::{FEW, MANY, Signal, check, publish, pulse, send, terms};
+use super::world::{Card, FEW, MANY, Signal, check, publish, pulse, send, terms};
 use crate::bell::Bell;
 use crate::event::Event;
 use crate::mailbox::letters::{Letterbox, Letters};
@@ -40,7 +40,7 @@ enum Seen {
 }
 
 type Both = Then<Source<Answered>, Then<Source<Asked>, End>>;
-type Witness = Mailbox<Both, dyn AsSource, u64>;
+type Witness = Mailbox<Both, dyn AsSource, Card<u64>>;
 
 fn source<E: Event>(topic: &Arc<Topic<E>>, service: &str, bell: &Arc<Bell>) -> Source<E> {
     let terms = terms(service, 2, Overflow::Wait);
@@ -176,7 +176,7 @@ fn an_effect_follows_its_cause(room: u64) {
     assert_eq!((row.gap(), row.answered, row.queued), (0, EVENTS, 0));
 }
 
-fn letterbox(capacity: u64) -> (Arc<Letterbox<u64>>, Letters<u64>) {
+fn letterbox(capacity: u64) -> (Arc<Letterbox<Card<u64>>>, Letters<Card<u64>>) {
     let letterbox = Arc::new(Letterbox::new(Arc::new(Bell::new()), capacity));
     letterbox.open(capacity);
     (Arc::clone(&letterbox), Letters::new(letterbox))
@@ -193,13 +193,13 @@ fn a_close_returns_what_was_accepted() {
         })
         .collect();
     let mut got = Vec::new();
-    if let Some(envelope) = letters.take(Count::InFlight) {
-        got.push(envelope.letter);
+    if let Some(card) = letters.take(Count::InFlight) {
+        got.push(card.letter);
         letters.shared.tally.shift(Count::InFlight, Count::Done);
         letters.announce_room();
     }
     assert_eq!(letterbox.row("reader").gap(), 0);
-    got.extend(letters.close().into_iter().map(|envelope| envelope.letter));
+    got.extend(letters.close().into_iter().map(|card| card.letter));
     assert!(!send(&letterbox, &pulse, 3), "accepted after the end");
     let sent: Vec<bool> = senders.into_iter().map(|it| it.join().unwrap()).collect();
     let mut sent: Vec<u64> = (0..3).filter(|it| sent[*it as usize]).collect();
@@ -222,7 +222,7 @@ fn a_letter_is_refused_only_when_full() {
                 let origin = Origin::default();
                 let reserved = letterbox.reserve(&pulse, &origin);
                 assert_eq!(reserved, Ok(()), "refused although there is room");
-                letterbox.push(&pulse, letter);
+                letterbox.push(&pulse, Card::seal(letter));
             })
         })
         .collect();

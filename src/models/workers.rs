@@ -12,7 +12,7 @@ use shuttle::sync::atomic::{AtomicBool, Ordering};
 use shuttle::thread;
 
 use super::mailbox::deliver;
-use super::world::{FEW, MANY, Signal, check, publish, pulse, terms};
+use super::world::{Card, FEW, MANY, Signal, check, publish, pulse, terms};
 use crate::bell::Bell;
 use crate::crew::{self, Crew, Share};
 use crate::event::{Event, Key};
@@ -48,12 +48,12 @@ struct House {
     crew: Arc<Crew>,
     seen: Mutex<Vec<(u64, u64)>>,
     bells: Mutex<Vec<Arc<Bell>>>,
-    boxes: Mutex<Vec<Arc<Letterbox<Thing>>>>,
+    boxes: Mutex<Vec<Arc<Letterbox<Card<Thing>>>>>,
     handled: AtomicU64,
     is_over: AtomicBool,
 }
 
-type Desk = Mailbox<Then<Source<Thing>, End>, dyn AsSource + Send, Thing>;
+type Desk = Mailbox<Then<Source<Thing>, End>, dyn AsSource + Send, Card<Thing>>;
 
 struct Worker {
     house: Arc<House>,
@@ -96,7 +96,7 @@ impl House {
             let letters = Arc::clone(&boxes[crew::share_out(lane, workers)]);
             drop(boxes);
             letters.reserve(&self.pulse, &origin).unwrap();
-            letters.queue(&self.pulse, thing);
+            letters.queue(&self.pulse, Card::seal(thing));
             letters
         });
         sent.ring();

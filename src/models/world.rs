@@ -11,7 +11,7 @@ use tokio::runtime::{Builder, Runtime};
 use crate::clock::Clock;
 use crate::dice::Dice;
 use crate::event::Event;
-use crate::mailbox::letters::{Letterbox, Unsent};
+use crate::mailbox::letters::{Letterbox, Numbered, Unsent};
 use crate::pulse::Pulse;
 use crate::sync::{Ordering, fence};
 use crate::topic::place::{Overflow, Terms};
@@ -119,8 +119,27 @@ pub(super) fn publish_all<E: Event>(topic: &Topic<E>, events: Vec<E>) {
     assert!(numbers.is_sorted(), "{numbers:?}");
 }
 
+/// A letter, and the number that it was given.
+#[derive(Debug)]
+pub(super) struct Card<T> {
+    number: u64,
+    pub(super) letter: T,
+}
+
+impl<T> Card<T> {
+    pub(super) fn seal(letter: T) -> impl FnOnce(u64) -> Self {
+        move |number| Card { number, letter }
+    }
+}
+
+impl<T> Numbered for Card<T> {
+    fn number(&self) -> u64 {
+        self.number
+    }
+}
+
 /// Sends a letter, and waits for room, as an inbox does. False once it is closed.
-pub(super) fn send<T>(letters: &Letterbox<T>, pulse: &Pulse, letter: T) -> bool {
+pub(super) fn send<T>(letters: &Letterbox<Card<T>>, pulse: &Pulse, letter: T) -> bool {
     let (signal, origin) = (Signal::new(), Origin::default());
     let (waker, ticket) = (signal.waker(), letters.room.ticket());
     let accepted = loop {
@@ -137,7 +156,7 @@ pub(super) fn send<T>(letters: &Letterbox<T>, pulse: &Pulse, letter: T) -> bool 
     };
     letters.room.leave(ticket);
     if accepted {
-        letters.push(pulse, letter);
+        letters.push(pulse, Card::seal(letter));
     }
     accepted
 }

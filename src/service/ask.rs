@@ -18,8 +18,9 @@ use crate::failure::Failure;
 use crate::mailbox::letters::Unsent;
 use crate::message::Message;
 use crate::park::block_on;
+use crate::pulse::Pulse;
 use crate::service::inbox::NoRoom;
-use crate::service::letter::{Letter, Reply, Word};
+use crate::service::letter::{Asked, Letter, Reply, Sealed, Word};
 use crate::service::origin::current_board;
 use crate::service::{Address, Answer, Service};
 use crate::topic::Origin;
@@ -148,7 +149,7 @@ impl<S: Service> Address<S> {
     where
         S: Answer<M>,
     {
-        self.ask_from(message, &self.origin(), ASK_WAIT).await
+        self.ask_from(message, self.origin(), ASK_WAIT).await
     }
 
     /// As [`Address::ask`], but refused at once if there is no room now.
@@ -171,17 +172,17 @@ impl<S: Service> Address<S> {
             let asked = team.ask(&self.inbox, message, &origin, no_wait, ASK_WAIT);
             return asked.await;
         }
+        let letter = Letter::new(message, origin, None);
         let waiting = match home.wait() {
             Ok(waiting) => waiting,
-            Err(cycle) => return Err(AskError::cycle(message, &cycle)),
+            Err(cycle) => return Err(AskError::cycle(letter.message, &cycle)),
         };
-        match self.inbox.letters.reserve(&home.wall.pulse, &origin) {
-            Ok(()) => {
-                self.answer_to(&home.wall, message, &origin, ASK_WAIT, waiting)
-                    .await
-            }
-            Err(unsent) => Err(AskError::unsent(message, unsent)),
+        let pulse = &home.wall.pulse;
+        if let Err(unsent) = self.inbox.letters.reserve(pulse, &letter.origin) {
+            return Err(AskError::unsent(letter.message, unsent));
         }
+        let (end, answer) = self.send(pulse, letter, ASK_WAIT, waiting.as_ref());
+        hear(&home.wall, ASK_WAIT, end, answer, waiting).await
     }
 
     /// As [`Address::ask`], for callers outside any runtime: blocks the thread.
@@ -201,7 +202,7 @@ impl<S: Service> Address<S> {
     pub(crate) async fn ask_from<M: Message>(
         &self,
         message: M,
-        origin: &Origin,
+        origin: Origin,
         wait: Duration,
     ) -> Result<M::Reply, AskError<M>>
     where
@@ -211,55 +212,55 @@ impl<S: Service> Address<S> {
             return Err(AskError::NotStarted(message));
         };
         if let Some(team) = self.inbox.team() {
-            return Box::pin(team.ask(&self.inbox, message, origin, wait, wait)).await;
+            return Box::pin(team.ask(&self.inbox, message, &origin, wait, wait)).await;
         }
-        let wall = &home.wall;
+        // In its box from here on: each move to another future waits for the one before.
+        let letter = Letter::new(message, origin, None);
         let waiting = match home.wait() {
             Ok(waiting) => waiting,
-            Err(cycle) => return Err(AskError::cycle(message, &cycle)),
+            Err(cycle) => return Err(AskError::cycle(letter.message, &cycle)),
         };
+        let pulse = &home.wall.pulse;
         let mut left = wait;
-        if let Err(unsent) = self.inbox.letters.reserve(&wall.pulse, origin) {
+        if let Err(unsent) = self.inbox.letters.reserve(pulse, &letter.origin) {
             if unsent == Unsent::Closed {
-                return Err(AskError::Stopped(message));
+                return Err(AskError::Stopped(letter.message));
             }
-            let began = wall.pulse.clock.now();
+            let began = pulse.clock.now();
             let covered = waiting.as_ref();
-            let waited = Box::pin(self.inbox.reserve(home, origin, wait, covered)).await;
+            let waited = Box::pin(self.inbox.reserve(home, &letter.origin, wait, covered)).await;
             if let Err(why) = waited {
-                return Err(AskError::no_room(message, why));
+                return Err(AskError::no_room(letter.message, why));
             }
-            left = wait.saturating_sub(wall.pulse.clock.now().saturating_duration_since(began));
+            left = wait.saturating_sub(pulse.clock.now().saturating_duration_since(began));
         }
-        self.answer_to(wall, message, origin, left, waiting).await
+        let (end, answer) = self.send(pulse, letter, left, waiting.as_ref());
+        hear(&home.wall, left, end, answer, waiting).await
     }
 
-    /// Sends a message for which room was reserved, and waits for the answer. The wait ends with
-    /// the answer, or with this future.
-    async fn answer_to<M: Message>(
+    /// Sends a letter for which room was reserved. Returns where its answer is heard, and until
+    /// when.
+    fn send<M: Message>(
         &self,
-        wall: &Wall,
-        message: M,
-        origin: &Origin,
+        pulse: &Pulse,
+        mut letter: Box<Asked<M>>,
         wait: Duration,
-        waiting: Option<Waiting>,
-    ) -> Result<M::Reply, AskError<M>>
+        waiting: Option<&Waiting>,
+    ) -> (Instant, oneshot::Receiver<Word<M::Reply>>)
     where
         S: Answer<M>,
     {
         let (word, answer) = oneshot::channel();
-        let end = deadline(wall.pulse.clock.now(), wait);
-        let letter = Box::new(Letter {
-            message,
-            origin: origin.clone(),
-            reply: Some(Reply::new(word, waiting.clone(), end)),
-        });
-        self.inbox.letters.push(&wall.pulse, letter);
-        hear(wall, wait, end, answer, waiting).await
+        let end = deadline(pulse.clock.now(), wait);
+        letter.way = Some(Reply::new(word, waiting.cloned(), end));
+        let seal = |number| -> Sealed<S> { letter.numbered(number) };
+        self.inbox.letters.push(pulse, seal);
+        (end, answer)
     }
 }
 
-/// Waits for the answer to a letter that was sent. The wait that was noted ends with it.
+/// Waits for the answer to a letter that was sent. The wait that was noted ends with it, or with
+/// this future.
 pub(super) async fn hear<M, R>(
     wall: &Wall,
     wait: Duration,

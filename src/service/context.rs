@@ -185,7 +185,7 @@ impl<S: Service> Context<S> {
         to: &Address<T>,
         message: M,
     ) -> Result<M::Reply, AskError<M>> {
-        to.ask_from(message, &self.origin(), self.patience(ASK_WAIT))
+        to.ask_from(message, self.origin(), self.patience(ASK_WAIT))
             .await
     }
 

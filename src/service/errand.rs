@@ -16,7 +16,6 @@ use crate::clock::{Clock, Look, by};
 use crate::event::{Event, Key};
 use crate::failure::Outcome;
 use crate::mailbox::held::Sentence;
-use crate::mailbox::letters::Envelope;
 use crate::mailbox::source::{Admission, Ruling, Source};
 use crate::panic::guard;
 use crate::policy::{Reason, Rules};
@@ -50,7 +49,7 @@ pub(crate) trait Errand<S: Service> {
         cx: &'a mut Context<S>,
     ) -> Pin<Box<dyn Future<Output = Ended> + 'a>>;
     /// It will not be run. Returns the letter, if it is about one; an event is open in its source.
-    fn into_letter(self: Box<Self>) -> Option<Envelope<Sealed<S>>>;
+    fn into_letter(self: Box<Self>) -> Option<Sealed<S>>;
 }
 
 /// An errand, and what it is about.
@@ -152,7 +151,7 @@ impl<S: Handle<E>, E: Event> Errand<S> for EventErrand<E> {
         })
     }
 
-    fn into_letter(self: Box<Self>) -> Option<Envelope<Sealed<S>>> {
+    fn into_letter(self: Box<Self>) -> Option<Sealed<S>> {
         None
     }
 }
@@ -217,12 +216,12 @@ pub(crate) async fn finish_all<S: Service>(service: &mut S, cx: &mut Context<S>)
 }
 
 /// A letter for the instance of its key.
-pub(crate) struct LetterErrand<S: Service>(pub(crate) Envelope<Sealed<S>>);
+pub(crate) struct LetterErrand<S: Service>(pub(crate) Sealed<S>);
 
 impl<S: Service> LetterErrand<S> {
     /// What its message is about: `Key::None` if it cannot say.
     pub(crate) fn key(&self) -> Key {
-        guard(|| self.0.letter.key()).unwrap_or_default()
+        guard(|| self.0.key()).unwrap_or_default()
     }
 }
 
@@ -233,17 +232,17 @@ impl<S: Service> Errand<S> for LetterErrand<S> {
         cx: &'a mut Context<S>,
     ) -> Pin<Box<dyn Future<Output = Ended> + 'a>> {
         Box::pin(async move {
-            let LetterErrand(envelope) = *self;
-            if envelope.letter.is_expired() {
-                envelope.letter.abandon();
+            let LetterErrand(letter) = *self;
+            if letter.is_expired() {
+                letter.abandon();
                 return Ended::TooLate;
             }
             let then = async |service: &mut S, cx: &mut Context<S>| finish_all(service, cx).await;
-            Ended::Answered(answer(envelope, None, service, cx, then).await.err())
+            Ended::Answered(answer(letter, None, service, cx, then).await.err())
         })
     }
 
-    fn into_letter(self: Box<Self>) -> Option<Envelope<Sealed<S>>> {
+    fn into_letter(self: Box<Self>) -> Option<Sealed<S>> {
         Some(self.0)
     }
 }

@@ -17,7 +17,7 @@ use tracing::Instrument;
 
 use crate::event::Key;
 use crate::failure::{Failure, Outcome};
-use crate::mailbox::letters::Envelope;
+use crate::mailbox::letters::Numbered;
 use crate::message::Message;
 use crate::panic::guard;
 use crate::service::control::{Control, Kill};
@@ -64,6 +64,7 @@ impl<R> Drop for Way<R> {
 pub(crate) trait AnyLetter<S: Service>: Any + Send {
     /// The message's type, for the log.
     fn name(&self) -> &'static str;
+    fn number(&self) -> u64;
     /// Where it comes from.
     fn origin(&self) -> &Origin;
     /// Whether nobody waits for the answer any more.
@@ -88,6 +89,12 @@ pub(crate) type Answering<'a> = Pin<Box<dyn Future<Output = LetterEnd> + 'a>>;
 /// A letter in its envelope.
 pub(crate) type Sealed<S> = Box<dyn AnyLetter<S>>;
 
+impl<S: Service> Numbered for Sealed<S> {
+    fn number(&self) -> u64 {
+        self.as_ref().number()
+    }
+}
+
 /// Has it handle a message to which nobody waits for a reply, and those of its type that are next:
 /// one box for all of them.
 async fn heed<S: Answer<M>, M: Message>(
@@ -110,12 +117,12 @@ async fn heed<S: Answer<M>, M: Message>(
 
 async fn reply_to<S: Answer<M>, M: Message>(
     message: M,
-    reply: Reply<M::Reply>,
+    reply: Option<Reply<M::Reply>>,
     service: &mut S,
     cx: &mut Context<S>,
 ) -> LetterEnd {
     let mut way = Way {
-        reply: Some(reply),
+        reply,
         control: Rc::clone(&cx.control),
     };
     let (word, end) = match service.answer(message, cx).await {
@@ -139,13 +146,13 @@ pub(crate) struct Unanswered {
 /// Has a letter answered, and does what is to be done after it, in its span. What it takes from
 /// the pile it settles, but for the last.
 pub(crate) async fn answer<S: Service>(
-    envelope: Envelope<Sealed<S>>,
+    letter: Sealed<S>,
     pile: Option<Pile<'_, S>>,
     service: &mut S,
     cx: &mut Context<S>,
     then: impl AsyncFnOnce(&mut S, &mut Context<S>) -> Outcome,
 ) -> Result<(), Unanswered> {
-    let Envelope { number, letter } = envelope;
+    let number = letter.as_ref().number();
     cx.begin_letter(number, letter.origin().cause(), letter.until());
     let message = letter.name();
     let is_traced = Context::<S>::is_traced();
@@ -169,11 +176,42 @@ pub(crate) async fn answer<S: Service>(
     }
 }
 
-pub(crate) struct Letter<M: Message> {
+/// A message, where it comes from, and the way back, if somebody asks.
+pub(crate) struct Letter<M, W> {
+    /// 0 until it is accepted.
+    pub(crate) number: u64,
     pub(crate) message: M,
     pub(crate) origin: Origin,
-    pub(crate) reply: Option<Reply<M::Reply>>,
+    pub(crate) way: W,
 }
+
+impl<M, W> Letter<M, W> {
+    /// Writes one that has no number yet.
+    pub(crate) fn new(message: M, origin: Origin, way: W) -> Box<Self> {
+        Box::new(Letter {
+            number: 0,
+            message,
+            origin,
+            way,
+        })
+    }
+
+    /// It was accepted, and given this number.
+    pub(crate) fn numbered(mut self: Box<Self>, number: u64) -> Box<Self> {
+        self.number = number;
+        self
+    }
+}
+
+/// A message that was told: half as large as one that is asked, so that a mailbox full of them
+/// stays in the cache.
+pub(crate) type Told<M> = Letter<M, NoWay>;
+
+/// A message to whose answer somebody waits.
+pub(crate) type Asked<M> = Letter<M, Option<Reply<<M as Message>::Reply>>>;
+
+/// Nobody waits for an answer.
+pub(crate) struct NoWay;
 
 /// The way back to an asker.
 pub(crate) struct Reply<R> {
@@ -208,9 +246,13 @@ impl<R> Reply<R> {
     }
 }
 
-impl<S: Answer<M>, M: Message> AnyLetter<S> for Letter<M> {
+impl<S: Answer<M>, M: Message> AnyLetter<S> for Told<M> {
     fn name(&self) -> &'static str {
         type_name::<M>()
+    }
+
+    fn number(&self) -> u64 {
+        self.number
     }
 
     fn origin(&self) -> &Origin {
@@ -218,7 +260,7 @@ impl<S: Answer<M>, M: Message> AnyLetter<S> for Letter<M> {
     }
 
     fn is_expired(&self) -> bool {
-        self.reply.as_ref().is_some_and(Reply::is_closed)
+        false
     }
 
     fn key(&self) -> Key {
@@ -226,7 +268,7 @@ impl<S: Answer<M>, M: Message> AnyLetter<S> for Letter<M> {
     }
 
     fn until(&self) -> Option<Instant> {
-        self.reply.as_ref().map(|reply| reply.until)
+        None
     }
 
     fn answer<'a>(
@@ -235,16 +277,51 @@ impl<S: Answer<M>, M: Message> AnyLetter<S> for Letter<M> {
         service: &'a mut S,
         cx: &'a mut Context<S>,
     ) -> Answering<'a> {
-        let Letter { message, reply, .. } = *self;
-        match reply {
-            None => Box::pin(heed(message, pile, service, cx)),
-            Some(reply) => Box::pin(reply_to(message, reply, service, cx)),
-        }
+        Box::pin(heed(self.message, pile, service, cx))
     }
 
     fn abandon(self: Box<Self>) {
-        let Letter { message, reply, .. } = *self;
-        if let Some(reply) = reply {
+        let _ = guard(move || drop(self));
+    }
+}
+
+impl<S: Answer<M>, M: Message> AnyLetter<S> for Asked<M> {
+    fn name(&self) -> &'static str {
+        type_name::<M>()
+    }
+
+    fn number(&self) -> u64 {
+        self.number
+    }
+
+    fn origin(&self) -> &Origin {
+        &self.origin
+    }
+
+    fn is_expired(&self) -> bool {
+        self.way.as_ref().is_some_and(Reply::is_closed)
+    }
+
+    fn key(&self) -> Key {
+        self.message.key()
+    }
+
+    fn until(&self) -> Option<Instant> {
+        self.way.as_ref().map(|reply| reply.until)
+    }
+
+    fn answer<'a>(
+        self: Box<Self>,
+        _: Option<Pile<'a, S>>,
+        service: &'a mut S,
+        cx: &'a mut Context<S>,
+    ) -> Answering<'a> {
+        Box::pin(reply_to(self.message, self.way, service, cx))
+    }
+
+    fn abandon(self: Box<Self>) {
+        let Letter { message, way, .. } = *self;
+        if let Some(reply) = way {
             reply.send(Word::Undelivered);
         }
         let _ = guard(move || drop(message));

@@ -10,9 +10,9 @@
 use std::any::Any;
 
 use crate::clock::Clock;
-use crate::mailbox::letters::{Envelope, Letters};
+use crate::mailbox::letters::Letters;
 use crate::message::Message;
-use crate::service::letter::{Letter, Sealed};
+use crate::service::letter::{Letter, Sealed, Told};
 use crate::service::{Context, Pace, Service};
 use crate::topic::tally::Count;
 
@@ -31,17 +31,17 @@ impl<S: Service> Pile<'_, S> {
     }
 
     /// Takes the next letter, unless nobody waits for its answer any more.
-    pub(crate) fn take(&mut self) -> Option<Envelope<Sealed<S>>> {
+    pub(crate) fn take(&mut self) -> Option<Sealed<S>> {
         if !self.pace.step(self.clock) {
             return None;
         }
-        let envelope = self.letters.take(Count::InFlight)?;
-        if envelope.letter.is_expired() {
-            envelope.letter.abandon();
+        let letter = self.letters.take(Count::InFlight)?;
+        if letter.is_expired() {
+            letter.abandon();
             self.letters.settle(Count::Expired);
             return None;
         }
-        Some(envelope)
+        Some(letter)
     }
 
     /// The message just told has been handled, and nothing is left to be done after it: the next
@@ -51,19 +51,21 @@ impl<S: Service> Pile<'_, S> {
         if cx.has_more() || Context::<S>::is_traced() || !self.is_next(cx) {
             return None;
         }
-        let is_like = |letter: &Sealed<S>| {
-            let letter: &dyn Any = &**letter;
-            let letter = letter.downcast_ref::<Letter<M>>();
-            letter.is_some_and(|letter| letter.reply.is_none())
-        };
-        if !self.letters.first().is_some_and(is_like) || !self.pace.step(self.clock) {
-            return None;
-        }
-        let Envelope { number, letter } = self.letters.take_out(Count::Done)?;
-        let letter: Box<dyn Any> = letter;
+        let (pace, clock) = (&mut self.pace, self.clock);
+        let told = self.letters.take_if(Count::Done, |letter| {
+            let any: &dyn Any = &*letter;
+            if !any.is::<Told<M>>() || !pace.step(clock) {
+                return Err(letter);
+            }
+            let any: Box<dyn Any> = letter;
+            Ok(any.downcast::<Told<M>>())
+        });
         let Letter {
-            message, origin, ..
-        } = *letter.downcast::<Letter<M>>().ok()?;
+            number,
+            message,
+            origin,
+            ..
+        } = *told?.ok()?;
         cx.begin_letter(number, origin.cause(), None);
         Some(message)
     }

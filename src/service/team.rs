@@ -23,7 +23,7 @@ use crate::panic::guard;
 use crate::policy::Policy;
 use crate::service::ask::{AskError, hear};
 use crate::service::inbox::{Home, NoRoom};
-use crate::service::letter::{Letter, Reply};
+use crate::service::letter::{AnyLetter, Letter, NoWay, Reply};
 use crate::service::{Answer, Inbox, Service, TellError};
 use crate::sync::{Arc, AtomicU64, Mutex, Ordering, Weak, lock};
 use crate::topic::Origin;
@@ -65,15 +65,11 @@ enum ToAll<S: Service> {
     Closed,
 }
 
-type Slip<M> = Option<Box<Letter<M>>>;
+/// A letter, until it is sent.
+type Slip<M, W> = Option<Box<Letter<M, W>>>;
 
-fn slip<M: Message>(message: M, origin: &Origin) -> Slip<M> {
-    let origin = origin.clone();
-    Some(Box::new(Letter {
-        message,
-        origin,
-        reply: None,
-    }))
+fn slip<M: Message, W>(message: M, origin: &Origin, way: W) -> Slip<M, W> {
+    Some(Letter::new(message, origin.clone(), way))
 }
 
 impl<S: Service> Team<S> {
@@ -136,16 +132,16 @@ impl<S: Service> Team<S> {
     }
 
     /// Sends if there is room. False if it is another worker's by now.
-    fn send<M: Message>(
+    fn send<M: Message, W>(
         &self,
         to: To,
         inbox: &Inbox<S>,
         home: &Home,
         origin: &Origin,
-        letter: &mut Slip<M>,
+        letter: &mut Slip<M, W>,
     ) -> Result<bool, Unsent>
     where
-        S: Answer<M>,
+        Letter<M, W>: AnyLetter<S>,
     {
         let pulse = &home.wall.pulse;
         let index = home.share.as_ref().map(|share| share.index);
@@ -155,7 +151,7 @@ impl<S: Service> Team<S> {
             }
             inbox.letters.reserve(pulse, origin)?;
             if let Some(letter) = letter.take() {
-                inbox.letters.queue(pulse, letter);
+                inbox.letters.queue(pulse, |number| letter.numbered(number));
             }
             Ok(true)
         })?;
@@ -176,7 +172,7 @@ impl<S: Service> Team<S> {
         S: Answer<M>,
     {
         let to = self.to(address, &message);
-        let mut letter = slip(message, origin);
+        let mut letter = slip(message, origin, NoWay);
         let mut until = None;
         let failed = loop {
             let Some(inbox) = self.receiver(to) else {
@@ -206,7 +202,7 @@ impl<S: Service> Team<S> {
         S: Answer<M>,
     {
         let to = self.to(address, &message);
-        let mut letter = slip(message, origin);
+        let mut letter = slip(message, origin, NoWay);
         let failed = loop {
             let inbox = self.receiver(to);
             let Some((inbox, home)) = inbox.as_ref().and_then(|one| Some((one, one.home()?)))
@@ -234,7 +230,7 @@ impl<S: Service> Team<S> {
         S: Answer<M>,
     {
         let to = self.to(address, &message);
-        let mut letter = slip(message, origin);
+        let mut letter: Slip<_, Option<Reply<M::Reply>>> = slip(message, origin, None);
         let mut until = None;
         let failed = loop {
             let Some(inbox) = self.receiver(to) else {
@@ -250,7 +246,7 @@ impl<S: Service> Team<S> {
             let (word, answer) = oneshot::channel();
             let for_room = left(&home.wall, wait, &mut until).min(room_wait);
             if let Some((letter, until)) = letter.as_mut().zip(until) {
-                letter.reply = Some(Reply::new(word, waiting.clone(), until));
+                letter.way = Some(Reply::new(word, waiting.clone(), until));
             }
             let send = || self.send(to, &inbox, home, origin, &mut letter);
             let sent = inbox.reserve_by(home, origin, for_room, waiting.as_ref(), send);
@@ -281,7 +277,7 @@ impl<S: Service> Team<S> {
     where
         S: Answer<M>,
     {
-        let mut copies: Vec<Slip<M>> = Vec::new();
+        let mut copies: Vec<Slip<M, NoWay>> = Vec::new();
         let mut until = None;
         let failed = loop {
             let inbox = match self.send_all(origin, &mut copies) {
@@ -290,7 +286,7 @@ impl<S: Service> Team<S> {
                     return Ok(());
                 }
                 ToAll::TooFew(workers) => {
-                    copies.resize_with(workers, || slip(message.clone(), origin));
+                    copies.resize_with(workers, || slip(message.clone(), origin, NoWay));
                     continue;
                 }
                 ToAll::Closed => break NoRoom::Unsent(Unsent::Closed),
@@ -309,10 +305,10 @@ impl<S: Service> Team<S> {
                 break failed;
             }
         };
-        give_back(slip(message, origin), failed)
+        give_back(slip(message, origin, NoWay), failed)
     }
 
-    fn send_all<M: Message>(&self, origin: &Origin, copies: &mut [Slip<M>]) -> ToAll<S>
+    fn send_all<M: Message>(&self, origin: &Origin, copies: &mut [Slip<M, NoWay>]) -> ToAll<S>
     where
         S: Answer<M>,
     {
@@ -341,7 +337,7 @@ impl<S: Service> Team<S> {
                 if inbox.letters.reserve(pulse, origin).is_ok()
                     && let Some(letter) = letter.take()
                 {
-                    inbox.letters.queue(pulse, letter);
+                    inbox.letters.queue(pulse, |number| letter.numbered(number));
                     sent = true;
                 }
             }
@@ -362,7 +358,7 @@ fn left(wall: &Wall, wait: Duration, until: &mut Option<Instant>) -> Duration {
 }
 
 /// The message of a letter that was not sent.
-fn give_back<M: Message>(letter: Slip<M>, failed: NoRoom) -> Result<(), TellError<M>> {
+fn give_back<M: Message>(letter: Slip<M, NoWay>, failed: NoRoom) -> Result<(), TellError<M>> {
     let Some(letter) = letter else {
         // It leaves only when it was sent.
         return Ok(());

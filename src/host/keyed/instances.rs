@@ -183,7 +183,7 @@ impl<S: Service, L: Deliver<S>> KeyedLife<S, L> {
                 self.put_back(source);
             }
         }
-        letters.sort_by_key(|letter| letter.number);
+        letters.sort_by_key(|letter| letter.number());
         self.life.mailbox.letters.give_back(letters);
         self.life.mailbox.note_waiting();
         for key in self.instances.keys().cloned().collect::<Vec<_>>() {
