@@ -19,7 +19,7 @@ use super::recipe::Recipe;
 use super::request::Request;
 use super::seat::Seat;
 use super::term::Ending;
-use crate::host::{After, ChildReport, News, Order, Troupe};
+use crate::host::{ChildReport, News, Order, Troupe};
 use crate::lifecycle::Change;
 use crate::policy::Backoff;
 use crate::service::control::Kill;
@@ -155,10 +155,7 @@ impl SupervisorActor {
             } => self.stop_child(child, generation, why),
             Action::Kill { child, generation } => {
                 self.enter(child, State::Stopping, Change::Stopping);
-                let why = match self.ending.after {
-                    After::Again => Kill::Restarted,
-                    After::Nothing { .. } => Kill::Overdue,
-                };
+                let why = self.ending.overdue();
                 self.order(child, Order::Kill { generation, why });
             }
             Action::BackOff {

@@ -8,18 +8,25 @@
 //! It knows of the children only that they are to be stopped, closed, or let go.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
-use actix::{ActorContext, Context};
+use actix::{ActorContext, ActorFutureExt, AsyncContext, Context, WrapFuture};
 use tokio::time::Instant;
 
 use super::actor::{Parent, SupervisorActor};
 use super::family::{Action, ChildId, Family, Input};
+use super::seat::Seat;
 use crate::clock::deadline;
 use crate::exit::Exit;
 use crate::host::{After, ChildReport, News, Order};
 use crate::lifecycle::Change;
+use crate::service::control::Kill;
 use crate::shutdown::Shutdown;
 use crate::vitals::State;
+
+/// What one that is stopping already gets at least though the deadline has passed: no less than a
+/// host gives one that is told to stop then.
+const LAST_TURN: Duration = Duration::from_millis(10);
 
 /// How a supervisor was told to end.
 pub(super) struct Ending {
@@ -37,6 +44,16 @@ impl Default for Ending {
             deadline: None,
             after: After::Again,
             killed: false,
+        }
+    }
+}
+
+impl Ending {
+    /// Why those are killed that have not stopped in time.
+    pub(super) fn overdue(&self) -> Kill {
+        match self.after {
+            After::Again => Kill::Restarted,
+            After::Nothing { .. } => Kill::Overdue,
         }
     }
 }
@@ -81,19 +98,81 @@ impl SupervisorActor {
         let clock = &self.grounds.wall.pulse.clock;
         let own = self.shutdown.map(|how| deadline(clock.now(), how.time()));
         let drain = matches!(self.shutdown, Some(Shutdown::Drain(_)));
-        self.ending.deadline = [own, until].into_iter().flatten().min();
-        self.ending.after = match after {
-            After::Nothing { drain: all } => After::Nothing {
-                drain: all || drain,
-            },
-            After::Again => After::Again,
+        // It may be told twice: again when the one above comes to its own end meanwhile.
+        let limits = [own, until, self.ending.deadline];
+        self.ending.deadline = limits.into_iter().flatten().min();
+        if let (After::Again, After::Nothing { drain: all }) = (self.ending.after, after) {
+            let drain = all || drain;
+            self.ending.after = After::Nothing { drain };
+        }
+        if self.shutdown == Some(Shutdown::Kill) {
+            return self.step(Input::Kill, context);
+        }
+        let early = self.stopping();
+        self.step(Input::Stop, context);
+        self.hurry(early, context);
+    }
+
+    /// The lives that have been told to stop, and are not over.
+    fn stopping(&self) -> Vec<(ChildId, u64)> {
+        let seats = self.seats.iter();
+        let stopping = seats.filter(|(_, seat)| seat.node.vitals.state() == State::Stopping);
+        stopping
+            .map(|(child, seat)| (*child, seat.generation))
+            .collect()
+    }
+
+    /// Lets the deadline hold for those, too, that were told to stop when there was none, or a
+    /// later one.
+    fn hurry(&self, early: Vec<(ChildId, u64)>, context: &mut Context<Self>) {
+        let Some(until) = self.ending.deadline else {
+            return;
         };
-        let input = if self.shutdown == Some(Shutdown::Kill) {
-            Input::Kill
-        } else {
-            Input::Stop
+        let (above, lives): (Vec<_>, Vec<_>) = early
+            .into_iter()
+            .partition(|(child, _)| self.has_children(*child));
+        for (child, generation) in above {
+            let (deadline, after) = (Some(until), self.ending.after);
+            let order = Order::Stop {
+                generation,
+                deadline,
+                after,
+            };
+            self.order(child, order);
+        }
+        if lives.is_empty() {
+            return;
+        }
+        let clock = &self.grounds.wall.pulse.clock;
+        let sleep = clock.sleep_until(until.max(deadline(clock.now(), LAST_TURN)));
+        let overdue = sleep.into_actor(self).map(move |(), actor, _| {
+            for (child, generation) in lives {
+                actor.end_overdue(child, generation);
+            }
+        });
+        context.spawn(overdue);
+    }
+
+    fn has_children(&self, child: ChildId) -> bool {
+        let seat = self.seats.get(&child);
+        seat.is_some_and(|seat| seat.node.branch().is_some())
+    }
+
+    /// Kills a life that is still stopping.
+    fn end_overdue(&self, child: ChildId, generation: u64) {
+        let found = self.seats.get(&child);
+        let stopping = |seat: &&Seat| {
+            seat.generation == generation && seat.node.vitals.state() == State::Stopping
         };
-        self.step(input, context);
+        if let Some(seat) = found.filter(stopping) {
+            tracing::warn!(
+                target: "callboard::supervision",
+                supervisor = &**self.path(), child = &**seat.node.path(),
+                "did not stop in its supervisor's time, and is killed"
+            );
+            let why = self.ending.overdue();
+            seat.order(Order::Kill { generation, why });
+        }
     }
 
     /// What concerns the whole family.

@@ -55,7 +55,7 @@ const MOMENTS: &[&str] = &[
     "a restart",
     "an escalation",
     "a completion",
-    "a board out of time",
+    "a limit for one that was stopping already",
 ];
 
 #[test]

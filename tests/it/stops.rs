@@ -1,7 +1,7 @@
 //! How each child is stopped: it drains, finishes what it handles, or is killed; and its group.
 
 use callboard::prelude::*;
-use callboard::{AskError, DeliveryRow, Shutdown, StartError};
+use callboard::{AskError, ChildError, DeliveryRow, Shutdown, StartError, State};
 use tokio::time::Instant;
 
 use crate::support_lives::{
@@ -45,7 +45,7 @@ async fn stopped(tree: impl FnOnce(Hearer) -> Supervisor, stop: &str, path: &str
     tokio::time::sleep(millis(500)).await;
     let began = Instant::now();
     let publishing = async {
-        until(|| board.inspect(stop).unwrap().state != callboard::State::Running).await;
+        until(|| board.inspect(stop).unwrap().state != State::Running).await;
         board.publish(slow(4)).await.unwrap();
     };
     let (stopped, ()) = tokio::join!(board.stop(stop), publishing);
@@ -177,7 +177,7 @@ fn a_letter_that_comes_too_late_does_not_disturb_a_drain() {
         board.publish(doing(1, Deed::Fail)).await.unwrap();
         until(|| row(&board, "shop/a").deferred == 1).await;
         let late = async {
-            until(|| board.inspect("shop/a").unwrap().state != callboard::State::Running).await;
+            until(|| board.inspect("shop/a").unwrap().state != State::Running).await;
             a.tell(Do(Deed::Nothing)).await.unwrap();
             board.publish(note(2)).await.unwrap();
         };
@@ -225,6 +225,62 @@ fn the_deadline_of_the_board_caps_that_of_its_children() {
             assert!(report.stuck.is_empty() && board.dead_letters().is_empty());
         });
     }
+}
+
+/// A tree in which `shop/team/x` may be told to stop before `shop/team`, which has 2 s.
+fn team_of(x: Supervisor) -> Supervisor {
+    let team = Supervisor::one_for_one("team").shutdown(secs(2));
+    shop().child(team.child(x))
+}
+
+#[test]
+fn the_limit_of_a_supervisor_holds_for_those_below_it_that_were_stopping_already() {
+    for first in ["shop/team/x/a", "shop/team/x"] {
+        paused(async {
+            let log = Log::new();
+            let long = Shutdown::Graceful(secs(600));
+            let x = Supervisor::one_for_one("x").child(hearer("a", &log).shutdown(long));
+            let board = here(team_of(x)).await;
+            board.publish(doing(1, Deed::Hang)).await.unwrap();
+            log.wait_for("a 1").await;
+            let began = Instant::now();
+            let ending = async {
+                until(|| board.inspect(first).unwrap().state == State::Stopping).await;
+                tokio::time::sleep(secs(1)).await;
+                board.stop("shop/team").await
+            };
+            let (early, ended) = tokio::join!(board.stop(first), ending);
+            ended.unwrap();
+            assert_eq!(began.elapsed(), secs(3), "{first}");
+            assert!(matches!(early, Err(ChildError::Stopping { .. })), "{first}");
+            assert!(!log.has("a stopping: was shut down"), "{first}");
+            let row = row(&board, "shop/team/x/a");
+            assert_eq!((row.undelivered, row.retried), (1, 0), "{first}");
+            end(&board).await;
+        });
+    }
+}
+
+#[test]
+fn the_deadline_of_the_board_holds_for_those_that_were_stopping_already() {
+    paused(async {
+        let (log, quiet) = (Log::new(), Log::new());
+        let long = Shutdown::Graceful(secs(600));
+        let x = Supervisor::one_for_one("x").child(hearer("a", &log).shutdown(long));
+        let board = here(shop().child(probe("b", &quiet)).child(x)).await;
+        board.publish(doing(1, Deed::Hang)).await.unwrap();
+        log.wait_for("a 1").await;
+        let ending = async {
+            until(|| board.inspect("shop/x").unwrap().state == State::Stopping).await;
+            board.shutdown(secs(2)).await
+        };
+        let (_, report) = tokio::join!(board.stop("shop/x"), ending);
+        // Later than that the whole board would have been killed.
+        assert!(report.took < millis(2_100), "{report}");
+        assert_eq!(report.ledger.gap(), 0);
+        assert!(log.has("a dropped") && report.stuck.is_empty());
+        assert!(quiet.has("b stopping: was shut down"));
+    });
 }
 
 #[test]

@@ -51,7 +51,10 @@ impl Reference {
         let concerned: Vec<Id> = (0..self.nodes.len()).filter(due).collect();
         let causes = self.nodes.iter().flat_map(|node| self.dues(node));
         let is_kill = |id: &Id| self.nodes[*id].worker.killer == Some(to);
-        let all_killed = concerned.iter().all(is_kill);
+        // Siblings that are killed at once end in any order, which is no harm.
+        let mut pairs = concerned.windows(2);
+        let siblings = pairs.all(|pair| self.above(pair[0]) == self.above(pair[1]));
+        let all_killed = siblings && concerned.iter().all(is_kill);
         let count = causes.filter(|at| *at == to).count();
         self.tie |= count > 1 && !(all_killed && count == concerned.len());
         for id in concerned {

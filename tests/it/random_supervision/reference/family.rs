@@ -256,18 +256,39 @@ impl Reference {
             self.show(ROOT, State::Stopping, "is stopping");
         }
         let family = &mut self.nodes[of].family;
-        family.deadline = [own, until].into_iter().flatten().min();
-        family.after = match after {
-            After::Again => After::Again,
-            After::Nothing { drain } => After::Nothing {
-                drain: drain || drains,
-            },
-        };
+        let limits = [own, until, family.deadline];
+        family.deadline = limits.into_iter().flatten().min();
+        // What it was told first stands, unless that was that it comes back.
+        if let (After::Again, After::Nothing { drain }) = (family.after, after) {
+            let drain = drain || drains;
+            family.after = After::Nothing { drain };
+        }
         if how == Some(Shutdown::Kill) {
             return self.kill_family(of);
         }
+        let told = |id: &Id| matches!(self.nodes[*id].at, At::Leaving { told: true, .. });
+        let early: Vec<Id> = self.children(of).into_iter().filter(told).collect();
         self.end_family(of, Last::Told);
         self.take_turns(of);
+        for child in early {
+            self.hurry(of, child);
+        }
+    }
+
+    /// A child that was stopping already has no more time than its supervisor.
+    fn hurry(&mut self, of: Id, child: Id) {
+        let family = &self.nodes[of].family;
+        let (deadline, after, now) = (family.deadline, family.after, self.now);
+        let Some(until) = deadline else { return };
+        if !self.is_service(child) {
+            return self.stop_family(child, deadline, after);
+        }
+        let until = until.max(now + LAST_TURN);
+        let worker = &mut self.nodes[child].worker;
+        if worker.killer.is_some_and(|killer| killer > until) {
+            worker.killer = Some(until);
+            self.mark("a limit for one that was stopping already");
+        }
     }
 
     /// All below ends now; no event is to blame for it.
