@@ -123,7 +123,8 @@ impl Board {
     /// `restart_child` starts it again. See [`SupervisorHandle::terminate_child`].
     ///
     /// # Errors
-    /// [`ChildError`]: there is no such child, or it is the root.
+    /// [`ChildError`]: there is no such child, or it is the root. [`ChildError::Running`] at once
+    /// when a restart that is asked for meanwhile overtakes it: the last one to ask is heeded.
     ///
     /// # Cancel safety
     /// Dropping the future does not stop the stopping.

@@ -136,10 +136,17 @@ impl SupervisorActor {
         let Some((child, answer)) = self.named(name, answer) else {
             return;
         };
-        if self.family.standing(child) == Some(State::Closed) {
-            return self.restart(name, answer, context);
+        match self.family.standing(child) {
+            Some(State::Closed) => return self.restart(name, answer, context),
+            // A worker that is let go is not to come back.
+            Some(State::Stopping) if self.is_scaling => {
+                let path = self.path().to_string();
+                return refuse(answer, ChildError::Scaling { path });
+            }
+            _ => {}
         }
         if let Some(seat) = self.seats.get_mut(&child) {
+            seat.disappoint_ends();
             seat.await_start(answer);
         }
         self.step(Input::Renew { child }, context);

@@ -170,7 +170,8 @@ impl SupervisorHandle {
     /// of one made from a recipe, is forgotten. Does nothing if the child has ended already.
     ///
     /// # Errors
-    /// [`ChildError`], if there is no such child.
+    /// [`ChildError`], if there is no such child. [`ChildError::Running`] at once when a
+    /// [`Board::restart`](crate::Board::restart) that is asked for meanwhile overtakes it.
     ///
     /// # Cancel safety
     /// Dropping the future does not stop the stopping.

@@ -43,7 +43,8 @@ pub enum ChildError {
         /// Its path.
         path: String,
     },
-    /// The child has to have ended for good first.
+    /// The child has to have ended for good first; or it was being stopped, and comes back, because
+    /// somebody else has asked for its restart meanwhile.
     #[error("{path} has not ended for good: stop it first, or restart it as it is")]
     #[non_exhaustive]
     Running {

@@ -151,6 +151,17 @@ impl Seat {
         }
     }
 
+    /// It comes back, so whoever waits for its end waits in vain.
+    pub(super) fn disappoint_ends(&mut self) {
+        let Some(callers) = &mut self.callers else {
+            return;
+        };
+        for answer in callers.ends.drain(..) {
+            let path = self.node.path().to_string();
+            let _ = answer.send(Err(ChildError::Running { path }));
+        }
+    }
+
     /// The supervisor ends: nobody is answered any more.
     pub(super) fn disappoint(&mut self) {
         self.callers = None;

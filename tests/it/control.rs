@@ -200,6 +200,27 @@ fn who_waits_for_a_restart_hears_of_a_stop_that_overtakes_it() {
 }
 
 #[test]
+fn who_waits_for_a_stop_hears_at_once_of_a_restart_that_overtakes_it() {
+    paused(async {
+        let (log, began) = (Log::new(), Instant::now());
+        let board = here(shop().child(hearer("a", &log))).await;
+        board.publish(slow(1, secs(3))).await.unwrap();
+        log.wait_for("a 1").await;
+        let stopping = async { (board.stop("shop/a").await, began.elapsed()) };
+        let ((stopped, told), restarted) = tokio::join!(stopping, board.restart("shop/a"));
+        restarted.unwrap();
+        let error = stopped.unwrap_err();
+        assert!(matches!(error, ChildError::Running { .. }), "{error}");
+        let text = "shop/a has not ended for good: stop it first, or restart it as it is";
+        assert_eq!(error.to_string(), text);
+        assert_eq!((told, began.elapsed()), (Duration::ZERO, secs(3)));
+        let found = board.inspect("shop/a").unwrap();
+        assert_eq!((found.life, found.state), (2, State::Running));
+        end(&board).await;
+    });
+}
+
+#[test]
 fn who_waits_for_a_restart_hears_of_a_start_that_fails() {
     paused(async {
         let log = Log::new();

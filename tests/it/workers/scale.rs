@@ -8,6 +8,7 @@ use callboard::{ChildError, Key, Shutdown, State};
 
 use super::hands::{Change, Hand, Order, Slip, hands, publish};
 use crate::support_events::{Note, Step, failing, gate, here, paused, row, shop};
+use crate::support_lives::until;
 
 fn slip(key: u64, number: u64) -> Slip {
     let key = Key::from(key);
@@ -481,5 +482,32 @@ fn workers_that_are_hired_while_the_service_is_suspended_are_suspended() {
         let (scaled, ()) = tokio::join!(board.scale("shop/hands", 4), resume);
         scaled.unwrap();
         assert!((0..4).all(|index| !worker(index).unwrap().suspended));
+    });
+}
+
+/// Takes its time to stop.
+#[derive(Default)]
+struct Slow;
+impl Service for Slow {
+    async fn stopping(&mut self, _: &Exit, _: &mut Context<Self>) {
+        tokio::time::sleep(secs(1)).await;
+    }
+}
+
+#[test]
+fn a_worker_that_is_let_go_is_not_restarted() {
+    paused(async {
+        let board = here(shop().child(service("slow", Slow::default).workers(2))).await;
+        let restarting = async {
+            let path = "shop/slow/1";
+            until(|| board.inspect(path).unwrap().state == State::Stopping).await;
+            board.restart(path).await
+        };
+        let (scaled, restarted) = tokio::join!(board.scale("shop/slow", 1), restarting);
+        scaled.unwrap();
+        let error = restarted.unwrap_err();
+        assert!(matches!(error, ChildError::Scaling { .. }), "{error}");
+        assert!(board.inspect("shop/slow/1").is_err());
+        assert_eq!(board.inspect("shop/slow").unwrap().workers, Some(1));
     });
 }

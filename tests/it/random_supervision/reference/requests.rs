@@ -89,6 +89,8 @@ impl Reference {
                 self.terminate(id);
             }
             Ask::Restart(id) if !closed => {
+                // It comes back, so whoever waits for its end waits in vain.
+                self.answer_ends(id, "running");
                 self.nodes[id].starts.push(call);
                 self.renew(id);
             }
