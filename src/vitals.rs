@@ -8,7 +8,9 @@
 //!
 //! It decides nothing. Its numbers are read one by one, so they may be an instant apart.
 
+use std::collections::VecDeque;
 use std::fmt;
+use std::mem;
 use std::thread::ThreadId;
 use std::time::Duration;
 
@@ -21,6 +23,10 @@ use crate::sync::{Arc, AtomicBool, AtomicU8, AtomicU64, Mutex, OnceLock, Orderin
 
 /// How many changes a monitor may lag behind before it misses the oldest.
 const MONITOR_LAG: usize = 256;
+
+/// How many changes are kept for monitors: those that the channel holds, and as many again for
+/// those who tell them at the same instant.
+const NEWS_KEPT: usize = 2 * MONITOR_LAG;
 
 /// Where a service or supervisor stands between its first start and its end.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -141,9 +147,17 @@ impl Drop for Polling<'_> {
 enum Monitors {
     #[default]
     Nobody,
-    Some(broadcast::Sender<Lifecycle>),
+    Some(Box<Audience>),
     /// There will be no more changes.
     Over,
+}
+
+/// Those who hear of the changes, and what they may not have heard yet.
+struct Audience {
+    all: broadcast::Sender<Lifecycle>,
+    /// What the channel holds, and more. A user's error may go with the oldest: kept here, it does
+    /// not go under a lock of the channel when other news takes its place there.
+    news: VecDeque<Lifecycle>,
 }
 
 impl Vitals {
@@ -292,14 +306,15 @@ impl Vitals {
     /// Begins to monitor: hears of every change from now on.
     pub(crate) fn monitor(&self) -> broadcast::Receiver<Lifecycle> {
         let mut monitors = lock(&self.monitors);
-        if let Monitors::Some(all) = &*monitors {
-            return all.subscribe();
+        if let Monitors::Some(audience) = &*monitors {
+            return audience.all.subscribe();
         }
         let all = broadcast::Sender::new(MONITOR_LAG);
         let monitor = all.subscribe();
         // Without a sender kept, it ends at once.
         if matches!(*monitors, Monitors::Nobody) {
-            *monitors = Monitors::Some(all);
+            let news = VecDeque::new();
+            *monitors = Monitors::Some(Box::new(Audience { all, news }));
         }
         monitor
     }
@@ -310,18 +325,46 @@ impl Vitals {
 
     /// Tells the monitors, if there are any. Never waits.
     pub(crate) fn tell(&self, news: &Lifecycle) {
-        let mut monitors = lock(&self.monitors);
-        // An error says that nobody listens any more.
-        if let Monitors::Some(all) = &*monitors
-            && all.send(news.clone()).is_err()
-        {
-            *monitors = Monitors::Nobody;
+        let Some((all, oldest)) = self.keep(news) else {
+            return;
+        };
+        // Outside the lock, as whoever is woken may look here; so may a user's error that is
+        // dropped.
+        let is_heard = all.send(news.clone()).is_ok();
+        drop(oldest);
+        if !is_heard {
+            self.dismiss_nobody();
         }
+    }
+
+    /// Keeps the news if there are monitors. Returns who tells them, and what is kept no longer.
+    fn keep(&self, news: &Lifecycle) -> Option<(broadcast::Sender<Lifecycle>, Option<Lifecycle>)> {
+        let mut monitors = lock(&self.monitors);
+        let Monitors::Some(audience) = &mut *monitors else {
+            return None;
+        };
+        audience.news.push_back(news.clone());
+        let is_full = audience.news.len() > NEWS_KEPT;
+        let oldest = is_full.then(|| audience.news.pop_front()).flatten();
+        Some((audience.all.clone(), oldest))
+    }
+
+    /// Keeps no news any more if nobody listens.
+    fn dismiss_nobody(&self) {
+        let mut monitors = lock(&self.monitors);
+        let is_alone = |audience: &Audience| audience.all.receiver_count() == 0;
+        let before = match &*monitors {
+            Monitors::Some(audience) if is_alone(audience) => mem::take(&mut *monitors),
+            _ => Monitors::Nobody,
+        };
+        drop(monitors);
+        drop(before);
     }
 
     /// Nothing will happen any more: monitors end.
     pub(crate) fn dismiss_monitors(&self) {
-        *lock(&self.monitors) = Monitors::Over;
+        let before = mem::replace(&mut *lock(&self.monitors), Monitors::Over);
+        drop(before);
     }
 }
 

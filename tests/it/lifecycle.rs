@@ -1,7 +1,9 @@
 //! Every change in the life of a service is told, in order, to whoever listens, and stops nobody.
 
+use std::sync::mpsc::{self, TryRecvError};
+
 use callboard::prelude::*;
-use callboard::{Backoff, Change, Lifecycle, Monitor, Restart, StartError, SubscribeError};
+use callboard::{Backoff, Change, Lifecycle, Monitor, Restart, StartError, State, SubscribeError};
 
 use crate::support_lives::{
     Deed, Do, Log, Note, boom, end, hearer, here, note, paused, probe, try_here, until,
@@ -190,6 +192,57 @@ fn a_monitor_that_is_not_read_misses_the_oldest_and_stops_nobody() {
     });
 }
 
+/// An error that calls into the board when it is dropped, from another thread, and says whether
+/// that came back.
+#[derive(Debug, thiserror::Error)]
+#[error("curious")]
+struct Curious(Board, Address<Till>, mpsc::Sender<bool>);
+impl Drop for Curious {
+    fn drop(&mut self) {
+        let (board, till) = (self.0.clone(), self.1.clone());
+        let (said, heard) = mpsc::channel();
+        std::thread::spawn(move || {
+            let monitored = board.monitor(&till).is_ok();
+            let changed = board.suspend("shop/till").and(board.resume("shop/till"));
+            let _ = said.send(monitored && changed.is_ok());
+        });
+        // The time passes only where the board holds a lock meanwhile.
+        let came_back = heard.recv_timeout(secs(10)).unwrap_or(false);
+        let _ = self.2.send(came_back);
+    }
+}
+
+#[test]
+fn an_error_that_is_dropped_with_the_news_of_it_may_call_into_the_board() {
+    paused(async {
+        let (said, heard) = mpsc::channel();
+        let mut lives = 0;
+        let spec = service("till", move || {
+            lives += 1;
+            Till(lives)
+        });
+        let till = spec.address();
+        let board = here(shop().child(spec)).await;
+        let mut monitor = board.monitor(&till).unwrap();
+        // As long as it is not read, the news stays.
+        let unread = board.monitor(&till).unwrap();
+        let curious = Curious(board.clone(), till.clone(), said);
+        till.tell(Break(Failure::from(curious))).await.unwrap();
+        drop(exit(&mut monitor).await);
+        // The next life fails as well: from here on only the news knows of the first failure.
+        drop(exit(&mut monitor).await);
+        until(|| board.inspect("shop/till").unwrap().state == State::Running).await;
+        assert_eq!(heard.try_recv(), Err(TryRecvError::Empty));
+        for _ in 0..300 {
+            board.suspend("shop/till").unwrap();
+            board.resume("shop/till").unwrap();
+        }
+        assert_eq!(heard.try_recv(), Ok(true));
+        drop(unread);
+        end(&board).await;
+    });
+}
+
 #[test]
 fn a_service_of_another_board_cannot_be_monitored() {
     paused(async {
@@ -368,6 +421,18 @@ impl Service for Till {
         if self.0 == 2 {
             return Err(Failure::from(Stuck("x".parse::<u32>().unwrap_err())));
         }
+        Ok(())
+    }
+}
+
+/// A letter that ends its service with this.
+struct Break(Failure);
+impl Message for Break {
+    type Reply = ();
+}
+impl Answer<Break> for Till {
+    async fn answer(&mut self, Break(failure): Break, cx: &mut Context<Self>) -> Outcome<()> {
+        cx.after(Duration::ZERO, async |_, _| Err(failure));
         Ok(())
     }
 }
