@@ -96,6 +96,10 @@ pub const WAITING_AFTER: Duration = Duration::from_secs(30);
 /// Dead letters the board keeps on its shelf; the oldest goes first: 1,024.
 pub const SHELF: usize = 1_024;
 
+/// Events left unread whose numbers the board keeps for its shutdown report, for each service and
+/// event: the last 1,024. All are counted.
+pub const UNDELIVERED_IDS: usize = 1_024;
+
 /// Threads that do blocking work for handlers at the same time: 512, as tokio's runtimes have. A
 /// blocked thread costs little but its stack; beyond this, work waits for one to come free.
 pub const BLOCKING_THREADS: usize = 512;

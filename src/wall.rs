@@ -14,6 +14,7 @@ use std::iter;
 use dashmap::DashMap;
 
 use crate::dead_letter::DeadLetter;
+use crate::defaults::UNDELIVERED_IDS;
 use crate::event::Event;
 use crate::gauges::Gauges;
 use crate::ledger::{Ledger, LetterRow, take_tree};
@@ -33,8 +34,29 @@ pub(crate) trait AnyLetters: Send + Sync {
     fn phase_changed(&self);
 }
 
-/// The numbers of events left unread, by path and event.
-pub(crate) type Unread = BTreeMap<(Arc<str>, &'static str), Vec<u64>>;
+/// The events left unread, by path and event.
+pub(crate) type Unread = BTreeMap<(Arc<str>, &'static str), Left>;
+
+/// What was left unread of one event: how many, and the numbers of the last of them.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Left {
+    pub(crate) count: u64,
+    pub(crate) numbers: Vec<u64>,
+}
+
+impl Left {
+    /// Adds as many more, and their numbers as far as they are known. The last
+    /// [`UNDELIVERED_IDS`] are kept.
+    fn add(&mut self, count: u64, numbers: Vec<u64>) {
+        self.count += count;
+        // What is too old goes first, so that nothing more is ever kept.
+        let known = self.numbers.len() + numbers.len();
+        let old = known.saturating_sub(UNDELIVERED_IDS);
+        let passed = old.saturating_sub(self.numbers.len());
+        self.numbers.drain(..old - passed);
+        self.numbers.extend(numbers.into_iter().skip(passed));
+    }
+}
 
 /// A letterbox, and the path that the ledger counts it under.
 type Counted = (Arc<str>, Arc<dyn AnyLetters>);
@@ -50,7 +72,7 @@ pub(crate) struct Wall {
     letters: Mutex<BTreeMap<Arc<str>, Counted>>,
     /// The letters of services that will not come back, summed up by what they had in common.
     folded: Mutex<BTreeMap<Arc<str>, LetterRow>>,
-    /// What services left behind when they ended for good: (path, event) and the numbers.
+    /// What services left behind when they ended for good.
     undelivered: Mutex<Unread>,
     /// The services that are suspended: what they hold does not move.
     suspended: Mutex<BTreeSet<Arc<str>>>,
@@ -341,9 +363,9 @@ impl Wall {
         let theirs = undelivered.keys();
         let theirs = theirs.filter(|(service, _)| is_within(service, path));
         for key in theirs.cloned().collect::<Vec<_>>() {
-            let numbers = undelivered.remove(&key).unwrap_or_default();
+            let left = undelivered.remove(&key).unwrap_or_default();
             let likes = undelivered.entry((Arc::clone(into), key.1)).or_default();
-            likes.extend(numbers);
+            likes.add(left.count, left.numbers);
         }
     }
 
@@ -421,7 +443,7 @@ impl Wall {
         undelivered
             .entry((Arc::clone(service), event))
             .or_default()
-            .extend(numbers);
+            .add(numbers.len() as u64, numbers);
     }
 
     /// What has been left unread so far, by path and event.

@@ -37,9 +37,9 @@ impl Inner {
 
     fn undelivered(&self, ledger: &Ledger) -> Vec<Undelivered> {
         let mut rows: BTreeMap<(String, String), Undelivered> = BTreeMap::new();
-        for ((service, event), event_ids) in self.wall.undelivered() {
+        for ((service, event), left) in self.wall.undelivered() {
             let (service, event) = (service.to_string(), event.to_owned());
-            let count = event_ids.len() as u64;
+            let (count, event_ids) = (left.count, left.numbers);
             let key = (service.clone(), event.clone());
             rows.insert(
                 key,

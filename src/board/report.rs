@@ -2,7 +2,7 @@
 //!
 //! Shutdown writes it; the user prints it.
 //!
-//! Invariant: every event that was accepted and not settled is in it, by service and event.
+//! Invariant: every event that was accepted and not settled is counted in it, by service and event.
 //!
 //! It is data: nothing happens when it is dropped.
 
@@ -50,7 +50,8 @@ pub struct Undelivered {
     pub event: String,
     /// How many.
     pub count: u64,
-    /// Their numbers, where they could still be read: not those of a stuck service.
+    /// Their numbers, where they could still be read: not those of a stuck service. At most the
+    /// last [`UNDELIVERED_IDS`](crate::defaults::UNDELIVERED_IDS) of them.
     pub event_ids: Vec<u64>,
 }
 

@@ -162,6 +162,34 @@ fn what_is_in_flight_or_queued_at_the_deadline_is_undelivered_and_named() {
 }
 
 #[test]
+fn of_what_was_left_unread_all_is_counted_and_the_last_are_named() {
+    const NAMED: usize = callboard::defaults::UNDELIVERED_IDS;
+    paused(async {
+        let log = Log::new();
+        let spec = probe("a", &log).on_with::<Note>(|on| on.capacity(NAMED + 100));
+        let board = here(shop().child(spec)).await;
+        let mut ids = Vec::new();
+        for id in 0..NAMED as u64 + 50 {
+            let deed = Deed::Hang;
+            ids.push(board.publish(doing(id, deed)).await.unwrap().number());
+        }
+        board.stop("shop/a").await.unwrap();
+        board.restart("shop/a").await.unwrap();
+        for id in 0..7 {
+            ids.push(board.publish(doing(id, Deed::Hang)).await.unwrap().number());
+        }
+        let report = board.shutdown(Duration::ZERO).await;
+        let [row] = &report.undelivered[..] else {
+            panic!("{report}")
+        };
+        assert_eq!(row.count, ids.len() as u64);
+        assert_eq!(row.event_ids, ids[ids.len() - NAMED..]);
+        let counted = report.ledger.delivery("shop/a", "note").unwrap();
+        assert_eq!((counted.undelivered, report.ledger.gap()), (row.count, 0));
+    });
+}
+
+#[test]
 fn what_waits_to_be_tried_again_at_the_deadline_is_undelivered_and_not_dead() {
     paused(async {
         let log = Log::new();

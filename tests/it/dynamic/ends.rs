@@ -1,7 +1,7 @@
 //! Dynamic children end all at once, are forgotten, and leave one row behind.
 
 use callboard::prelude::*;
-use callboard::{Child, Restart};
+use callboard::{Child, Restart, Shutdown};
 
 use super::{names, shop};
 use crate::support_lives::{
@@ -208,5 +208,34 @@ fn one_that_is_deleted_while_it_is_suspended_leaves_its_name_free() {
         board.publish(note(2)).await.unwrap();
         end(&board).await;
         assert!(log.has("a 2"), "a shutdown drains it");
+    });
+}
+
+#[test]
+fn what_those_that_come_and_go_leave_unread_is_counted_and_the_last_are_named() {
+    const NAMED: usize = callboard::defaults::UNDELIVERED_IDS;
+    paused(async {
+        let log = Log::new();
+        let kept = log.clone();
+        let recipe = move |name: &'static str| hearer(name, &kept).shutdown(Shutdown::Kill);
+        let board = here(shop().child(Supervisor::dynamic("sessions", recipe))).await;
+        let handle = board.supervisor("shop/sessions").unwrap();
+        let mut ids = Vec::new();
+        for name in ["a", "b", "a"] {
+            handle.start_child_from(name).await.unwrap();
+            for id in 0..NAMED as u64 / 2 {
+                let deed = Deed::Hang;
+                ids.push(board.publish(Note { id, deed }).await.unwrap().number());
+            }
+            handle.terminate_child(name).await.unwrap();
+        }
+        let report = board.shutdown(secs(60)).await;
+        let [left] = &*report.undelivered else {
+            panic!("{report}");
+        };
+        assert_eq!((&*left.service, &*left.event), ("shop/sessions/*", "note"));
+        assert_eq!(left.count, ids.len() as u64);
+        assert_eq!(left.event_ids, ids[ids.len() - NAMED..]);
+        assert_eq!(report.ledger.gap(), 0);
     });
 }
