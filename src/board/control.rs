@@ -107,11 +107,18 @@ impl Board {
     }
 
     /// Stops what is at `path` in order and starts it again: a service with a new life on the
-    /// same mailbox, a supervisor with all below it. Not counted as a restart. What had ended for
-    /// good, as after [`Board::stop`], is started. Waits until it has started.
+    /// same mailbox, a supervisor with all below it. Not counted as a restart. Waits until it has
+    /// started.
+    ///
+    /// One in backoff starts at once. One that has ended for good, by itself or after
+    /// [`Board::stop`], is started, and hears what is published from then on.
     ///
     /// # Errors
-    /// [`ChildError`]: there is no such child, it has ended for good, or it did not start.
+    /// [`ChildError`]: there is no such child, or none any more, as of a temporary or dynamic one
+    /// that has ended ([`Lookup`](ChildError::Lookup)); the supervisor above is stopping or has
+    /// ended ([`Stopping`](ChildError::Stopping)); it is the root. If it did not start, or a stop
+    /// overtook it ([`Failed`](ChildError::Failed)): one that had ended stays ended, and one that
+    /// lived is tried again, unless it was stopped.
     ///
     /// # Cancel safety
     /// Dropping the future does not stop the restarting.
@@ -119,11 +126,14 @@ impl Board {
         self.ask_above(path, Ask::Renew).await
     }
 
-    /// Stops what is at `path` in order, for good, and waits until it has ended; its supervisor's
-    /// `restart_child` starts it again. See [`SupervisorHandle::terminate_child`].
+    /// Stops what is at `path` in order, for good, and waits until it has ended; one in backoff
+    /// stays ended. What has ended already is left as it is: that is no error. [`Board::restart`]
+    /// starts it again. See [`SupervisorHandle::terminate_child`].
     ///
     /// # Errors
-    /// [`ChildError`]: there is no such child, or it is the root. [`ChildError::Running`] at once
+    /// [`ChildError`]: there is no such child, or none any more, as of a temporary or dynamic one
+    /// that has ended ([`Lookup`](ChildError::Lookup)); the supervisor above is stopping or has
+    /// ended ([`Stopping`](ChildError::Stopping)); it is the root. [`ChildError::Running`] at once
     /// when a restart that is asked for meanwhile overtakes it: the last one to ask is heeded.
     ///
     /// # Cancel safety

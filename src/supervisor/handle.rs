@@ -167,7 +167,8 @@ impl SupervisorHandle {
     /// had not read is undelivered.
     ///
     /// Its spec stays, for [`restart_child`](Self::restart_child); that of a temporary child, or
-    /// of one made from a recipe, is forgotten. Does nothing if the child has ended already.
+    /// of one made from a recipe, is forgotten, and there is no such child then. Does nothing if
+    /// the child has ended already, and its spec is there.
     ///
     /// # Errors
     /// [`ChildError`], if there is no such child. [`ChildError::Running`] at once when a
@@ -179,11 +180,13 @@ impl SupervisorHandle {
         self.ask(Ask::Terminate(name.to_owned())).await.map(drop)
     }
 
-    /// Starts a child again that has ended for good, and waits until it has started. It hears
-    /// what is published from then on.
+    /// Starts a child again that has ended for good, by itself or because it was stopped, and waits
+    /// until it has started. It hears what is published from then on.
     ///
     /// # Errors
-    /// [`ChildError`]: the child runs, or did not start; then it stays ended.
+    /// [`ChildError`]: there is no such child, or none any more; it has not ended for good
+    /// ([`Running`](ChildError::Running)), also where it waits for its backoff; it did not start,
+    /// and stays ended ([`Failed`](ChildError::Failed)).
     ///
     /// # Cancel safety
     /// Dropping the future does not stop the starting.

@@ -1,7 +1,7 @@
 //! Restart and stop by path, from anywhere, while handlers run and mailboxes are full.
 
 use callboard::prelude::*;
-use callboard::{AskError, Backoff, ChildError, LookupError, State};
+use callboard::{AskError, Backoff, ChildError, LookupError, Restart, State};
 use tokio::time::Instant;
 
 use crate::support_lives::{
@@ -293,6 +293,117 @@ fn the_stop_of_a_supervisor_ends_all_below_it_for_good_until_it_is_started_again
         assert!(log.has("b 2") && !log.has("b 1") && log.has("b started 2"));
         end(&board).await;
     });
+}
+
+/// What each verb says of what is at the path; the child is stopped, or started, by that.
+async fn told(board: &Board, verb: &str, path: &str) -> String {
+    let (above, name) = path.rsplit_once('/').unwrap();
+    let above = board.supervisor(above).unwrap();
+    let told = match verb {
+        "restart" => board.restart(path).await,
+        "stop" => board.stop(path).await,
+        "kill" => board.kill(path).await,
+        "terminate" => above.terminate_child(name).await,
+        "start" => above.restart_child(name).await,
+        other => panic!("no such verb: {other}"),
+    };
+    match told {
+        Ok(()) => format!("ok, {}", board.inspect(path).unwrap().state),
+        Err(ChildError::Failed { exit, .. }) => format!("failed: {exit}"),
+        Err(ChildError::Lookup(_)) => "lookup".to_owned(),
+        Err(ChildError::NotRunning { .. }) => "not running".to_owned(),
+        Err(ChildError::Running { .. }) => "running".to_owned(),
+        Err(ChildError::Stopping { path, .. }) => format!("{path} has ended"),
+        Err(other) => panic!("{other}"),
+    }
+}
+
+const VERBS: [&str; 5] = ["restart", "stop", "kill", "terminate", "start"];
+
+/// A board on which each of these stands as its name says.
+async fn graveyard(log: &Log) -> Board {
+    let done = |life| [Deed::Nothing, Deed::Fail][usize::from(life > 1)];
+    let team = Supervisor::one_for_one("team").child(probe("below", log));
+    let failing = Supervisor::one_for_one("failing").backoff(Backoff::fixed(secs(60)), secs(5));
+    let failing = failing.child(hearer("backoff", log));
+    let brief = |name: &str, restart| hearer(name, log).restart(restart);
+    let board = here(
+        shop()
+            .child(probe("stopped", log))
+            .child(brief("done", Restart::Transient))
+            .child(brief("gone", Restart::Temporary))
+            .child(probe_with("spoiled", log, done))
+            .child(team)
+            .child(failing),
+    )
+    .await;
+    for path in ["shop/stopped", "shop/team", "shop/spoiled"] {
+        board.stop(path).await.unwrap();
+    }
+    board
+        .publish(Note {
+            id: 1,
+            deed: Deed::Stop,
+        })
+        .await
+        .unwrap();
+    let state = |path: &str| board.inspect(path).ok().map(|found| found.state);
+    until(|| state("shop/done") == Some(State::Closed) && state("shop/gone").is_none()).await;
+    until(|| state("shop/failing/backoff") == Some(State::BackingOff)).await;
+    board
+}
+
+#[test]
+fn each_verb_says_of_what_has_ended_what_its_docs_say() {
+    let ended = [
+        "ok, running",
+        "ok, closed",
+        "not running",
+        "ok, closed",
+        "ok, running",
+    ];
+    let table = [
+        ("shop/stopped", ended),
+        ("shop/done", ended),
+        ("shop/team", ended),
+        ("shop/gone", ["lookup"; 5]),
+        ("shop/never", ["lookup"; 5]),
+        ("shop/team/below", ["shop/team has ended"; 5]),
+        (
+            "shop/spoiled",
+            [
+                "failed: failed: no",
+                "ok, closed",
+                "not running",
+                "ok, closed",
+                "failed: failed: no",
+            ],
+        ),
+        (
+            "shop/failing/backoff",
+            [
+                "ok, running",
+                "ok, closed",
+                "ok, backing off",
+                "ok, closed",
+                "running",
+            ],
+        ),
+    ];
+    for (path, expected) in table {
+        for (verb, expected) in VERBS.into_iter().zip(expected) {
+            paused(async {
+                let (log, began) = (Log::new(), Instant::now());
+                let board = graveyard(&log).await;
+                assert_eq!(told(&board, verb, path).await, expected, "{verb} {path}");
+                if expected.starts_with("failed") {
+                    assert_eq!(board.inspect(path).unwrap().state, State::Closed);
+                }
+                assert_eq!(began.elapsed(), Duration::ZERO, "{verb} {path}");
+                end(&board).await;
+            });
+        }
+    }
 }
 
 #[test]
