@@ -26,7 +26,7 @@ use crate::service::control::Kill;
 use crate::shutdown::Shutdown;
 use crate::sync::Arc;
 use crate::vitals::{State, Vitals};
-use crate::waits::Waiting;
+use crate::waits::{Waiter, Waiting};
 
 /// To whom a supervisor reports.
 pub(crate) enum Parent {
@@ -63,6 +63,8 @@ pub(crate) struct SupervisorActor {
     /// The life of this supervisor that its parent knows, and whether it has reported a start.
     pub(super) generation: u64,
     pub(super) risen: bool,
+    /// As one that may be waited for.
+    pub(super) waiter: Waiter,
     /// Its own supervisor waits for that start.
     pub(super) rising: Option<Waiting>,
     /// What it is told to do when it ends.
@@ -85,6 +87,7 @@ impl SupervisorActor {
         } = opened;
         let added_from = children.last().map_or(0, |last| last.id + 1);
         let dice = grounds.wall.pulse.dice.fork(&plan.path);
+        let waiter = grounds.wall.waits.waiter(&plan.path);
         SupervisorActor {
             family: Family::new(plan.clone(), []),
             grounds,
@@ -105,6 +108,7 @@ impl SupervisorActor {
             dice,
             generation: 0,
             risen: false,
+            waiter,
             rising: None,
             ending: Ending::default(),
             closing: None,

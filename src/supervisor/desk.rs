@@ -16,6 +16,7 @@ use super::request::{Answer, Ask, ChildError, Request};
 use crate::host::Order;
 use crate::service::InsideOf;
 use crate::service::control::Kill;
+use crate::sync::Arc;
 use crate::vitals::State;
 
 impl SupervisorActor {
@@ -79,7 +80,8 @@ impl SupervisorActor {
             Ok(opened) => {
                 let member = opened.member.clone();
                 let own = context.address().recipient();
-                self.seat(opened, own).await_start(answer);
+                let wall = Arc::clone(&self.grounds.wall);
+                self.seat(opened, own).await_start(answer, &wall);
                 self.step(Input::Add { child: id, member }, context);
             }
             Err(error) => refuse(answer, ChildError::Threads(error)),
@@ -107,7 +109,9 @@ impl SupervisorActor {
         };
         let closed = self.family.standing(child) == Some(State::Closed);
         match self.seats.get_mut(&child) {
-            Some(seat) if closed && !seat.leaving => seat.await_start(answer),
+            Some(seat) if closed && !seat.leaving => {
+                seat.await_start(answer, &self.grounds.wall);
+            }
             _ => {
                 let path = format!("{}/{name}", self.path());
                 return refuse(answer, ChildError::Running { path });
@@ -147,7 +151,7 @@ impl SupervisorActor {
         }
         if let Some(seat) = self.seats.get_mut(&child) {
             seat.disappoint_ends();
-            seat.await_start(answer);
+            seat.await_start(answer, &self.grounds.wall);
         }
         self.step(Input::Renew { child }, context);
     }

@@ -205,6 +205,15 @@ impl Ask {
         }
     }
 
+    /// Whether a child has to start before it is done, for which it may not yet be its turn.
+    fn waits_for_turn(&self) -> bool {
+        match self {
+            Ask::Start(_) | Ask::StartFrom(_) | Ask::Restart(_) => true,
+            Ask::Renew(_) | Ask::Scale(_) => true,
+            Ask::Terminate(_) | Ask::Delete(_) | Ask::Kill(_) => false,
+        }
+    }
+
     /// Whether this child, and all below it, has to end or to work before it is done.
     fn waits_for(&self, child: &Node) -> bool {
         match self {
@@ -248,13 +257,16 @@ pub(crate) async fn ask(wall: &Wall, supervisor: &Node, ask: Ask) -> Result<Stri
     }
 }
 
-/// Notes that the service which asks, if one does, waits for the supervisor, and for all that has
-/// to end first.
+/// Notes that the service which asks, if one does, waits for the supervisor, if anything has to
+/// start, and for all that has to end first.
 fn begin_wait(wall: &Wall, supervisor: &Node, ask: &Ask) -> Result<Option<Waiting>, ChildError> {
     let Some(waiter) = running(wall.waits.board()) else {
         return Ok(None);
     };
-    let mut paths = vec![Arc::clone(supervisor.path())];
+    let mut paths = Vec::new();
+    if ask.waits_for_turn() {
+        paths.push(Arc::clone(supervisor.path()));
+    }
     let children = supervisor.branch().map(Branch::children);
     let children = children.into_iter().flatten();
     for child in children.filter(|child| ask.waits_for(child)) {

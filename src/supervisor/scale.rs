@@ -110,9 +110,10 @@ impl SupervisorActor {
         let opened = opened.map_err(ChildError::Threads)?;
         let (member, vitals) = (opened.member.clone(), Arc::clone(&opened.node.vitals));
         let own = context.address().recipient();
-        self.seat(opened, own).await_start(answer);
+        let wall = Arc::clone(&self.grounds.wall);
+        self.seat(opened, own).await_start(answer, &wall);
         // Once it can be found, and before it begins a life.
-        self.grounds.wall.suspend_like(&self.node.vitals, &vitals);
+        wall.suspend_like(&self.node.vitals, &vitals);
         self.step(Input::Add { child: id, member }, context);
         Ok(heard)
     }
@@ -121,7 +122,7 @@ impl SupervisorActor {
         let closed = self.family.standing(child) == Some(State::Closed);
         match self.seats.get_mut(&child) {
             Some(seat) if closed => {
-                seat.await_start(answer);
+                seat.await_start(answer, &self.grounds.wall);
                 self.step(Input::Restart { child }, context);
             }
             Some(seat) => drop(answer.send(Ok(seat.node.path().to_string()))),

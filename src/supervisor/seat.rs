@@ -18,7 +18,7 @@ use crate::exit::Exit;
 use crate::host::{ChildReport, Home, Host, Order};
 use crate::sync::Arc;
 use crate::vitals::State;
-use crate::waits::Waiting;
+use crate::waits::{Awaited, Waiting};
 use crate::wall::Wall;
 
 pub(super) struct Seat {
@@ -43,6 +43,8 @@ pub(super) struct Seat {
 #[derive(Default)]
 struct Callers {
     starts: Vec<Answer>,
+    /// While there are any of those.
+    awaited: Option<Awaited>,
     ends: Vec<Answer>,
 }
 
@@ -114,8 +116,13 @@ impl Seat {
         }
     }
 
-    pub(super) fn await_start(&mut self, answer: Answer) {
-        self.callers.get_or_insert_default().starts.push(answer);
+    /// Comes before the start that is waited for.
+    pub(super) fn await_start(&mut self, answer: Answer, wall: &Wall) {
+        let callers = self.callers.get_or_insert_default();
+        callers.starts.push(answer);
+        let waits = &wall.waits;
+        let note = || waits.waiter(self.node.path()).await_start();
+        callers.awaited.get_or_insert_with(note);
     }
 
     pub(super) fn await_end(&mut self, answer: Answer) {
@@ -127,6 +134,7 @@ impl Seat {
         let Some(callers) = &mut self.callers else {
             return;
         };
+        callers.awaited = None;
         for answer in callers.starts.drain(..) {
             let path = self.node.path().to_string();
             let told = match result {

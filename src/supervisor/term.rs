@@ -74,8 +74,8 @@ impl SupervisorActor {
         let stay = self.seats.iter().filter(|(_, seat)| !seat.leaving);
         let members = stay.map(|(child, seat)| (*child, seat.member.clone()));
         self.family = Family::new(self.plan.clone(), members);
-        let waiter = self.grounds.wall.waits.waiter(&self.plan.path);
-        self.rising = waiter.note_start();
+        self.waiter.start_apart(false);
+        self.rising = self.waiter.note_start();
         for (child, seat) in &self.seats {
             self.family.count_on(*child, seat.node.vitals.life());
         }
@@ -187,6 +187,7 @@ impl SupervisorActor {
         match action {
             Action::Up => {
                 self.risen = true;
+                self.waiter.start_apart(self.family.is_independent());
                 self.report(News::Started(Ok(())));
             }
             Action::StartFailed { child, exit } => {

@@ -18,7 +18,7 @@ use std::fmt;
 use std::slice;
 use std::sync::Weak;
 
-use crate::sync::{Arc, AtomicUsize, Mutex, Ordering, lock};
+use crate::sync::{Arc, AtomicBool, AtomicUsize, Mutex, Ordering, lock};
 use graph::{Graph, Node};
 
 pub(crate) use running::{LetGo, Mark, Running, running};
@@ -72,7 +72,15 @@ struct Seat {
     /// How many edges start here. Changed under the lock of the graph; whoever looks for its own
     /// edge without it, and finds none, has none.
     edges: AtomicUsize,
+    /// It is a supervisor, and nothing waits for the starts of its children but who asked for one.
+    apart: AtomicBool,
+    /// Somebody has asked for its start.
+    awaited: AtomicBool,
 }
+
+/// Somebody waits for the start of this one, until dropped.
+#[derive(Debug)]
+pub(crate) struct Awaited(Waiter);
 
 /// For whom a wait is. One is by far the most usual, and takes no memory.
 #[derive(Clone, Debug)]
@@ -131,6 +139,8 @@ impl Waits {
             node: lock(&self.graph).enter(Arc::clone(&path)),
             path,
             edges: AtomicUsize::new(0),
+            apart: AtomicBool::new(false),
+            awaited: AtomicBool::new(false),
         });
         *known = Arc::downgrade(&seat);
         Waiter(seat)
@@ -149,10 +159,24 @@ impl Waiter {
         self.0.waits.board()
     }
 
-    /// Notes that the supervisor waits for the start of this one.
+    /// Notes that the supervisor waits for the start of this one, unless nobody waits for that:
+    /// whoever waits for the supervisor waits for something else then.
     pub(crate) fn note_start(&self) -> Option<Waiting> {
         let supervisor = self.0.above.as_ref()?;
-        Some(supervisor.hold(self.clone()))
+        let is_awaited = self.0.awaited.load(Ordering::Acquire);
+        let counts = is_awaited || !supervisor.0.apart.load(Ordering::Acquire);
+        counts.then(|| supervisor.hold(self.clone()))
+    }
+
+    /// From now on the children of this supervisor start apart from each other, or again in order.
+    pub(crate) fn start_apart(&self, apart: bool) {
+        self.0.apart.store(apart, Ordering::Release);
+    }
+
+    /// Notes that somebody waits for the start of this one, before it is begun.
+    pub(crate) fn await_start(&self) -> Awaited {
+        self.0.awaited.store(true, Ordering::Release);
+        Awaited(self.clone())
     }
 
     /// Notes that this one waits for its turn to start, and so for its supervisor.
@@ -255,6 +279,12 @@ impl Drop for Waiting {
         if self.from.0.edges.load(Ordering::Relaxed) > 0 {
             self.from.change(|graph, node| graph.end(node, self.wait));
         }
+    }
+}
+
+impl Drop for Awaited {
+    fn drop(&mut self) {
+        self.0.0.awaited.store(false, Ordering::Release);
     }
 }
 
@@ -388,6 +418,25 @@ mod tests {
         let _de = services.wait("shop/d", ["shop/e"]).unwrap();
         drop(turn);
         assert_eq!(services.kept().0, 1);
+    }
+
+    #[test]
+    fn where_children_start_apart_a_start_counts_for_whoever_asked_for_it() {
+        let services = services();
+        let waiter = |path: &str| services.0.waiter(&path.into());
+        let (shop, d, e) = (waiter("shop"), waiter("shop/d"), waiter("shop/e"));
+        shop.start_apart(true);
+        let awaited = e.await_start();
+        let _starts = (d.note_start(), e.note_start());
+        let _as = services.wait("a", ["shop"]).unwrap();
+        services.wait("shop/d", ["a"]).unwrap();
+        let cycle = services.wait("shop/e", ["a"]).unwrap_err();
+        assert_eq!(cycle.to_string(), "shop/e -> a -> shop -> shop/e");
+        drop(awaited);
+        assert!(e.note_start().is_none());
+        shop.start_apart(false);
+        let _start = d.note_start();
+        assert!(services.wait("shop/d", ["a"]).is_err());
     }
 
     #[test]

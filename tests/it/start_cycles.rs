@@ -6,7 +6,7 @@ use callboard::prelude::*;
 use callboard::{AskError, ChildError, ServiceSpec};
 use tokio::time::Instant;
 
-use crate::support_lives::{Log, end, here, paused};
+use crate::support_lives::{Log, end, here, paused, until};
 
 /// What a clerk does in `started`, and when it is told to.
 type Errand = for<'a> fn(
@@ -79,6 +79,15 @@ impl Office {
 }
 
 impl Clerk {
+    fn another(&self, name: &str) -> ServiceSpec<Clerk> {
+        let (others, log) = (Arc::clone(&self.others), self.log.clone());
+        service(name, move || Clerk {
+            others: Arc::clone(&others),
+            log: log.clone(),
+            first: None,
+        })
+    }
+
     fn other(&self, index: usize) -> &Address<Clerk> {
         &self.others.get().unwrap()[index]
     }
@@ -172,8 +181,7 @@ fn in_the_restart_of_a_group_a_later_sibling_is_waited_for_in_vain_as_well() {
         let (d, e) = (first.address(), later.address());
         let _ = office.others.set(vec![e]);
         let board = here(Supervisor::one_for_all("shop").child(first).child(later)).await;
-        let boom: Errand = |_, _| Box::pin(async { crate::support_lives::boom() });
-        assert!(matches!(d.ask(Do(boom)).await, Err(AskError::Crashed)));
+        assert!(matches!(d.ask(Do(BOOM)).await, Err(AskError::Crashed)));
         d.ask(Ping).await.unwrap();
         let said = "a cycle of waits: shop/d -> shop/e -> shop -> shop/d";
         assert_eq!(office.log().lines(), [said, said]);
@@ -292,3 +300,175 @@ fn a_child_that_asks_who_waits_for_its_start_hears_so_at_once() {
         end(&board).await;
     });
 }
+
+/// Asks the first of the others, but only in a later life.
+const ASKS_AGAIN: Errand = |clerk, cx| {
+    Box::pin(async {
+        if Board::of(cx).unwrap().inspect("shop/desk/b").unwrap().life == 1 {
+            return "is there".to_owned();
+        }
+        outcome(cx.ask(clerk.other(0), Ping).await)
+    })
+};
+
+/// A board with `shop/d`, and `shop/desk` with `b`, which asks `d` when it is restarted, and `c`.
+async fn desk(office: &Office, desk: Supervisor) -> (Board, [Address<Clerk>; 2]) {
+    let (d, b) = (office.clerk("d", None), office.clerk("b", Some(ASKS_AGAIN)));
+    let addresses = [d.address(), b.address()];
+    let _ = office.others.set(vec![d.address()]);
+    let desk = desk.child(b).child(office.clerk("c", None));
+    let board = here(Supervisor::one_for_one("shop").child(d).child(desk)).await;
+    assert_eq!(office.log().lines(), ["is there"]);
+    (board, addresses)
+}
+
+/// Waits until `b` has asked whoever does this.
+async fn asked(cx: &Context<Clerk>) -> Board {
+    let board = Board::of(cx).unwrap();
+    until(|| board.inspect("shop/d").unwrap().mailbox.letters == 1).await;
+    board
+}
+
+/// What `d` may wait for while `b` starts again and asks `d`.
+const APART: [Errand; 6] = [
+    |clerk, cx| {
+        Box::pin(async {
+            let desk = asked(cx).await.supervisor("shop/desk").unwrap();
+            outcome(desk.start_child(clerk.another("e")).await)
+        })
+    },
+    |_, cx| Box::pin(async { outcome(asked(cx).await.stop("shop/desk/c").await) }),
+    |_, cx| Box::pin(async { outcome(asked(cx).await.restart("shop/desk/c").await) }),
+    |_, cx| Box::pin(async { outcome(asked(cx).await.kill("shop/desk/c").await) }),
+    |_, cx| {
+        Box::pin(async {
+            let desk = asked(cx).await.supervisor("shop/desk").unwrap();
+            desk.terminate_child("c").await.unwrap();
+            outcome(desk.restart_child("c").await)
+        })
+    },
+    |_, cx| {
+        Box::pin(async {
+            let desk = asked(cx).await.supervisor("shop/desk").unwrap();
+            desk.terminate_child("c").await.unwrap();
+            outcome(desk.delete_child("c").await)
+        })
+    },
+];
+
+#[test]
+fn a_sibling_that_starts_again_and_asks_back_is_not_what_is_waited_for() {
+    for errand in APART {
+        paused(async {
+            let (office, before) = (Office::new(), Instant::now());
+            let (board, [d, b]) = desk(&office, Supervisor::one_for_one("desk")).await;
+            let crash = async {
+                until(|| board.inspect("shop/d").unwrap().mailbox.letters_in_flight == 1).await;
+                b.tell(Do(BOOM)).await.unwrap();
+            };
+            let (said, ()) = tokio::join!(d.ask(Do(errand)), crash);
+            assert_eq!(said.unwrap(), "done");
+            office.log().wait_for("done").await;
+            assert_eq!(before.elapsed(), Duration::ZERO);
+            assert_eq!(board.inspect("shop/desk/b").unwrap().life, 2);
+            end(&board).await;
+        });
+    }
+}
+
+#[test]
+fn a_sibling_may_ask_whoever_waits_for_another_to_be_made() {
+    paused(async {
+        let (office, before) = (Office::new(), Instant::now());
+        let (d, inner) = (office.clerk("d", None), office.clone());
+        let address = d.address();
+        let _ = office.others.set(vec![d.address()]);
+        let recipe = move |name: &'static str| {
+            let first: Errand = match name {
+                "b" => ASKS_AGAIN,
+                _ => |_, _| {
+                    Box::pin(async {
+                        tokio::time::sleep(secs(1)).await;
+                        "slowly".to_owned()
+                    })
+                },
+            };
+            inner.clerk(name, Some(first))
+        };
+        let made = Supervisor::dynamic("desk", recipe);
+        let board = here(Supervisor::one_for_one("shop").child(d).child(made)).await;
+        let desk = board.supervisor("shop/desk").unwrap();
+        desk.start_child_from("b").await.unwrap();
+        let crash = async {
+            until(|| board.inspect("shop/desk/x").is_ok()).await;
+            let b = board.service::<Clerk>("shop/desk/b").unwrap();
+            b.tell(Do(BOOM)).await.unwrap();
+        };
+        let make: Errand = |_, cx| {
+            Box::pin(async {
+                let desk = Board::of(cx).unwrap().supervisor("shop/desk").unwrap();
+                outcome(desk.start_child_from("x").await)
+            })
+        };
+        let (said, ()) = tokio::join!(address.ask(Do(make)), crash);
+        assert_eq!(said.unwrap(), "done");
+        office.log().wait_for("done").await;
+        assert_eq!(office.log().lines(), ["is there", "slowly", "done"]);
+        assert_eq!(before.elapsed(), secs(1));
+        end(&board).await;
+    });
+}
+
+#[test]
+fn one_that_starts_again_on_request_and_asks_whoever_requested_it_hears_so_at_once() {
+    let restart: Errand =
+        |_, cx| Box::pin(async { outcome(Board::of(cx).unwrap().restart("shop/desk/b").await) });
+    let start: Errand = |_, cx| {
+        Box::pin(async {
+            let desk = Board::of(cx).unwrap().supervisor("shop/desk").unwrap();
+            desk.terminate_child("b").await.unwrap();
+            outcome(desk.restart_child("b").await)
+        })
+    };
+    let table = [
+        (restart, "shop/desk/b -> shop/d -> shop/desk/b"),
+        (start, "shop/desk/b -> shop/d -> shop/desk -> shop/desk/b"),
+    ];
+    for (errand, path) in table {
+        paused(async {
+            let (office, before) = (Office::new(), Instant::now());
+            let (board, [d, _]) = desk(&office, Supervisor::one_for_one("desk")).await;
+            assert_eq!(d.ask(Do(errand)).await.unwrap(), "done");
+            let cycle = format!("a cycle of waits: {path}");
+            assert_eq!(office.log().lines(), ["is there", &cycle]);
+            assert_eq!(before.elapsed(), Duration::ZERO);
+            end(&board).await;
+        });
+    }
+}
+
+#[test]
+fn where_children_start_in_order_a_sibling_that_asks_back_is_waited_for() {
+    paused(async {
+        let office = Office::new();
+        let (board, [d, b]) = desk(&office, Supervisor::rest_for_one("desk")).await;
+        let crash = async {
+            until(|| board.inspect("shop/d").unwrap().mailbox.letters_in_flight == 1).await;
+            b.tell(Do(BOOM)).await.unwrap();
+        };
+        let (said, ()) = tokio::join!(d.ask(Do(APART[0])), crash);
+        let cycle = "a cycle of waits: shop/d -> shop/desk -> shop/desk/b -> shop/d";
+        assert_eq!(said.unwrap(), cycle);
+        office.log().wait_for("done").await;
+        // What waits for no start is done all the same.
+        let crash = async {
+            until(|| board.inspect("shop/d").unwrap().mailbox.letters_in_flight == 1).await;
+            b.tell(Do(BOOM)).await.unwrap();
+        };
+        let (said, ()) = tokio::join!(d.ask(Do(APART[3])), crash);
+        assert_eq!(said.unwrap(), "done");
+        end(&board).await;
+    });
+}
+
+const BOOM: Errand = |_, _| Box::pin(async { crate::support_lives::boom() });

@@ -26,7 +26,7 @@ impl Family {
     }
 
     /// Whether each child starts and stops without regard to its siblings.
-    fn is_independent(&self) -> bool {
+    pub(crate) fn is_independent(&self) -> bool {
         let is_up = matches!(self.phase, Phase::Up);
         self.plan.dynamic || (is_up && self.plan.strategy == Strategy::OneForOne)
     }
