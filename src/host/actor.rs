@@ -29,7 +29,7 @@ use crate::wall::Wall;
 
 /// What a life that is told to stop gets at least, though the board's deadline has passed: enough
 /// for one that only rests to end in order, and far less than the board waits before it ends all.
-const LAST_TURN: Duration = Duration::from_millis(10);
+pub(crate) const LAST_TURN: Duration = Duration::from_millis(10);
 
 /// What a supervisor tells a child's actor, host or supervisor alike.
 #[derive(Clone, Copy, Debug)]

@@ -45,7 +45,7 @@ use keyed::KeyedLife;
 use life::Life;
 use recipe::Recipe;
 
-pub(crate) use actor::{After, ChildReport, Host, News, Order};
+pub(crate) use actor::{After, ChildReport, Host, LAST_TURN, News, Order};
 pub(crate) use home::Home;
 pub(crate) use seed::{Entry, Problem, Seed};
 pub(crate) use worker::{Troupe, number_problem, troupe};

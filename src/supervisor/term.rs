@@ -8,7 +8,6 @@
 //! It knows of the children only that they are to be stopped, closed, or let go.
 
 use std::collections::BTreeSet;
-use std::time::Duration;
 
 use actix::{ActorContext, ActorFutureExt, AsyncContext, Context, WrapFuture};
 use tokio::time::Instant;
@@ -18,15 +17,11 @@ use super::family::{Action, ChildId, Family, Input};
 use super::seat::Seat;
 use crate::clock::deadline;
 use crate::exit::Exit;
-use crate::host::{After, ChildReport, News, Order};
+use crate::host::{After, ChildReport, LAST_TURN, News, Order};
 use crate::lifecycle::Change;
 use crate::service::control::Kill;
 use crate::shutdown::Shutdown;
 use crate::vitals::State;
-
-/// What one that is stopping already gets at least though the deadline has passed: no less than a
-/// host gives one that is told to stop then.
-const LAST_TURN: Duration = Duration::from_millis(10);
 
 /// How a supervisor was told to end.
 pub(super) struct Ending {

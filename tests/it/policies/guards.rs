@@ -99,7 +99,7 @@ fn a_shared_rate_is_one_for_all_who_inherit_it() {
                 .child(a.on::<Note>())
                 .child(b.on::<Note>());
             let board = here(root).await;
-            let began = tokio::time::Instant::now();
+            let began = Instant::now();
             for id in 1..=2 {
                 board.publish(Note(id)).await.unwrap();
             }
