@@ -28,9 +28,9 @@ impl Board {
     }
 
     /// Lets the service at `path` handle nothing from its next delivery on: no event, letter or
-    /// timer. What it has begun it finishes: the handler that runs, [later work](crate::Context::later)
-    /// with its result, and what its instances [per key](crate::ServiceSpec::per_key) are doing.
-    /// What comes in waits, within its capacity.
+    /// timer. What it has begun it finishes: the handler that runs,
+    /// [later work](crate::Context::later) with its result, and what its instances
+    /// [per key](crate::ServiceSpec::per_key) are doing. What comes in waits, within its capacity.
     ///
     /// It stays suspended over restarts until [`Board::resume`]: a state, not a count. Returns at
     /// once, whatever the service does. Meanwhile [`Board::settle`] is an error if it holds work.

@@ -236,10 +236,10 @@ impl<S: Service> Context<S> {
     /// The time of the attempt, which is its [timeout](crate::Policy::timeout) or what is left to
     /// its [deadline](crate::Policy::deadline), goes on, and covers all of its later work and what
     /// is run with the results. If that is over, or `done` fails, or the future panics, the attempt
-    /// has failed: whatever else is under way for the event is dropped, and its policy acts. Another attempt runs the handler again,
-    /// deferred: the service has gone on, so the event has left the order. A panic in `done` ends
-    /// the life, as in a handler; one in the future does not, since it holds nothing of the
-    /// service.
+    /// has failed: whatever else is under way for the event is dropped, and its policy acts.
+    /// Another attempt runs the handler again, deferred: the service has gone on, so the event has
+    /// left the order. A panic in `done` ends the life, as in a handler; one in the future does
+    /// not, since it holds nothing of the service.
     ///
     /// At most 256 events are open at a time (see
     /// [`ServiceSpec::laters`](crate::ServiceSpec::laters)); then the service reads no more events
