@@ -107,11 +107,9 @@ impl<T> Letterbox<T> {
         (accepted & CLOSED == 0).then(|| self.has_room_after(accepted))
     }
 
-    /// How many were accepted that the reader has not taken. Their senders may be about to push
-    /// them, and ring then.
-    fn queued(&self) -> u64 {
-        let accepted = self.accepted.load(Ordering::SeqCst) & !CLOSED;
-        accepted - self.tally.now(Count::Taken)
+    /// How many were ever accepted. The sender of the last may be about to push it, and rings then.
+    fn accepted(&self) -> u64 {
+        self.accepted.load(Ordering::SeqCst) & !CLOSED
     }
 
     fn announce(&self) {
@@ -164,7 +162,7 @@ impl<T> Letterbox<T> {
     pub(crate) fn row(&self, service: &str) -> LetterRow {
         let (reading, ()) = self.tally.read(|| ());
         // Read after what was taken, so it is never less.
-        let accepted = self.accepted.load(Ordering::SeqCst) & !CLOSED;
+        let accepted = self.accepted();
         let mut row = LetterRow::new(service.to_owned());
         row.accepted = accepted;
         row.taken = reading.of(Count::Taken) - reading.of(Count::Deferred);
@@ -197,6 +195,9 @@ pub(crate) struct Letters<T> {
     seen: VecDeque<T>,
     /// How many of these, the first, were taken before and given back.
     returned: usize,
+    /// How many were ever popped off the list. Kept here, so that to find no letter takes one look
+    /// at what is shared.
+    popped: u64,
 }
 
 /// How many letters are out at a time.
@@ -208,33 +209,39 @@ impl<T: Numbered> Letters<T> {
             shared,
             seen: VecDeque::new(),
             returned: 0,
+            popped: 0,
         }
     }
 
     /// The number of the oldest letter; none while as many are being answered as may be queued,
     /// which is one, or what instances per key have. So there are at most twice as many.
     pub(crate) fn look(&mut self) -> Option<u64> {
+        let oldest = self.look_further()?;
         let answered = self.shared.tally.now(Count::InFlight);
-        if answered > 0 && answered >= self.shared.capacity() {
-            return None;
-        }
-        self.look_further()
+        (answered == 0 || answered < self.shared.capacity()).then_some(oldest)
     }
 
     fn look_further(&mut self) -> Option<u64> {
         if self.seen.is_empty() {
-            // The list is asked only for what is in it, or about to be: to find that there is
-            // nothing takes as long as to find something.
-            let queued = self.shared.queued().min(BATCH);
-            let list = self.shared.list.get().filter(|_| queued > 0);
-            for _ in 0..queued {
-                match list.and_then(List::pop) {
-                    Some(letter) => self.seen.push_back(letter),
-                    None => break,
-                }
+            let queued = self.shared.accepted() - self.popped;
+            if queued > 0 {
+                self.pop(queued.min(BATCH));
             }
         }
         self.head()
+    }
+
+    /// Pops so many off the list. It is asked for no more than is in it, or about to be: to find
+    /// that there is nothing takes as long as to find something.
+    fn pop(&mut self, count: u64) {
+        let Some(list) = self.shared.list.get() else {
+            return;
+        };
+        for _ in 0..count {
+            let Some(letter) = list.pop() else { return };
+            self.seen.push_back(letter);
+            self.popped += 1;
+        }
     }
 
     /// The number of the oldest letter that is out.
