@@ -280,30 +280,36 @@ impl<S: Service, L: Deliver<S>> Life<S, L> {
         self.mailbox.follow(rules, &|| self.inbox.watch());
     }
 
-    async fn deliver(
+    #[expect(
+        clippy::manual_async_fn,
+        reason = "an async function keeps room for its arguments twice"
+    )]
+    fn deliver(
         &mut self,
         source: usize,
         work: Work,
         service: &mut S,
         cx: &mut Context<S>,
-    ) -> Result<(), Halt> {
-        let mut turn = Turn {
-            pace: &mut self.pace,
-            clock: &self.pulse.clock,
-            has_waited: !matches!(work, Work::Events { .. }),
-        };
-        let is_alone = self.share.is_none();
-        let mailbox = &mut **self.mailbox;
-        let delivering = deliver_on(mailbox, (source, work), is_alone, service, cx, &mut turn);
-        // Caught here as well as around the life: the way there, back through all that a life
-        // keeps, takes longer than everything else in a restart.
-        let delivered = guarded(pin!(delivering)).await;
-        let delivered = delivered.unwrap_or_else(|panic| Err(Halt::Crash(Box::new(panic))));
-        let has_waited = turn.has_waited;
-        if has_waited || delivered.is_err() {
-            self.mailbox.note_waiting();
+    ) -> impl Future<Output = Result<(), Halt>> {
+        async move {
+            let mut turn = Turn {
+                pace: &mut self.pace,
+                clock: &self.pulse.clock,
+                has_waited: !matches!(work, Work::Events { .. }),
+            };
+            let is_alone = self.share.is_none();
+            let mailbox = &mut **self.mailbox;
+            let delivering = deliver_on(mailbox, (source, work), is_alone, service, cx, &mut turn);
+            // Caught here as well as around the life: the way there, back through all that a life
+            // keeps, takes longer than everything else in a restart.
+            let delivered = guarded(pin!(delivering)).await;
+            let delivered = delivered.unwrap_or_else(|panic| Err(Halt::Crash(Box::new(panic))));
+            let has_waited = turn.has_waited;
+            if has_waited || delivered.is_err() {
+                self.mailbox.note_waiting();
+            }
+            delivered
         }
-        delivered
     }
 
     /// What becomes of this life after a delivery.
@@ -525,36 +531,42 @@ impl<S: Service, L: Deliver<S>> Life<S, L> {
 
 /// Delivers from one source, and from the others in turn as long as events are all that is next:
 /// where two topics alternate, every event is a batch of its own.
-async fn deliver_on<S: Service, L: Deliver<S>>(
+#[expect(
+    clippy::manual_async_fn,
+    reason = "an async function keeps room for its arguments twice"
+)]
+fn deliver_on<S: Service, L: Deliver<S>>(
     mailbox: &mut ServiceMailbox<S, L>,
     (mut source, mut work): (usize, Work),
     is_alone: bool,
     service: &mut S,
     cx: &mut Context<S>,
     turn: &mut Turn<'_>,
-) -> Result<(), Halt> {
-    loop {
-        match source.checked_sub(L::LEN) {
-            None => {
-                let sources = &mut mailbox.fixed;
-                sources.deliver(source, work, service, cx, turn).await?;
-            }
-            Some(added) => {
-                if let Some(added) = mailbox.added.get_mut(added) {
-                    added.deliver(work, service, cx, turn).await?;
+) -> impl Future<Output = Result<(), Halt>> {
+    async move {
+        loop {
+            match source.checked_sub(L::LEN) {
+                None => {
+                    let sources = &mut mailbox.fixed;
+                    sources.deliver(source, work, service, cx, turn).await?;
+                }
+                Some(added) => {
+                    if let Some(added) = mailbox.added.get_mut(added) {
+                        added.deliver(work, service, cx, turn).await?;
+                    }
                 }
             }
+            let is_over = turn.has_waited || turn.pace.is_spent(turn.clock) || cx.is_interrupted();
+            // A timer may be due, and comes first.
+            let has_other = cx.timers.next_due().is_some() || cx.laters.has_finished();
+            if is_over || has_other || !is_alone || cx.laters.is_full() {
+                return Ok(());
+            }
+            let Some((next, until)) = mailbox.next_events(below(cx)) else {
+                return Ok(());
+            };
+            (source, work) = (next, Work::Events { until });
         }
-        let is_over = turn.has_waited || turn.pace.is_spent(turn.clock) || cx.is_interrupted();
-        // A timer may be due, and comes first.
-        let has_other = cx.timers.next_due().is_some() || cx.laters.has_finished();
-        if is_over || has_other || !is_alone || cx.laters.is_full() {
-            return Ok(());
-        }
-        let Some((next, until)) = mailbox.next_events(below(cx)) else {
-            return Ok(());
-        };
-        (source, work) = (next, Work::Events { until });
     }
 }
 
