@@ -68,7 +68,7 @@ pub const KEY_IDLE: Duration = Duration::from_secs(60);
 /// Instances that are kept though they have nothing to do: 1,024.
 pub const KEYS_KEPT: usize = 1_024;
 
-/// How long `publish` waits for room at most: 5 s, or what is left of the handler's own timeout.
+/// How long `publish` waits for room at most: 5 s, or what is left of the handler's own time.
 pub const PUBLISH_WAIT: Duration = Duration::from_secs(5);
 
 /// How long `ask` waits for the reply: 5 s.

@@ -238,7 +238,12 @@ impl fmt::Debug for Text {
     }
 }
 
-/// The failure of an event that is given up because its deadline has passed.
+/// The failure of an event whose deadline had passed when it came to its turn: it is given up
+/// without an attempt, or without another one.
+///
+/// An attempt that the deadline cuts off fails with [`TimedOut`](crate::TimedOut); where no time is
+/// left for another one, the failure is that of the last. All of them have the reason
+/// [`DeadlinePassed`](crate::Reason::DeadlinePassed), unless they are not tried again for another.
 ///
 /// A policy finds it by `failure.is::<Overdue>()`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]

@@ -156,12 +156,14 @@
 //! A service handles one thing at a time. If `a` asks `b` while `b` waits for `a`, neither will
 //! ever answer. The wait that would close such a circle fails at once, and its error names the
 //! path, `shop/b -> shop/a -> shop/b`: [`AskError::Cycle`], [`TellError::Cycle`],
-//! [`PublishError::Cycle`]. So does asking oneself.
+//! [`PublishError::Cycle`], [`ChildError::Cycle`]. So does asking oneself.
 //!
 //! What counts is every wait of a handler, hook or timer for another service of its board: for an
-//! answer, for room in a mailbox or subscription, for [`settled`](Publish::settled), and for what
-//! was to be published on success; while a tree starts, also for a sibling whose turn to start
-//! comes later. It does not matter whether the verb was called through the
+//! answer, for room in a mailbox or subscription, for [`settled`](Publish::settled), for what was
+//! to be published on success, and for the stop, restart or start of a child; while children start
+//! in order, at first or with their group, also for a sibling whose turn to start comes later.
+//! (To wait for [`Board::settle`] in a service is [`SettleError::Inside`].) It does not matter
+//! whether the verb was called through the
 //! [`Context`] or through an [`Address`], [`Recipient`], [`Publisher`] or [`Board`], nor whether
 //! several waits are joined. A wait counts until it is over or its future is dropped, also where
 //! another one of a `select!` would do.

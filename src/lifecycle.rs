@@ -62,7 +62,7 @@ pub enum Change {
     Stopping,
     /// It has ended for good: its subscriptions are closed. It may be started again on request.
     Closed,
-    /// From the next delivery on it handles nothing.
+    /// It begins nothing more from now on; what it has begun it finishes.
     Suspended,
     /// It handles what has come in meanwhile.
     Resumed,

@@ -25,7 +25,8 @@ pub enum Shutdown {
     /// `Graceful` does, all within this time.
     ///
     /// Only where the child will not come back: in the restart of a group its mailbox is kept, so
-    /// there it is as `Graceful`. For a supervisor: all services below drain.
+    /// there it is as `Graceful`. For a supervisor: all services below drain. One that is
+    /// [suspended](crate::Board::suspend) handles nothing, so it does not drain.
     Drain(Duration),
     /// Finishes the event it is handling, calls `stopping`, and ends, within this time. The
     /// default, with 5 s; for a supervisor without a limit of its own.

@@ -27,10 +27,11 @@ impl Board {
         Ok(SupervisorHandle::new(Arc::clone(&self.inner.wall), node))
     }
 
-    /// Lets the service at `path` handle nothing from its next delivery on: no event, letter or
+    /// Lets the service at `path` begin nothing from its next delivery on: no event, letter or
     /// timer. What it has begun it finishes: the handler that runs,
     /// [later work](crate::Context::later) with its result, and what its instances
-    /// [per key](crate::ServiceSpec::per_key) are doing. What comes in waits, within its capacity.
+    /// [per key](crate::ServiceSpec::per_key) are doing. What comes in waits, within its capacity;
+    /// so does what is to be tried again, and what is to follow an event that is given up.
     ///
     /// It stays suspended over restarts until [`Board::resume`]: a state, not a count. Returns at
     /// once, whatever the service does. Meanwhile [`Board::settle`] is an error if it holds work.
@@ -107,8 +108,8 @@ impl Board {
     }
 
     /// Stops what is at `path` in order and starts it again: a service with a new life on the
-    /// same mailbox, a supervisor with all below it. Not counted as a restart. Waits until it has
-    /// started.
+    /// same mailbox, a supervisor with all below it. Not counted against the budget of restarts.
+    /// Waits until it has started, at most [`CONTROL_WAIT`](crate::defaults::CONTROL_WAIT).
     ///
     /// One in backoff starts at once. One that has ended for good, by itself or after
     /// [`Board::stop`], is started, and hears what is published from then on.
@@ -116,9 +117,13 @@ impl Board {
     /// # Errors
     /// [`ChildError`]: there is no such child, or none any more, as of a temporary or dynamic one
     /// that has ended ([`Lookup`](ChildError::Lookup)); the supervisor above is stopping or has
-    /// ended ([`Stopping`](ChildError::Stopping)); it is the root. If it did not start, or a stop
-    /// overtook it ([`Failed`](ChildError::Failed)): one that had ended stays ended, and one that
-    /// lived is tried again, unless it was stopped.
+    /// ended ([`Stopping`](ChildError::Stopping)); it is the root; it is a worker that is being let
+    /// go ([`Scaling`](ChildError::Scaling)). If it did not start, or a stop overtook it
+    /// ([`Failed`](ChildError::Failed)): one that had ended for good stays ended; any other is
+    /// tried again as after any failed restart, which is counted, unless it was stopped or is
+    /// temporary.
+    /// [`ChildError::Cycle`] at once in a service that this waits for, itself above all.
+    /// [`ChildError::TimedOut`]: the restarting goes on.
     ///
     /// # Cancel safety
     /// Dropping the future does not stop the restarting.
@@ -126,15 +131,19 @@ impl Board {
         self.ask_above(path, Ask::Renew).await
     }
 
-    /// Stops what is at `path` in order, for good, and waits until it has ended; one in backoff
-    /// stays ended. What has ended already is left as it is: that is no error. [`Board::restart`]
-    /// starts it again. See [`SupervisorHandle::terminate_child`].
+    /// Stops what is at `path` in order, and waits until it has ended; one in backoff stays ended.
+    /// What has ended already is left as it is: that is no error. It stays ended until
+    /// [`Board::restart`] starts it again, or its supervisor is restarted as a whole. See
+    /// [`SupervisorHandle::terminate_child`].
     ///
     /// # Errors
     /// [`ChildError`]: there is no such child, or none any more, as of a temporary or dynamic one
     /// that has ended ([`Lookup`](ChildError::Lookup)); the supervisor above is stopping or has
     /// ended ([`Stopping`](ChildError::Stopping)); it is the root. [`ChildError::Running`] at once
     /// when a restart that is asked for meanwhile overtakes it: the last one to ask is heeded.
+    /// [`ChildError::Workers`] for one worker of a service. [`ChildError::Cycle`] at once in a
+    /// service that this waits for, itself above all. [`ChildError::TimedOut`] after
+    /// [`CONTROL_WAIT`](crate::defaults::CONTROL_WAIT): the stopping goes on.
     ///
     /// # Cancel safety
     /// Dropping the future does not stop the stopping.
@@ -147,12 +156,18 @@ impl Board {
     ///
     /// The event in flight gets its verdict, as after a panic: one attempt is counted, and out of
     /// attempts it is a dead letter. So a handler that waits for ever is ended with its event; one
-    /// that blocks its thread cannot be. No attempt is counted of a supervisor, where all below
-    /// ends, nor of a service with an instance [per key](crate::ServiceSpec::per_key), where nobody
-    /// knows which of its instances is to blame. Returns when the kill has been ordered.
+    /// that blocks its thread cannot be. No attempt is counted of what is open in
+    /// [later work](crate::Context::later); of a supervisor, or of a service with
+    /// [workers](crate::ServiceSpec::workers) as a whole, where all below ends (kill the worker,
+    /// `books/0`, instead); nor of a service with an instance
+    /// [per key](crate::ServiceSpec::per_key), where nobody knows which of its instances is to
+    /// blame. One without a life, as in backoff, is left as it is: that is no error. Returns when
+    /// the kill has been ordered.
     ///
     /// # Errors
-    /// [`ChildError`]: there is no such child, it has ended for good, or it is the root.
+    /// [`ChildError`]: there is no such child, or none any more ([`Lookup`](ChildError::Lookup));
+    /// it has ended for good ([`NotRunning`](ChildError::NotRunning)); the supervisor above is
+    /// stopping or has ended ([`Stopping`](ChildError::Stopping)); it is the root.
     ///
     /// # Cancel safety
     /// Dropping the future may or may not leave it killed.

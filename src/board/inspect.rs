@@ -39,7 +39,7 @@ pub struct Inspection {
     pub restart: Restart,
     /// Where it stands.
     pub state: State,
-    /// Whether it handles nothing for now.
+    /// Whether it begins nothing for now; what it had begun it finishes.
     pub suspended: bool,
     /// Which of its lives this is; 1 for the first.
     pub life: u64,
@@ -86,7 +86,7 @@ pub struct MailboxLoad {
     pub queued: u64,
     /// Events being handled.
     pub in_flight: u64,
-    /// Events that wait to be tried again.
+    /// Events that wait to be tried again, or behind an older event of their key.
     pub deferred: u64,
     /// Letters not taken yet.
     pub letters: u64,

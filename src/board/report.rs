@@ -50,8 +50,9 @@ pub struct Undelivered {
     pub event: String,
     /// How many.
     pub count: u64,
-    /// Their numbers, where they could still be read: not those of a stuck service. At most the
-    /// last [`UNDELIVERED_IDS`](crate::defaults::UNDELIVERED_IDS) of them.
+    /// Their numbers, where they could still be read: not those of a stuck service. At most
+    /// [`UNDELIVERED_IDS`](crate::defaults::UNDELIVERED_IDS), those left unread last; of several
+    /// workers or children in the order of their ends, not of the numbers.
     pub event_ids: Vec<u64>,
 }
 

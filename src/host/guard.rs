@@ -80,7 +80,6 @@ pub(crate) struct Guarded {
     mark: Rc<Mark<Doors>>,
 }
 
-/// Marks the thread as running code of this service, for the watchdog.
 impl Guarded {
     pub(crate) fn new(begun: Begun, vitals: Arc<Vitals>) -> Self {
         let Begun {

@@ -59,7 +59,7 @@ pub struct DeliveryRow {
     pub queued: u64,
     /// Being handled, or open in later work.
     pub in_flight: u64,
-    /// Waiting to be tried again, in place or aside.
+    /// Waiting to be tried again, in place or aside, or behind an older event of their key.
     pub deferred: u64,
     /// A note, not a state: acknowledged, but over its timeout without ever having waited.
     pub late: u64,

@@ -136,9 +136,10 @@ impl Policy {
     /// Sets how long after its publication an event may still be tried, all attempts together; by
     /// default for ever.
     ///
-    /// An attempt that is under way then is cancelled as by a timeout; no further one is made, and
-    /// one whose delay would end later is not waited for. An event that comes to its turn too late
-    /// is given up without an attempt. It then meets the failure policy; see
+    /// An attempt that is under way then is cancelled as by a timeout, and fails with
+    /// [`TimedOut`](crate::TimedOut); no further one is made, and one whose delay would end later
+    /// is not waited for. An event that comes to its turn too late is given up without an attempt,
+    /// and its failure is [`Overdue`](crate::Overdue). It then meets the failure policy; see
     /// [`time_to_live`](Self::time_to_live) for what is to be let go. What was published before
     /// its topic had a subscriber with a deadline or a time to live has none.
     pub fn deadline(mut self, limit: Duration) -> Self {

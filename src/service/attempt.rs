@@ -20,14 +20,14 @@ use crate::policy::{Rules, Trouble};
 use crate::service::{Context, Handle, Service};
 use crate::topic::block::Slot;
 
-/// The failure of an attempt that was cancelled by its timeout.
+/// The failure of an attempt that was cancelled: by its timeout, or by the deadline of its event.
 ///
 /// A policy finds it by `failure.is::<TimedOut>()`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("no result within {limit:?}")]
 #[non_exhaustive]
 pub struct TimedOut {
-    /// How long the attempt was allowed to take.
+    /// How long the attempt was allowed to take: its timeout, or what was left to the deadline.
     pub limit: Duration,
 }
 

@@ -100,7 +100,7 @@ impl<S: Service> Context<S> {
     }
 
     /// Publishes an event, caused by the one being handled; waits for room, at most 5 s or what
-    /// is left of the handler's own timeout. See [`Publish`].
+    /// is left of the handler's own time, as [`Context::ask`] does. See [`Publish`].
     ///
     /// Publishing is immediate: a handler that publishes and then fails publishes again in its
     /// next attempt, with the same [cause](Cause) and a higher attempt. See
@@ -268,6 +268,9 @@ impl<S: Service> Context<S> {
 
     /// Ends this life normally once the current handler has returned. What its restart type
     /// says of a normal end follows.
+    ///
+    /// In an instance [per key](crate::ServiceSpec::per_key) it ends that instance alone; what
+    /// comes next for its key makes another.
     pub fn stop(&mut self) {
         self.stopping = true;
         self.address.inbox.call();

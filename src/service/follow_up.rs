@@ -93,8 +93,8 @@ impl OnSuccess {
     /// event that was handled. For services of the type `S` and events of the type `E` only, so
     /// one policy may have several.
     ///
-    /// If it cannot be published (within 5 s or what is left of the timeout), the attempt has
-    /// failed.
+    /// If it cannot be published (within 5 s or what is left of the handler's own time), the
+    /// attempt has failed.
     pub fn publish<S: Service, E: Event, F: Event>(
         self,
         make: impl Fn(&S, &E) -> F + Send + Sync + 'static,

@@ -237,9 +237,10 @@ impl<S: Service> Context<S> {
     /// its [deadline](crate::Policy::deadline), goes on, and covers all of its later work and what
     /// is run with the results. If that is over, or `done` fails, or the future panics, the attempt
     /// has failed: whatever else is under way for the event is dropped, and its policy acts.
-    /// Another attempt runs the handler again, deferred: the service has gone on, so the event has
-    /// left the order. A panic in `done` ends the life, as in a handler; one in the future does
-    /// not, since it holds nothing of the service.
+    /// Another attempt runs the handler again, aside: [deferred](crate::Retry::deferred), or
+    /// [parked](crate::Retry::parked) if its policy says so, for the service has gone on. A panic
+    /// in `done` ends the life, as in a handler; one in the future of an event does not, since it
+    /// holds nothing of the service.
     ///
     /// At most 256 events are open at a time (see
     /// [`ServiceSpec::laters`](crate::ServiceSpec::laters)); then the service reads no more events
@@ -247,10 +248,13 @@ impl<S: Service> Context<S> {
     /// event comes back in the next life, without a counted attempt.
     ///
     /// In a service with an instance [per key](crate::ServiceSpec::per_key) it is the instance that
-    /// waits for the work, so the next event of its key does too, and the others go on.
+    /// waits for the work, so the next event of its key does too, and the others go on. What one
+    /// handler begins is done one after the other there, and a panic in it costs the instance.
     ///
     /// In a hook, a timer or an answer there is no event to keep open: the work is begun when that
-    /// has succeeded, and a failure of `done` ends the life, as that of a timer does.
+    /// has succeeded, and a failure of `done`, or a panic of the future, ends the life (or the
+    /// instance), as that of a timer does. In an answer of an instance a failure only counts the
+    /// message as failed: whoever asked has the reply already.
     pub fn later<T, F, D>(&mut self, future: F, done: D)
     where
         T: 'static,

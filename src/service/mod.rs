@@ -124,8 +124,8 @@ pub trait Handle<E: Event>: Service {
     /// counted.
     ///
     /// # Cancel safety
-    /// With a timeout the future may be dropped at any `.await`, and the state is kept: compute
-    /// first, then commit.
+    /// With a timeout or a deadline the future may be dropped at any `.await`, and the state is
+    /// kept: compute first, then commit. A kill drops it as well, with the state.
     fn handle(&mut self, event: &E, cx: &mut Context<Self>) -> impl Future<Output = Outcome>;
 }
 

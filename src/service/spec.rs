@@ -267,9 +267,12 @@ impl<S: Service, L> ServiceSpec<S, L> {
     /// An instance is started (its `started` hook) for its first event, and retired (`stopping`)
     /// when it has been idle for long; its state goes with it. An instance that panics is lost
     /// alone: the event comes back to a new one, with one attempt counted, and no restart of the
-    /// service is. The same follows where a policy says to restart the service; where it says to
-    /// stop it or to escalate, the whole service ends. Whatever
-    /// the [retry](crate::Retry) says, an event that waits to be tried again holds its key alone.
+    /// service is. So it is when its recipe panics, or when it fails or stops before it has begun
+    /// anything: an attempt is counted of the event it was made for, and a message is lost. One
+    /// that fails in a timer is lost, and no attempt is counted. As after a panic, where a policy
+    /// says to restart the service; where it says to stop it or to escalate, the whole service
+    /// ends. Whatever the [retry](crate::Retry) says, an event that waits to be tried again holds
+    /// its key alone.
     /// What waits behind an event of its key is deferred in the ledger, at most as many as the
     /// subscription's capacity.
     pub fn per_key(self, recipe: impl FnMut(&Key) -> S + Send + 'static) -> Self {

@@ -166,9 +166,10 @@ impl SupervisorHandle {
     /// Stops a child in order and waits until it has ended; one in backoff stays ended. What it
     /// had not read is undelivered.
     ///
-    /// Its spec stays, for [`restart_child`](Self::restart_child); that of a temporary child, or
-    /// of one made from a recipe, is forgotten, and there is no such child then. Does nothing if
-    /// the child has ended already, and its spec is there.
+    /// Its spec stays, for [`restart_child`](Self::restart_child), and it comes back when this
+    /// supervisor is restarted as a whole; that of a temporary child, or of one made from a recipe,
+    /// is forgotten, and there is no such child then. Does nothing if the child has ended already,
+    /// and its spec is there.
     ///
     /// # Errors
     /// [`ChildError`], if there is no such child. [`ChildError::Running`] at once when a
@@ -198,7 +199,8 @@ impl SupervisorHandle {
     /// the row `.../*` of the ledger.
     ///
     /// # Errors
-    /// [`ChildError`]: the child has not ended.
+    /// [`ChildError`]: there is no such child; it has not ended for good
+    /// ([`Running`](ChildError::Running)).
     ///
     /// # Cancel safety
     /// Dropping the future does not keep the child.

@@ -51,14 +51,16 @@ pub enum ChildError {
         /// Its path.
         path: String,
     },
-    /// The child has ended for good; `restart_child` starts it again.
+    /// The child has ended for good; `restart_child` starts it again. From
+    /// [`Board::scale`](crate::Board::scale) also: the service has not started, or is restarting.
     #[error("{path} has ended for good: restart starts it again")]
     #[non_exhaustive]
     NotRunning {
         /// Its path.
         path: String,
     },
-    /// The child did not start. One that was added is not kept.
+    /// The child did not start, or a stop overtook its restart, and `exit` is
+    /// [`Exit::Shutdown`]. One that was added is not kept.
     #[error("{path} did not start: it {exit}")]
     #[non_exhaustive]
     Failed {
@@ -116,7 +118,8 @@ pub enum ChildError {
         /// The path.
         path: String,
     },
-    /// The number of workers is being changed already.
+    /// The number of workers is being changed already; or the worker to be restarted is one that
+    /// such a change lets go.
     #[error("the number of workers of {path} is being changed already")]
     #[non_exhaustive]
     Scaling {
@@ -140,7 +143,8 @@ pub enum ChildError {
     /// The system gave no thread for it.
     #[error("no thread for the child")]
     Threads(#[source] std::io::Error),
-    /// No answer in time: the supervisor's thread may be blocked. It may still be done.
+    /// No answer in time: it takes longer, or the supervisor's thread is blocked. It may still be
+    /// done.
     #[error("no answer from {path} within {limit:?}")]
     #[non_exhaustive]
     TimedOut {

@@ -274,6 +274,7 @@ impl<E: Event> Source<E> {
         if held.redriven && held.is_new() {
             self.begin_first(None, at);
         }
+        held.first.get_or_insert(held.due);
         if !held.attempts.is_empty() {
             let tally = &self.cursor.place.tally;
             tally.change(|tally| tally.add(Count::Retried, 1));

@@ -58,6 +58,31 @@ fn the_total_time_counts_from_the_beginning_of_the_first_attempt() {
 }
 
 #[test]
+fn the_total_time_of_an_event_that_is_given_back_counts_from_its_own_first_attempt() {
+    paused(async {
+        let retry = Retry::fixed(secs(1)).attempts(2).within(secs(5));
+        let gate = gate();
+        let wait = Arc::clone(&gate);
+        let (board, log) = notes(Policy::new().retry(retry), move |seen| {
+            if seen.redriven {
+                Step::Wait(Arc::clone(&wait))
+            } else {
+                failing()
+            }
+        })
+        .await;
+        board.publish(Note(1)).await.unwrap();
+        board.settle().await.unwrap();
+        board.redrive(&only_letter(&board)).await.unwrap();
+        log.until(3).await;
+        advance(secs(10)).await;
+        gate.close();
+        board.settle().await.unwrap();
+        assert_eq!(log.attempts(), [(1, 1), (1, 2), (1, 1)]);
+    });
+}
+
+#[test]
 fn a_failure_may_say_how_long_to_wait() {
     paused(async {
         let retry = Retry::fixed(secs(1)).attempts(4);
