@@ -18,7 +18,7 @@ use std::task::{Poll, Waker};
 use tokio::time::Instant;
 
 use crate::bell::Bell;
-use crate::clock::within;
+use crate::clock::{Clock, within};
 use crate::defaults::START_WAIT;
 use crate::event::Key;
 use crate::exit::Exit;
@@ -41,8 +41,13 @@ pub(super) struct News {
 
 pub(super) enum What {
     /// An errand is over.
-    Ended { work: u64, ended: Ended },
-    /// It may have nothing to do: its timers have run, or what it was made for was taken back.
+    Ended {
+        work: u64,
+        /// When it began, if that matters.
+        began: Option<Instant>,
+        ended: Ended,
+    },
+    /// It does nothing now: timers have run, or what it was made for was taken back.
     Free,
     /// The instance is.
     Gone(Result<(), Loss>),
@@ -95,6 +100,8 @@ pub(super) struct Orders<S: Service> {
     errands: RefCell<VecDeque<Handed<S>>>,
     /// The number of the errand that runs.
     current: Cell<Option<u64>>,
+    /// When that began, if that matters.
+    began: Cell<Option<Instant>>,
     /// Whether it has ever begun one.
     has_begun: Cell<bool>,
     /// Whether `started` is over.
@@ -109,6 +116,7 @@ impl<S: Service> Orders<S> {
         Rc::new(Orders {
             errands: RefCell::new(errands),
             current: Cell::new(None),
+            began: Cell::new(None),
             has_begun: Cell::new(false),
             has_started: Cell::new(false),
             stop: RefCell::new(None),
@@ -137,6 +145,10 @@ impl<S: Service> Orders<S> {
         self.current.get()
     }
 
+    pub(super) fn began(&self) -> Option<Instant> {
+        self.began.get()
+    }
+
     pub(super) fn has_begun(&self) -> bool {
         self.has_begun.get()
     }
@@ -155,9 +167,10 @@ impl<S: Service> Orders<S> {
         self.has_timers.set(cx.timers.next_due().is_some());
     }
 
-    fn next(&self) -> Option<Handed<S>> {
+    fn next(&self, clock: &Clock) -> Option<Handed<S>> {
         let next = self.errands.borrow_mut().pop_front()?;
         self.current.set(Some(next.work));
+        self.began.set(next.is_timed.then(|| clock.now()));
         self.has_begun.set(true);
         Some(next)
     }
@@ -238,11 +251,11 @@ async fn live<S: Service>(birth: Birth<S>) -> Outcome {
             continue;
         }
         let has_run = run_timers(service, cx).await?;
-        if has_run && cx.timers.next_due().is_none() {
+        if has_run {
             orders.note_timers(cx);
             tell(What::Free);
         }
-        let Some(errand) = orders.next() else {
+        let Some(errand) = orders.next(&cx.wall.pulse.clock) else {
             if has_run {
                 // What the timers have set may be due already, again and again.
                 tokio::task::yield_now().await;
@@ -254,7 +267,8 @@ async fn live<S: Service>(birth: Birth<S>) -> Outcome {
         let ended = errand.errand.run(service, cx).await;
         orders.current.set(None);
         orders.note_timers(cx);
-        tell(What::Ended { work, ended });
+        let began = orders.began.take();
+        tell(What::Ended { work, began, ended });
     }
 }
 
@@ -282,6 +296,9 @@ async fn run_timers<S: Service>(service: &mut S, cx: &mut Context<S>) -> Outcome
         run_job(timer, at, job, service, cx).await?;
         finish_all(service, cx).await?;
         has_run = true;
+        if cx.vitals().is_suspended() {
+            break;
+        }
     }
     Ok(has_run)
 }

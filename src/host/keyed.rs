@@ -11,6 +11,7 @@
 use std::any::TypeId;
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::mem;
 use std::rc::Rc;
 
 use tokio::time::Instant;
@@ -164,11 +165,20 @@ impl<S: Service, L: Deliver<S>> KeyedLife<S, L> {
         self.life.pause(cx, || !board.is_empty()).await;
     }
 
-    fn go_on(&self) {
-        if self.board.pause(false) {
-            for instance in self.instances.values() {
-                instance.orders.wake();
+    /// Has the instances go on after a pause, in which nobody was idle.
+    fn go_on(&mut self) {
+        if !self.board.pause(false) {
+            return;
+        }
+        let now = self.life.pulse.clock.now();
+        for ((_, number), key) in mem::take(&mut self.idle) {
+            if let Some(instance) = self.instances.get_mut(&key) {
+                instance.idle = Some(now);
+                self.idle.insert((now, number), key);
             }
+        }
+        for instance in self.instances.values() {
+            instance.orders.wake();
         }
     }
 
@@ -238,6 +248,7 @@ impl<S: Service, L: Deliver<S>> KeyedLife<S, L> {
                 number: errand.0.number(),
                 work: self.next,
                 event: None,
+                is_timed: false,
                 errand,
             },
             cx,

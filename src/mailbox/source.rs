@@ -61,8 +61,7 @@ pub(crate) struct Source<E> {
     paused: Option<Instant>,
     /// A box: most subscriptions have none.
     guards: Option<Box<Guards>>,
-    /// When the first attempt at what was taken last began, where that is worth a look at the
-    /// clock.
+    /// When the attempt at what is in flight began, where that is worth a look at the clock.
     began: Option<Instant>,
     /// Found nothing when it last looked.
     dry: bool,
@@ -86,6 +85,8 @@ pub(crate) trait AnySource {
     fn take_back(&mut self, work: u64) -> bool;
     /// Lets what was taken back wait, to be taken up again: it has not been begun.
     fn put_back(&mut self, now: Instant);
+    /// The attempt at what was taken back began then.
+    fn note_first(&mut self, began: Instant);
     /// The number of the oldest event of this key that is not settled, while such events wait for
     /// each other.
     fn line_head(&self, key: &Key) -> Option<u64>;
@@ -196,7 +197,7 @@ impl<E: Event> Source<E> {
         }
     }
 
-    /// The first attempt at what was taken last begins.
+    /// An attempt begins at what was taken last, or taken up: it may be the first.
     pub(crate) fn note_began(&mut self, time: &mut Look<'_>) {
         self.began = self.rules.retry.is_bounded().then(|| time.now());
     }
@@ -236,7 +237,7 @@ impl<E: Event> Source<E> {
 
     /// What is in flight goes on in later work with this number.
     pub(crate) fn open_up(&mut self, work: u64, now: Instant) {
-        if let Some(mut held) = self.in_custody(now) {
+        if let Some(mut held) = self.begun(now) {
             held.is_later = true;
             self.open.insert(work, held);
         }
@@ -244,11 +245,16 @@ impl<E: Event> Source<E> {
 
     /// What is in flight, out of the hands of whoever handles it.
     fn in_custody(&mut self, now: Instant) -> Option<Held<E>> {
+        match self.current.take() {
+            Some(held) => Some(*held),
+            None => self.taken(now),
+        }
+    }
+
+    /// As `in_custody`, of what has been begun.
+    fn begun(&mut self, now: Instant) -> Option<Held<E>> {
         let began = self.began.take();
-        let mut held = match self.current.take() {
-            Some(held) => *held,
-            None => self.taken(now)?,
-        };
+        let mut held = self.in_custody(now)?;
         held.first.get_or_insert(began.unwrap_or(now));
         Some(held)
     }
@@ -355,13 +361,21 @@ impl<E: Event> AnySource for Source<E> {
     }
 
     fn put_back(&mut self, now: Instant) {
-        let Some(mut held) = self.current.take() else {
+        let Some(held) = self.current.take() else {
             return;
         };
-        if held.attempts.is_empty() {
-            held.first = None;
+        if !held.attempts.is_empty() {
+            // Counted when it was taken up.
+            let tally = &self.cursor.place.tally;
+            tally.change(|tally| tally.take(Count::Retried));
         }
         self.wait(*held, now);
+    }
+
+    fn note_first(&mut self, began: Instant) {
+        if let Some(held) = &mut self.current {
+            held.first.get_or_insert(began);
+        }
     }
 
     fn line_head(&self, key: &Key) -> Option<u64> {
@@ -373,6 +387,7 @@ impl<E: Event> AnySource for Source<E> {
     }
 
     fn finish(&mut self, late: bool) {
+        self.began = None;
         let Some(mut held) = self.current.take() else {
             return;
         };
@@ -420,13 +435,14 @@ impl<E: Event> AnySource for Source<E> {
         if !self.is_in_flight() {
             return;
         }
-        if let Some(held) = self.in_custody(now) {
+        if let Some(held) = self.begun(now) {
             self.wait(held, now);
         }
     }
 
     fn hand_back_open(&mut self, now: Instant) {
         for (_, mut held) in std::mem::take(&mut self.open) {
+            held.first.get_or_insert(now);
             held.is_aside = true;
             self.wait(held, now);
         }

@@ -299,6 +299,7 @@ async fn deliver_current<S: Handle<E>, E: Event>(
     cx: &mut Context<S>,
     time: &mut Look<'_>,
 ) -> Result<(), Halt> {
+    source.note_began(time);
     let Some(held) = &source.current else {
         return Ok(());
     };

@@ -61,6 +61,8 @@ pub(crate) struct Handed<S: Service> {
     pub(crate) work: u64,
     /// The event's type; `None` for a letter.
     pub(crate) event: Option<TypeId>,
+    /// Whether it matters when it is begun.
+    pub(crate) is_timed: bool,
     pub(crate) errand: Box<dyn Errand<S>>,
 }
 
@@ -76,6 +78,8 @@ pub(crate) struct Tray<'a, S: Service> {
 struct EventErrand<E> {
     event: Pinned<E>,
     attempt: u32,
+    /// No attempt at it has begun.
+    is_new: bool,
     redriven: bool,
     accepted: Option<Duration>,
     rules: Arc<Rules>,
@@ -126,9 +130,11 @@ fn hand_out_current<S: Handle<E>, E: Event>(source: &mut Source<E>, tray: &mut T
         number: held.number(),
         work,
         event: Some(TypeId::of::<E>()),
+        is_timed: rules.retry.is_bounded(),
         errand: Box::new(EventErrand {
             event: held.event.clone(),
             attempt: held.next_attempt(),
+            is_new: held.is_new(),
             redriven: held.redriven,
             accepted: held.accepted,
             rules,
@@ -163,7 +169,7 @@ impl<E: Event> EventErrand<E> {
         };
         let clock = cx.wall.pulse.clock.clone();
         let mut time = Look::at(&clock);
-        let is_first = self.attempt == 1 && !self.redriven;
+        let is_first = self.is_new && !self.redriven;
         let is_dated = self.rules.needs_time();
         if is_dated && (self.rules).is_too_late(self.accepted, time.since_start(), is_first) {
             return Ended::TooLate;

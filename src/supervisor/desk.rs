@@ -147,6 +147,11 @@ impl SupervisorActor {
                 let path = self.path().to_string();
                 return refuse(answer, ChildError::Scaling { path });
             }
+            // It has ended and is forgotten: its place is only being cleared.
+            None if self.seats.get(&child).is_some_and(|seat| seat.leaving) => {
+                let error = self.grounds.registry.no_child(self.path(), name);
+                return refuse(answer, ChildError::Lookup(error));
+            }
             _ => {}
         }
         if let Some(seat) = self.seats.get_mut(&child) {

@@ -155,7 +155,11 @@ impl Handle<Move> for Account {
                     gate.acquire().await?.forget();
                     Ok(())
                 });
-                cx.after(time, async |_: &mut Self, _| Ok(()));
+                cx.after(time, async |account: &mut Self, _| {
+                    let entry = (account.number, TIMER, 1);
+                    account.books.attempts.lock().unwrap().push(entry);
+                    Ok(())
+                });
             }
             Do::Stop => cx.stop(),
         }
@@ -922,6 +926,104 @@ fn what_waits_too_long_for_its_instance_is_not_tried() {
         let letters = board.ledger().letter("shop/accounts").unwrap().clone();
         assert_eq!((letters.accepted, letters.expired), (1, 1));
         assert_eq!(board.ledger().gap(), 0);
+    });
+}
+
+#[test]
+fn what_has_begun_in_time_is_tried_again_however_old_it_is() {
+    paused(async {
+        let (spec, books, gate) = accounts_that_wait();
+        let policy = Policy::new().time_to_live(secs(60));
+        let board = here(shop().child(spec.policy(policy))).await;
+        publish(&board, [(7, 0)]).await;
+        until(|| books.len() == 1).await;
+        tokio::time::advance(secs(60)).await;
+        board.kill("shop/accounts").await.unwrap();
+        gate.add_permits(1);
+        board.settle().await.unwrap();
+        let moves = row(&board, "shop/accounts", "move");
+        assert_eq!((moves.acknowledged, moves.expired), (1, 0));
+        assert_eq!(books.of(7), [(0, 1), (0, 1)]);
+    });
+}
+
+#[test]
+fn the_total_time_does_not_count_how_long_an_event_waits_for_its_instance() {
+    paused(async {
+        let gate = gate();
+        let wait = Arc::clone(&gate);
+        let script = move |event: Move, attempt| match event.id {
+            0 => Do::Timers(Arc::clone(&wait), secs(600)),
+            _ if attempt == 1 => Do::Fail,
+            _ => Do::Nothing,
+        };
+        let (spec, books) = accounts(|terms| terms, script);
+        let retry = Retry::fixed(secs(1)).attempts(2).within(secs(5));
+        let board = here(shop().child(spec.policy(Policy::new().retry(retry)))).await;
+        publish(&board, [(7, 0)]).await;
+        board.settle().await.unwrap();
+        publish(&board, [(7, 1)]).await;
+        until(|| row(&board, "shop/accounts", "move").in_flight == 1).await;
+        tokio::time::advance(secs(10)).await;
+        gate.add_permits(1);
+        board.settle().await.unwrap();
+        assert_eq!(books.of(7), [(0, 1), (1, 1), (1, 2)]);
+    });
+}
+
+#[test]
+fn an_instance_is_not_idle_while_its_service_is_suspended() {
+    paused(async {
+        let (spec, books, gate) = accounts_that_wait();
+        let board = here(shop().child(spec.on::<Freeze>())).await;
+        publish(&board, [(7, 0), (7, 1)]).await;
+        until(|| books.len() == 1).await;
+        board.suspend("shop/accounts").unwrap();
+        gate.add_permits(2);
+        assert!(board.settle().await.is_err());
+        tokio::time::advance(secs(600)).await;
+        board.resume("shop/accounts").unwrap();
+        board.settle().await.unwrap();
+        assert_eq!((books.of(7).len(), books.made()), (2, 1));
+        assert!(books.stopped.lock().unwrap().is_empty());
+    });
+}
+
+#[test]
+fn of_timers_that_are_due_together_none_runs_after_a_suspension() {
+    paused(async {
+        let gate = gate();
+        let wait = Arc::clone(&gate);
+        let script = move |_, _| Do::Timers(Arc::clone(&wait), Duration::ZERO);
+        let (spec, books) = accounts(|terms| terms, script);
+        let board = here(shop().child(spec)).await;
+        publish(&board, [(7, 0)]).await;
+        board.settle().await.unwrap();
+        board.suspend("shop/accounts").unwrap();
+        gate.add_permits(1);
+        for _ in 0..100 {
+            tokio::task::yield_now().await;
+        }
+        assert_eq!(books.of(7), [(0, 1)]);
+        board.resume("shop/accounts").unwrap();
+        until(|| books.len() == 2).await;
+        assert_eq!(books.of(7), [(0, 1), (TIMER, 1)]);
+    });
+}
+
+#[test]
+fn an_instance_that_rests_between_its_timers_is_not_seen_as_busy() {
+    paused(async {
+        let script = |event: Move, _| Do::After(secs(10 + 600 * event.id));
+        let (spec, _) = accounts(|terms| terms, script);
+        let address = spec.address();
+        let board = here(shop().child(spec)).await;
+        publish(&board, [(7, 0), (7, 1)]).await;
+        board.settle().await.unwrap();
+        tokio::time::sleep(secs(60)).await;
+        let found = board.inspect("shop/accounts").unwrap();
+        assert!(found.current.is_none(), "{:?}", found.current);
+        assert_eq!(address.ask(Seen(7)).await.unwrap(), [0, 1, 2_000]);
     });
 }
 

@@ -96,9 +96,10 @@ impl<S: Service, L: Deliver<S>> KeyedLife<S, L> {
                 // What is only queued is not to blame.
                 current => current,
             };
+            let began = orders.began();
             tell_lost(&key, &loss, cx.path());
             if let Some(work) = charged {
-                self.settle(work, Ended::Failed(fault(loss)), None, cx)?;
+                self.settle((work, began), Ended::Failed(fault(loss)), None, cx)?;
             }
         }
         if !errands.is_empty() {
@@ -115,7 +116,7 @@ impl<S: Service, L: Deliver<S>> KeyedLife<S, L> {
             service = cx.path(), key = %errand.key,
             "no instance could be made for a key"
         );
-        self.settle(errand.work, Ended::Failed(fault(loss)), None, cx)?;
+        self.settle((errand.work, None), Ended::Failed(fault(loss)), None, cx)?;
         self.release(&errand.key, cx)
     }
 

@@ -6,6 +6,8 @@
 //!
 //! It makes no instance: whoever is lost is replaced when there is something for its key.
 
+use tokio::time::Instant;
+
 use super::KeyedLife;
 use crate::event::Key;
 use crate::exit::Exit;
@@ -25,8 +27,8 @@ impl<S: Service, L: Deliver<S>> KeyedLife<S, L> {
         }) = self.board.take()
         {
             match what {
-                What::Ended { work, ended } => {
-                    self.settle(work, ended, Some(&key), cx)?;
+                What::Ended { work, began, ended } => {
+                    self.settle((work, began), ended, Some(&key), cx)?;
                     self.release(&key, cx)?;
                     self.note_idle(&key);
                 }
@@ -38,10 +40,11 @@ impl<S: Service, L: Deliver<S>> KeyedLife<S, L> {
         Ok(())
     }
 
-    /// Settles one errand. A verdict against the worker costs the instance of the key.
+    /// Settles one errand, that began then, if that matters. A verdict against the worker costs
+    /// the instance of the key.
     pub(super) fn settle(
         &mut self,
-        work: u64,
+        (work, began): (u64, Option<Instant>),
         ended: Ended,
         key: Option<&Key>,
         cx: &Context<S>,
@@ -58,6 +61,9 @@ impl<S: Service, L: Deliver<S>> KeyedLife<S, L> {
         let Some(source) = self.take_back(work) else {
             return Ok(());
         };
+        if let Some(began) = began {
+            self.life.mailbox.with(source, |one| one.note_first(began));
+        }
         match ended {
             Ended::Handled { late } => {
                 self.life.mailbox.with(source, |one| one.finish(late));

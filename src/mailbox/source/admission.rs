@@ -263,7 +263,6 @@ impl<E: Event> Source<E> {
     /// What has just been taken waits behind another with its key.
     fn line_up(&mut self, key: &Key, now: Instant) {
         if let Some(mut held) = self.in_custody(now) {
-            held.first = None;
             held.is_aside = true;
             self.aside.line_up(key, held);
             self.shift(Count::InFlight, Count::Deferred);
@@ -274,7 +273,6 @@ impl<E: Event> Source<E> {
         if held.redriven && held.is_new() {
             self.begin_first(None, at);
         }
-        held.first.get_or_insert(held.due);
         if !held.attempts.is_empty() {
             let tally = &self.cursor.place.tally;
             tally.change(|tally| tally.add(Count::Retried, 1));

@@ -62,7 +62,7 @@ impl<E: Event> Source<E> {
             at,
             jitter,
         } = setback;
-        let mut held = self.in_custody(now)?;
+        let mut held = self.begun(now)?;
         held.due = now;
         if held.sentence.is_some() {
             // Its life ended while it was being followed up: that is done again.
