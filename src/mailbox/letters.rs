@@ -215,7 +215,22 @@ impl<T: Numbered> Letters<T> {
 
     /// The number of the oldest letter; none while as many are being answered as may be queued,
     /// which is one, or what instances per key have. So there are at most twice as many.
+    #[inline]
     pub(crate) fn look(&mut self) -> Option<u64> {
+        // Most services that are looked at before each event have no letter.
+        if self.has_none() {
+            return None;
+        }
+        self.look_closely()
+    }
+
+    #[inline]
+    fn has_none(&self) -> bool {
+        self.seen.is_empty() && self.shared.accepted() == self.popped
+    }
+
+    #[inline(never)]
+    fn look_closely(&mut self) -> Option<u64> {
         let oldest = self.look_further()?;
         let answered = self.shared.tally.now(Count::InFlight);
         (answered == 0 || answered < self.shared.capacity()).then_some(oldest)

@@ -49,6 +49,8 @@ pub(crate) struct Dues {
 pub(crate) struct Source<E> {
     pub(crate) cursor: Cursor<E>,
     pub(crate) rules: Arc<Rules>,
+    /// Whether the rules ask for nothing at each event. Kept, since it is asked for each batch.
+    is_lax: bool,
     /// What is being tried again, or followed up.
     /// A box, here and below: where nothing fails, there is none.
     pub(crate) current: Option<Box<Held<E>>>,
@@ -135,6 +137,7 @@ impl<E: Event> Source<E> {
         let place = topic.subscribe(terms, bell);
         Source {
             cursor: Cursor::new(topic, place),
+            is_lax: rules.are_lax(),
             rules,
             current: None,
             held: None,
@@ -158,14 +161,10 @@ impl<E: Event> Source<E> {
         }
     }
 
-    /// Whether each event is to be looked at before it is taken, and after it was handled.
-    pub(crate) fn is_careful(&self) -> bool {
-        self.rules.needs_care() || self.aside.has_lines()
-    }
-
     /// Whether its events need nothing but their handler.
+    #[inline]
     pub(crate) fn is_plain(&self) -> bool {
-        self.rules.timeout.is_none() && !self.is_careful()
+        self.is_lax && !self.aside.has_lines()
     }
 
     /// Whether as many wait aside as may.
@@ -484,6 +483,7 @@ impl<E: Event> AnySource for Source<E> {
             self.cursor.topic.keep_time();
         }
         self.rules = Arc::clone(rules);
+        self.is_lax = rules.are_lax();
         match &mut self.guards {
             None => self.guard(watch),
             Some(guards) => {

@@ -89,10 +89,10 @@ impl Rules {
         Some(limit.saturating_sub(at().saturating_sub(accepted)))
     }
 
-    /// Whether each event is to be looked at before it is taken, or after it was handled.
-    pub(crate) fn needs_care(&self) -> bool {
-        let matters = self.needs_time() || self.retry.is_bounded();
-        matters || self.has_guards() || !self.success.steps.is_empty()
+    /// Whether an event is handled without a look at it before or after, and at the clock.
+    pub(crate) fn are_lax(&self) -> bool {
+        let is_timed = self.timeout.is_some() || self.needs_time() || self.retry.is_bounded();
+        !is_timed && !self.has_guards() && self.success.steps.is_empty()
     }
 
     /// Whether something is to be asked before events are tried, or tried again.
