@@ -194,7 +194,9 @@ impl Handle<Note> for Patient {
     }
 }
 
-fn patient(log: &Log) -> (ServiceSpec<Patient, And<On<Note>, Nothing>>, Arc<Semaphore>) {
+type Patients = ServiceSpec<Patient, And<On<Note>, Nothing>>;
+
+fn patient(log: &Log) -> (Patients, Arc<Semaphore>) {
     let (log, gate) = (log.clone(), Arc::new(Semaphore::new(0)));
     let wait = Arc::clone(&gate);
     let patient = service("a", move || Patient {
