@@ -31,9 +31,10 @@ where
 /// Describes a service that sends each `E` to an actor of actix, one at a time, and waits until
 /// the actor has handled it.
 ///
-/// The event is cloned for the actor, which takes it by value. If the actor's mailbox is full the
-/// event is tried again as the policy says; if the actor has gone, it is a permanent failure and
-/// the event a dead letter. What the actor returns is not looked at.
+/// The event is cloned for the actor, which takes it by value. It is sent even if the actor's
+/// mailbox is full, one event at a time. An attempt that is cancelled by a timeout leaves its clone
+/// in that mailbox, where the actor may still handle it. If the actor has gone, it is a permanent
+/// failure and the event a dead letter. What the actor returns is not looked at.
 ///
 /// ```
 /// # use callboard::prelude::*;
@@ -110,9 +111,12 @@ where
     async fn handle(&mut self, event: &E, _: &mut Context<Self>) -> Outcome {
         match self.recipient.send(event.clone()).await {
             Ok(_) => Ok(()),
-            // An actix actor that has gone never comes back at this address.
-            Err(gone @ MailboxError::Closed) => Err(Failure::permanent(gone)),
-            Err(late) => Err(Failure::from(late)),
+            // An actix actor that has gone never comes back at this address; one that its own
+            // supervisor restarts has only dropped what it was doing.
+            Err(gone @ MailboxError::Closed) if !self.recipient.connected() => {
+                Err(Failure::permanent(gone))
+            }
+            Err(lost) => Err(Failure::from(lost)),
         }
     }
 }

@@ -52,13 +52,12 @@ impl Broker {
     }
 
     fn redrive(&self, letter: &DeadLetter) -> Result<EventId, RedriveError> {
-        if !self.wall.shelf.take(letter) {
+        if !self.wall.shelf.has(letter) {
             return Err(RedriveError::NotOnTheShelf);
         }
-        let Some(id) = letter.give_back() else {
-            self.wall.shelf.put(letter.clone());
-            return Err(RedriveError::Ended);
-        };
+        // It keeps its place there until it is certain to go.
+        let id = letter.give_back().ok_or(RedriveError::Ended)?;
+        self.wall.shelf.take(letter);
         tracing::info!(
             target: "callboard::broker",
             service = letter.service(),

@@ -26,7 +26,9 @@ impl Wake for Unpark {
 
 /// Blocks this thread until the future is ready.
 pub(crate) fn block_on<F: Future>(future: F) -> F::Output {
-    let mut future = pin!(future);
+    // On a task of tokio that has used up what it may do in one turn, all of tokio's would wait
+    // until it yields, which it cannot do here.
+    let mut future = pin!(tokio::task::unconstrained(future));
     // Most are ready at once: a waker, which takes memory, is made for the others only.
     if let Poll::Ready(output) = future
         .as_mut()

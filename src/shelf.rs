@@ -45,12 +45,17 @@ impl Shelf {
         lock(&self.letters).iter().cloned().collect()
     }
 
-    /// Takes this very letter off the shelf. False if it is not there.
-    pub(crate) fn take(&self, letter: &DeadLetter) -> bool {
+    /// Whether this very letter is there.
+    pub(crate) fn has(&self, letter: &DeadLetter) -> bool {
+        lock(&self.letters).iter().any(|one| one.is(letter))
+    }
+
+    /// Takes this very letter off the shelf, if it is there.
+    pub(crate) fn take(&self, letter: &DeadLetter) {
         let mut letters = lock(&self.letters);
         let found = letters.iter().position(|one| one.is(letter));
         let taken = found.and_then(|index| letters.remove(index));
         drop(letters);
-        taken.is_some()
+        drop(taken);
     }
 }

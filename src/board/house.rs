@@ -29,6 +29,24 @@ use crate::service::Placement;
 use crate::supervisor::Threads;
 use crate::sync::{Mutex, lock};
 
+/// An arbiter that has been asked for.
+struct Raising {
+    number: u64,
+    raised: mpsc::Receiver<io::Result<ArbiterHandle>>,
+}
+
+impl Raising {
+    /// Waits for it.
+    fn home(self) -> io::Result<Home> {
+        let arbiter = self.raised.recv().map_err(|_| gone())??;
+        Ok(Home::Arbiter(arbiter, self.number))
+    }
+}
+
+fn gone() -> io::Error {
+    io::Error::other("the board's own thread has ended")
+}
+
 /// What the timekeeping thread is asked.
 enum Call {
     /// One more arbiter, of this number.
@@ -93,14 +111,17 @@ impl House {
     }
 
     fn arbiter(&mut self) -> io::Result<Home> {
-        let gone = || io::Error::other("the board's own thread has ended");
+        self.ask_for_one()?.home()
+    }
+
+    /// Asks for another arbiter.
+    fn ask_for_one(&mut self) -> io::Result<Raising> {
         let (reply, raised) = mpsc::channel();
         let number = self.next;
         let calls = self.calls.as_ref().ok_or_else(gone)?;
         calls.send(Call::Raise(number, reply)).map_err(|_| gone())?;
-        let arbiter = raised.recv().map_err(|_| gone())??;
         self.next += 1;
-        Ok(Home::Arbiter(arbiter, number))
+        Ok(Raising { number, raised })
     }
 
     /// The home of something that asks for one. The root's is arbiter 0.
@@ -143,7 +164,14 @@ pub(crate) struct Rooms {
 
 impl Threads for Rooms {
     fn place(&self, placement: Placement) -> io::Result<Home> {
-        let home = lock(&self.house).place(placement)?;
+        let home = match placement {
+            // Waited for without the lock: whoever answers may want it to take all down.
+            Placement::Dedicated => {
+                let raising = lock(&self.house).ask_for_one()?;
+                raising.home()?
+            }
+            _ => lock(&self.house).place(placement)?,
+        };
         adopt(&home, &self.clock, self.spin);
         Ok(home)
     }

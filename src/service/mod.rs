@@ -87,7 +87,8 @@ pub trait Service: Sized + 'static {
     /// # Errors
     /// A failure ends this life. In the first start it reaches whoever starts the board;
     /// afterwards it counts as a failure of the service. At most 30 s are allowed
-    /// ([`defaults::START_WAIT`](crate::defaults::START_WAIT)).
+    /// ([`defaults::START_WAIT`](crate::defaults::START_WAIT)), where it waits: one that blocks its
+    /// thread cannot be ended.
     fn started(&mut self, cx: &mut Context<Self>) -> impl Future<Output = Outcome> {
         let _ = cx;
         async { Ok(()) }

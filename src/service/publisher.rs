@@ -13,7 +13,7 @@ use crate::defaults::PUBLISH_WAIT;
 use crate::event::{Event, EventId};
 use crate::park::block_on;
 use crate::service::address::current_span;
-use crate::service::origin::{current_board, serves};
+use crate::service::origin::{InsideOf, current_board, serves};
 use crate::sync::Arc;
 use crate::topic::batch::{PublishAll, PublishAllError};
 use crate::topic::publish::{Publish, PublishError};
@@ -87,8 +87,19 @@ impl<E: Event> Publisher<E> {
     }
 
     /// Publishes an event every `interval`; see [`Board::every`](crate::Board::every).
-    pub fn every(&self, interval: Duration, make: impl FnMut(u64) -> E + Send + 'static) -> Series {
-        Series::start(Arc::clone(&self.topic), self.board, interval, make)
+    pub fn every(
+        &self,
+        interval: Duration,
+        mut make: impl FnMut(u64) -> E + Send + 'static,
+    ) -> Series {
+        let board = self.board;
+        let make = move |number| {
+            // It runs on the thread that keeps the board's time: a verb that would block that
+            // is refused.
+            let _inside = InsideOf::enter(board);
+            make(number)
+        };
+        Series::start(Arc::clone(&self.topic), board, interval, make)
     }
 
     #[inline]

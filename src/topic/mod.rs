@@ -279,15 +279,15 @@ impl<E: Event> Topic<E> {
             mut woken,
             words,
         } = left;
-        drop(freed);
+        // Readers first: the drop of a user's event may take long, or wait for one of them.
+        if !woken.is_empty() {
+            for place in woken.drain(..) {
+                place.bell.ring();
+            }
+            lock(&self.writer).keep_spare(woken);
+        }
         words.into_iter().for_each(Word::say);
-        if woken.is_empty() {
-            return;
-        }
-        for place in woken.drain(..) {
-            place.bell.ring();
-        }
-        lock(&self.writer).keep_spare(woken);
+        drop(freed);
     }
 
     /// Whether anybody hears an event published now.

@@ -46,16 +46,23 @@ impl Queue {
 
     /// Takes the place of this ticket, or keeps it; its wait ends with it.
     pub(crate) fn enter(&self, ticket: u64, waker: &Waker, waiting: Option<Waiting>) {
+        // Outside the lock, here and below: a waker is the executor's code, and may hold a task
+        // that waits here itself.
+        let waker = waker.clone();
         let mut places = lock(&self.places);
-        let before = places.remove(&ticket).and_then(|(_, waiting)| waiting);
-        places.insert(ticket, (waker.clone(), waiting.or(before)));
+        let (old, before) = places.remove(&ticket).unzip();
+        places.insert(ticket, (waker, waiting.or(before.flatten())));
         self.waiting.store(places.len(), Ordering::SeqCst);
+        drop(places);
+        drop(old);
     }
 
     pub(crate) fn leave(&self, ticket: u64) {
         let mut places = lock(&self.places);
-        places.remove(&ticket);
+        let left = places.remove(&ticket);
         self.waiting.store(places.len(), Ordering::SeqCst);
+        drop(places);
+        drop(left);
     }
 
     pub(crate) fn let_go_if_any(&self) {

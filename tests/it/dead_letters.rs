@@ -297,13 +297,17 @@ fn a_letter_whose_subscription_has_ended_stays_on_the_shelf() {
             (spec, address)
         };
         let board = here(shop().child(spec)).await;
-        board.publish(Note(7)).await.unwrap();
+        for note in [7, 8] {
+            board.publish(Note(note)).await.unwrap();
+        }
         board.settle().await.unwrap();
         let letter = board.dead_letters().remove(0);
         board.unsubscribe::<Note>(&address).await.unwrap();
         address.ask(crate::support_events::HowMany).await.unwrap();
         assert_eq!(board.redrive(&letter).await, Err(RedriveError::Ended));
-        assert_eq!(board.dead_letters().len(), 1);
+        let left = board.dead_letters();
+        let left = left.iter().map(|one| one.downcast_ref::<Note>().unwrap().0);
+        assert_eq!(left.collect::<Vec<_>>(), [7, 8], "where it was");
         assert_eq!(board.ledger().gap(), 0);
     });
 }

@@ -146,6 +146,23 @@ fn an_event_that_finds_no_room_is_told_of_and_the_series_goes_on() {
 }
 
 #[test]
+fn a_function_that_would_block_the_boards_own_thread_is_refused() {
+    let (told, hears) = std::sync::mpsc::channel();
+    let (spec, _) = clerk("clerk", |_| Step::Done);
+    let board = Board::start(shop().child(spec.on::<Note>())).unwrap();
+    let inside = board.clone();
+    let series = board.every(millis(1), move |number| {
+        let refused = inside.publish_blocking(Note(number)).unwrap_err();
+        let _ = told.send(refused.to_string());
+        Note(number)
+    });
+    let refused = hears.recv().unwrap();
+    assert!(refused.contains("thread of the board"), "{refused}");
+    series.cancel();
+    assert_eq!(board.shutdown_blocking(secs(5)).ledger.gap(), 0);
+}
+
+#[test]
 fn a_function_that_panics_ends_its_series_and_nothing_else() {
     be_quiet();
     let seen = watched("callboard::series=error", || {

@@ -46,6 +46,20 @@ async fn a_board_starts_within_an_actix_system() {
     check_start();
 }
 
+#[tokio::test]
+async fn a_board_starts_on_a_task_that_has_used_up_its_turn() {
+    // What a task of tokio may do before it yields.
+    for _ in 0..1_000 {
+        if !tokio::task::coop::has_budget_remaining() {
+            break;
+        }
+        let mut once = std::pin::pin!(tokio::task::coop::consume_budget());
+        let _ = std::future::poll_fn(|cx| std::task::Poll::Ready(once.as_mut().poll(cx))).await;
+    }
+    assert!(!tokio::task::coop::has_budget_remaining());
+    check_start();
+}
+
 #[test]
 fn each_child_is_up_before_the_next_starts() {
     paused(async {
