@@ -44,9 +44,9 @@ const GATES: [Gate; 11] = [
     gate("publish to 100", publish::<100>, "bare log", bare_log::<100>, 9.0),
     gate("publish all to 1", publish_all, "crossbeam", crossbeam, 6.0),
     gate("two topics to 100", two_topics, "tokio broadcast", broadcast::<100>, 6.0),
-    gate("tell", tell, "crossbeam", crossbeam, 22.0),
-    gate("tell", tell, "tokio mpsc", mpsc, 7.0),
-    gate("tell across", tell_across, "tokio mpsc", mpsc_across, 6.0),
+    gate("tell", tell, "crossbeam", crossbeam, 16.0),
+    gate("tell", tell, "tokio mpsc", mpsc, 5.0),
+    gate("tell across", tell_across, "tokio mpsc", mpsc_across, 4.0),
     gate("ask", ask, "tokio mpsc, oneshot", mpsc_and_oneshot, 4.0),
 ];
 

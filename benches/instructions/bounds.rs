@@ -34,16 +34,16 @@ pub(crate) struct Bound {
 
 #[rustfmt::skip]
 pub(crate) const BOUNDS: [Bound; 10] = [
-    bound("publish.to_1", "delivery", EVENTS, 655.0),
-    bound("publish.to_10", "delivery", EVENTS * 10, 173.0),
-    bound("publish.to_100", "delivery", EVENTS * 100, 123.0),
-    bound("publish_all.to_10", "delivery", EVENTS * 10, 151.0),
-    bound("publish_apart.to_1", "event published, handled and settled", APART, 16_997.0),
-    bound("publish_in_turn.to_10", "delivery", EVENTS * 10, 812.0),
-    bound("publish_in_turn.to_100", "delivery", EVENTS * 100, 766.0),
-    bound("tell.here", "message", TOLD, 1_091.0),
-    bound("ask.here", "answer", ASKS, 6_054.0),
-    bound("start.here", "service", STARTED, 27_338.0),
+    bound("publish.to_1", "delivery", EVENTS, 662.0),
+    bound("publish.to_10", "delivery", EVENTS * 10, 171.0),
+    bound("publish.to_100", "delivery", EVENTS * 100, 121.0),
+    bound("publish_all.to_10", "delivery", EVENTS * 10, 149.0),
+    bound("publish_apart.to_1", "event published, handled and settled", APART, 16_946.0),
+    bound("publish_in_turn.to_10", "delivery", EVENTS * 10, 793.0),
+    bound("publish_in_turn.to_100", "delivery", EVENTS * 100, 745.0),
+    bound("tell.here", "message", TOLD, 1_072.0),
+    bound("ask.here", "answer", ASKS, 5_787.0),
+    bound("start.here", "service", STARTED, 27_778.0),
 ];
 
 const fn bound(
