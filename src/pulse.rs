@@ -10,11 +10,12 @@
 
 use crossbeam_utils::CachePadded;
 use tokio::sync::Notify;
+use tokio::sync::futures::OwnedNotified;
 
 use crate::agenda::Agenda;
 use crate::clock::Clock;
 use crate::dice::Dice;
-use crate::sync::{Arc, AtomicU8, AtomicU64, AtomicUsize, Ordering};
+use crate::sync::{Arc, AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering};
 
 /// How far a board is on its way to its end. Later phases never go back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -37,6 +38,9 @@ pub(crate) struct Pulse {
     /// Hooks and timers that are running: no delivery stands for them in the ledger.
     jobs: AtomicUsize,
     quiet: Notify,
+    /// The board has ended, and what is open stays open: a service is stuck.
+    abandoned: AtomicBool,
+    abandoning: Arc<Notify>,
     pub(crate) clock: Clock,
     pub(crate) dice: Dice,
     pub(crate) agenda: Arc<Agenda>,
@@ -50,6 +54,8 @@ impl Pulse {
             settlers: AtomicUsize::new(0),
             jobs: AtomicUsize::new(0),
             quiet: Notify::new(),
+            abandoned: AtomicBool::new(false),
+            abandoning: Arc::default(),
             agenda: Agenda::new(clock.clone()),
             clock,
             dice,
@@ -108,6 +114,23 @@ impl Pulse {
         if self.settlers.load(Ordering::SeqCst) > 0 {
             self.quiet.notify_waiters();
         }
+    }
+
+    /// The board has ended and leaves something stuck behind: nothing that is open now will ever be
+    /// settled.
+    pub(crate) fn abandon(&self) {
+        self.abandoned.store(true, Ordering::SeqCst);
+        self.abandoning.notify_waiters();
+        self.quiet.notify_waiters();
+    }
+
+    pub(crate) fn is_abandoned(&self) -> bool {
+        self.abandoned.load(Ordering::SeqCst)
+    }
+
+    /// A sign of that, if it comes after this call.
+    pub(crate) fn abandoning(&self) -> OwnedNotified {
+        Arc::clone(&self.abandoning).notified_owned()
     }
 
     /// Calls `settled` now and after every sign of quiet until it returns something.

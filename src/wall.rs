@@ -102,6 +102,14 @@ pub enum SettleError {
         /// The path of each service, ` on ` and the event's name; sorted.
         subscriptions: Vec<String>,
     },
+    /// The board has ended and left these behind with events or letters, since one of its services
+    /// blocks its thread: nothing of it will ever be settled.
+    #[error("the board has ended, and left work behind: {}", services.join(", "))]
+    #[non_exhaustive]
+    LeftBehind {
+        /// Their paths, sorted.
+        services: Vec<String>,
+    },
     /// A service of this board, or its blocking work, asked: it would wait for itself.
     #[error("a service that waits for its own board to settle would wait for itself")]
     Inside,
@@ -278,6 +286,17 @@ impl Wall {
         })
     }
 
+    /// What is still open, now that the board has ended.
+    fn left_behind(&self) -> Result<(), SettleError> {
+        let ledger = self.ledger();
+        let open = ledger.open_services();
+        if open.is_empty() {
+            return Ok(());
+        }
+        let services = open.keys().map(|service| (*service).to_owned()).collect();
+        Err(SettleError::LeftBehind { services })
+    }
+
     /// What open breakers hold, if all that is open is held by one, or suspended.
     fn held(&self) -> Option<SettleError> {
         let held = self.gauges.held_back(self.pulse.clock.since_start())?;
@@ -398,6 +417,9 @@ impl Wall {
     ) -> Result<(), SettleError> {
         let mut open: Option<(Arc<dyn AnyTopic>, u64)> = None;
         let quiet = || {
+            if self.pulse.is_abandoned() {
+                return Some(self.left_behind());
+            }
             let before = self.pulse.numbers_given();
             // Looked at first: a job that is over has published what the ledger then shows.
             if busy() {

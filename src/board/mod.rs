@@ -312,8 +312,9 @@ impl Board {
     ///
     /// # Errors
     /// [`SettleError`], as soon as all else is settled, if what is left is held by services that
-    /// are suspended, or by breakers that are open: it would wait for ever, or for long. At once if
-    /// a service of this board waits for it.
+    /// are suspended, or by breakers that are open: it would wait for ever, or for long. So it is
+    /// once the board has ended and left something stuck behind. At once if a service of this board
+    /// waits for it.
     ///
     /// # Cancel safety
     /// Dropping the future only stops the waiting.

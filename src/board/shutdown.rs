@@ -247,8 +247,10 @@ impl Inner {
         let mut report = self.report(began, drained);
         if !(ended && closed) {
             report.stuck = self.stuck();
-            // What is stuck is left behind; whoever waits for the end has waited for it.
+            // What is stuck is left behind; whoever waits for the end, or for an event to be
+            // settled, has waited for it.
             self.close();
+            self.wall.pulse.abandon();
         }
         report
     }

@@ -13,6 +13,7 @@ use std::sync::Weak;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
+use tokio::sync::futures::OwnedNotified;
 use tokio::sync::oneshot;
 use tokio::time::Sleep;
 
@@ -20,6 +21,7 @@ use super::publish::{Publish, PublishError};
 use super::settlement::{Settled, Settlement};
 use crate::clock::deadline;
 use crate::event::Event;
+use crate::pulse::Pulse;
 use crate::sync::Arc;
 use crate::waits::Waiting;
 
@@ -49,6 +51,8 @@ pub struct PublishSettled<E: Event> {
     /// dropped with the event, that nobody will settle it.
     watch: Weak<Settlement>,
     outcome: oneshot::Receiver<Vec<Settled>>,
+    /// The board ends and leaves the event open. Once the event has been accepted.
+    abandoning: Option<Pin<Box<OwnedNotified>>>,
     /// For whose outcomes the publishing service waits.
     waiting: Option<Arc<Waiting>>,
 }
@@ -65,6 +69,7 @@ impl<E: Event> PublishSettled<E> {
             sleep: None,
             watch,
             outcome,
+            abandoning: None,
             waiting: None,
         }
     }
@@ -102,7 +107,32 @@ impl<E: Event> PublishSettled<E> {
         self.sleep = Some(Box::pin(clock.sleep_until(until)));
     }
 
-    /// Once the deadline has passed, says that nobody waits; the outcome is there then.
+    /// From now on hears of it if the board ends and leaves the event open.
+    fn listen(&mut self, pulse: &Pulse) {
+        self.abandoning = Some(Box::pin(pulse.abandoning()));
+        // It may have been too late for the sign.
+        if pulse.is_abandoned() {
+            self.abandon();
+        }
+    }
+
+    fn abandon(&self) {
+        if let Some(watch) = self.watch.upgrade() {
+            watch.abandon();
+        }
+    }
+
+    /// Once nobody waits any more, or need wait, says so; the outcome is there then.
+    fn poll_end(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let abandoning = self.abandoning.as_mut();
+        if abandoning.is_some_and(|it| it.as_mut().poll(cx).is_ready()) {
+            self.abandoning = None;
+            self.abandon();
+            return Poll::Ready(());
+        }
+        self.poll_deadline(cx)
+    }
+
     fn poll_deadline(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let Some(sleep) = &mut self.sleep else {
             return Poll::Pending;
@@ -124,17 +154,18 @@ impl<E: Event> Future for PublishSettled<E> {
         this.arm();
         if let Some(publish) = &mut this.publish {
             let accepted = ready!(Pin::new(&mut *publish).poll(cx));
-            let waiting = publish.take_waiting();
+            let (waiting, pulse) = (publish.take_waiting(), Arc::clone(&publish.topic().pulse));
             this.publish = None;
             if let Err(refused) = accepted {
                 return Poll::Ready(Err(refused));
             }
             this.waiting = waiting;
+            this.listen(&pulse);
         }
         let outcome = match Pin::new(&mut this.outcome).poll(cx) {
             Poll::Ready(outcome) => outcome,
             Poll::Pending => {
-                ready!(this.poll_deadline(cx));
+                ready!(this.poll_end(cx));
                 ready!(Pin::new(&mut this.outcome).poll(cx))
             }
         };

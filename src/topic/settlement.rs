@@ -219,7 +219,16 @@ impl Settlement {
 
     /// Nobody waits any more: whoever has not settled the event is told of as open.
     pub(crate) fn stop_waiting(&self) {
-        let word = lock(&self.0).finish(Fate::Open);
+        self.finish(Fate::Open);
+    }
+
+    /// The board has ended, and whoever has not settled the event never will.
+    pub(crate) fn abandon(&self) {
+        self.finish(Fate::Undelivered);
+    }
+
+    fn finish(&self, fate: Fate) {
+        let word = lock(&self.0).finish(fate);
         word.into_iter().for_each(Word::say);
     }
 }

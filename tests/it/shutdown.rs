@@ -257,8 +257,25 @@ fn a_handler_that_blocks_its_thread_is_named_and_the_board_ends_all_the_same() {
     let board = Board::builder().arbiters(1).start(root).unwrap();
     board.publish_blocking(note(1)).unwrap();
     entering.recv().unwrap();
+    let waits = |wait: fn(Board) -> String| {
+        let board = board.clone();
+        std::thread::spawn(move || wait(board))
+    };
+    let settled = waits(|board| {
+        let all = board.publish(note(2)).settled().wait_blocking().unwrap();
+        all.iter().map(ToString::to_string).collect()
+    });
+    let quiet = waits(|board| board.settle_blocking().unwrap_err().to_string());
+    let row = || board.ledger().delivery("shop/blocker", "note").cloned();
+    while row().is_none_or(|row| row.accepted < 2) {
+        std::thread::yield_now();
+    }
     let report = board.shutdown_blocking(millis(200));
     assert!(!report.drained);
+    assert_eq!(settled.join().unwrap(), "shop/blocker: undelivered");
+    let left = "the board has ended, and left work behind: shop/blocker";
+    assert_eq!(quiet.join().unwrap(), left);
+    assert_eq!(board.settle_blocking().unwrap_err().to_string(), left);
     // Half a second is promised; the rest is for a machine that does something else.
     assert!(
         report.took >= millis(200) && report.took < secs(5),
@@ -281,7 +298,7 @@ fn a_handler_that_blocks_its_thread_is_named_and_the_board_ends_all_the_same() {
             .contains("\nstuck: shop/blocker on note, for "),
         "{report}"
     );
-    assert_eq!((report.undelivered[0].count, report.ledger.gap()), (1, 0));
+    assert_eq!((report.undelivered[0].count, report.ledger.gap()), (2, 0));
     release.send(()).unwrap();
 }
 
