@@ -289,11 +289,11 @@ impl Wall {
     /// What is still open, now that the board has ended.
     fn left_behind(&self) -> Result<(), SettleError> {
         let ledger = self.ledger();
-        let open = ledger.open_services();
-        if open.is_empty() {
+        let open = ledger.open_services().into_keys();
+        let services: Vec<_> = open.map(ToOwned::to_owned).collect();
+        if services.is_empty() {
             return Ok(());
         }
-        let services = open.keys().map(|service| (*service).to_owned()).collect();
         Err(SettleError::LeftBehind { services })
     }
 

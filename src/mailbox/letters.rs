@@ -267,18 +267,13 @@ impl<T: Numbered> Letters<T> {
     /// Takes the oldest letter into the state `into`.
     pub(crate) fn take(&mut self, into: Count) -> Option<T> {
         self.look_further()?;
-        self.take_out(into)
+        self.take_if(into, Ok)
     }
 
-    /// Takes the oldest letter that is out, and counts one in this state: itself, or in its place
-    /// the one in flight before it, so that two changes are one.
-    pub(crate) fn take_out(&mut self, into: Count) -> Option<T> {
-        let letter = self.seen.pop_front()?;
-        self.count_out(into);
-        Some(letter)
-    }
-
-    /// As [`Letters::take_out`], if `open` can do something with it; else it stays.
+    /// Takes the oldest letter that is out, if `open` can do something with it, and counts one in
+    /// this state: itself, or in its place the one in flight before it, so that two changes are
+    /// one.
+    #[inline]
     pub(crate) fn take_if<R>(
         &mut self,
         into: Count,

@@ -15,7 +15,7 @@ use crate::mailbox::letters::Unsent;
 use crate::message::Message;
 use crate::park::block_on;
 use crate::service::inbox::{Home, NoRoom};
-use crate::service::letter::{Letter, NoWay, Sealed};
+use crate::service::letter::{Letter, NoWay};
 use crate::service::origin::{current_board, serves};
 use crate::service::{Answer, Inbox, Service};
 use crate::sync::Arc;
@@ -236,8 +236,7 @@ impl<S: Service> Address<S> {
         S: Answer<M>,
     {
         let letter = Letter::new(message, origin.clone(), NoWay);
-        let seal = |number| -> Sealed<S> { letter.numbered(number) };
-        self.inbox.letters.push(&wall.pulse, seal);
+        self.inbox.letters.push(&wall.pulse, letter.seal());
     }
 
     /// Where something comes from that is sent through a plain address.

@@ -20,7 +20,7 @@ use crate::message::Message;
 use crate::park::block_on;
 use crate::pulse::Pulse;
 use crate::service::inbox::NoRoom;
-use crate::service::letter::{Asked, Letter, Reply, Sealed, Word};
+use crate::service::letter::{Asked, Letter, Reply, Word};
 use crate::service::origin::current_board;
 use crate::service::{Address, Answer, Service};
 use crate::topic::Origin;
@@ -163,26 +163,9 @@ impl<S: Service> Address<S> {
     where
         S: Answer<M>,
     {
-        let origin = self.origin();
-        let Some(home) = self.inbox.home() else {
-            return Err(AskError::NotStarted(message));
-        };
-        if let Some(team) = self.inbox.team() {
-            let no_wait = Duration::ZERO;
-            let asked = team.ask(&self.inbox, message, &origin, no_wait, ASK_WAIT);
-            return asked.await;
-        }
-        let letter = Letter::new(message, origin, None);
-        let waiting = match home.wait() {
-            Ok(waiting) => waiting,
-            Err(cycle) => return Err(AskError::cycle(letter.message, &cycle)),
-        };
-        let pulse = &home.wall.pulse;
-        if let Err(unsent) = self.inbox.letters.reserve(pulse, &letter.origin) {
-            return Err(AskError::unsent(letter.message, unsent));
-        }
-        let (end, answer) = self.send(pulse, letter, ASK_WAIT, waiting.as_ref());
-        hear(&home.wall, ASK_WAIT, end, answer, waiting).await
+        let no_wait = Duration::ZERO;
+        self.ask_within(message, self.origin(), no_wait, ASK_WAIT)
+            .await
     }
 
     /// As [`Address::ask`], for callers outside any runtime: blocks the thread.
@@ -208,11 +191,25 @@ impl<S: Service> Address<S> {
     where
         S: Answer<M>,
     {
+        self.ask_within(message, origin, wait, wait).await
+    }
+
+    /// Asks, and waits no longer than this for room, and for room and answer together.
+    async fn ask_within<M: Message>(
+        &self,
+        message: M,
+        origin: Origin,
+        room_wait: Duration,
+        wait: Duration,
+    ) -> Result<M::Reply, AskError<M>>
+    where
+        S: Answer<M>,
+    {
         let Some(home) = self.inbox.home() else {
             return Err(AskError::NotStarted(message));
         };
         if let Some(team) = self.inbox.team() {
-            return Box::pin(team.ask(&self.inbox, message, &origin, wait, wait)).await;
+            return Box::pin(team.ask(&self.inbox, message, &origin, room_wait, wait)).await;
         }
         // In its box from here on: each move to another future waits for the one before.
         let letter = Letter::new(message, origin, None);
@@ -228,7 +225,8 @@ impl<S: Service> Address<S> {
             }
             let began = pulse.clock.now();
             let covered = waiting.as_ref();
-            let waited = Box::pin(self.inbox.reserve(home, &letter.origin, wait, covered)).await;
+            let waited =
+                Box::pin(self.inbox.reserve(home, &letter.origin, room_wait, covered)).await;
             if let Err(why) = waited {
                 return Err(AskError::no_room(letter.message, why));
             }
@@ -253,8 +251,7 @@ impl<S: Service> Address<S> {
         let (word, answer) = oneshot::channel();
         let end = deadline(pulse.clock.now(), wait);
         letter.way = Some(Reply::new(word, waiting.cloned(), end));
-        let seal = |number| -> Sealed<S> { letter.numbered(number) };
-        self.inbox.letters.push(pulse, seal);
+        self.inbox.letters.push(pulse, letter.seal());
         (end, answer)
     }
 }

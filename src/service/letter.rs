@@ -196,10 +196,16 @@ impl<M, W> Letter<M, W> {
         })
     }
 
-    /// It was accepted, and given this number.
-    pub(crate) fn numbered(mut self: Box<Self>, number: u64) -> Box<Self> {
-        self.number = number;
-        self
+    /// What makes it a letter for this service, once it is accepted and given a number.
+    #[inline]
+    pub(crate) fn seal<S: Service>(mut self: Box<Self>) -> impl FnOnce(u64) -> Sealed<S>
+    where
+        Self: AnyLetter<S>,
+    {
+        move |number| {
+            self.number = number;
+            self
+        }
     }
 }
 
@@ -212,6 +218,22 @@ pub(crate) type Asked<M> = Letter<M, Option<Reply<<M as Message>::Reply>>>;
 
 /// Nobody waits for an answer.
 pub(crate) struct NoWay;
+
+/// What of a letter depends on whether somebody waits for the answer.
+pub(crate) trait Back<S: Service, M>: Send + 'static {
+    /// Whether nobody waits any more.
+    fn is_closed(&self) -> bool;
+    fn until(&self) -> Option<Instant>;
+    fn answer<'a>(
+        self,
+        message: M,
+        pile: Option<Pile<'a, S>>,
+        service: &'a mut S,
+        cx: &'a mut Context<S>,
+    ) -> Answering<'a>;
+    /// The service will not see the message.
+    fn abandon(self);
+}
 
 /// The way back to an asker.
 pub(crate) struct Reply<R> {
@@ -246,7 +268,7 @@ impl<R> Reply<R> {
     }
 }
 
-impl<S: Answer<M>, M: Message> AnyLetter<S> for Told<M> {
+impl<S: Answer<M>, M: Message, W: Back<S, M>> AnyLetter<S> for Letter<M, W> {
     fn name(&self) -> &'static str {
         type_name::<M>()
     }
@@ -260,7 +282,7 @@ impl<S: Answer<M>, M: Message> AnyLetter<S> for Told<M> {
     }
 
     fn is_expired(&self) -> bool {
-        false
+        self.way.is_closed()
     }
 
     fn key(&self) -> Key {
@@ -268,7 +290,7 @@ impl<S: Answer<M>, M: Message> AnyLetter<S> for Told<M> {
     }
 
     fn until(&self) -> Option<Instant> {
-        None
+        self.way.until()
     }
 
     fn answer<'a>(
@@ -277,53 +299,60 @@ impl<S: Answer<M>, M: Message> AnyLetter<S> for Told<M> {
         service: &'a mut S,
         cx: &'a mut Context<S>,
     ) -> Answering<'a> {
-        Box::pin(heed(self.message, pile, service, cx))
-    }
-
-    fn abandon(self: Box<Self>) {
-        let _ = guard(move || drop(self));
-    }
-}
-
-impl<S: Answer<M>, M: Message> AnyLetter<S> for Asked<M> {
-    fn name(&self) -> &'static str {
-        type_name::<M>()
-    }
-
-    fn number(&self) -> u64 {
-        self.number
-    }
-
-    fn origin(&self) -> &Origin {
-        &self.origin
-    }
-
-    fn is_expired(&self) -> bool {
-        self.way.as_ref().is_some_and(Reply::is_closed)
-    }
-
-    fn key(&self) -> Key {
-        self.message.key()
-    }
-
-    fn until(&self) -> Option<Instant> {
-        self.way.as_ref().map(|reply| reply.until)
-    }
-
-    fn answer<'a>(
-        self: Box<Self>,
-        _: Option<Pile<'a, S>>,
-        service: &'a mut S,
-        cx: &'a mut Context<S>,
-    ) -> Answering<'a> {
-        Box::pin(reply_to(self.message, self.way, service, cx))
+        self.way.answer(self.message, pile, service, cx)
     }
 
     fn abandon(self: Box<Self>) {
         let Letter { message, way, .. } = *self;
-        if let Some(reply) = way {
+        way.abandon();
+        let _ = guard(move || drop(message));
+    }
+}
+
+impl<S: Answer<M>, M: Message> Back<S, M> for NoWay {
+    fn is_closed(&self) -> bool {
+        false
+    }
+
+    fn until(&self) -> Option<Instant> {
+        None
+    }
+
+    fn answer<'a>(
+        self,
+        message: M,
+        pile: Option<Pile<'a, S>>,
+        service: &'a mut S,
+        cx: &'a mut Context<S>,
+    ) -> Answering<'a> {
+        Box::pin(heed(message, pile, service, cx))
+    }
+
+    fn abandon(self) {}
+}
+
+impl<S: Answer<M>, M: Message> Back<S, M> for Option<Reply<M::Reply>> {
+    fn is_closed(&self) -> bool {
+        self.as_ref().is_some_and(Reply::is_closed)
+    }
+
+    fn until(&self) -> Option<Instant> {
+        self.as_ref().map(|reply| reply.until)
+    }
+
+    fn answer<'a>(
+        self,
+        message: M,
+        _: Option<Pile<'a, S>>,
+        service: &'a mut S,
+        cx: &'a mut Context<S>,
+    ) -> Answering<'a> {
+        Box::pin(reply_to(message, self, service, cx))
+    }
+
+    fn abandon(self) {
+        if let Some(reply) = self {
             reply.send(Word::Undelivered);
         }
-        let _ = guard(move || drop(message));
     }
 }

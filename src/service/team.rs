@@ -151,7 +151,7 @@ impl<S: Service> Team<S> {
             }
             inbox.letters.reserve(pulse, origin)?;
             if let Some(letter) = letter.take() {
-                inbox.letters.queue(pulse, |number| letter.numbered(number));
+                inbox.letters.queue(pulse, letter.seal());
             }
             Ok(true)
         })?;
@@ -337,7 +337,7 @@ impl<S: Service> Team<S> {
                 if inbox.letters.reserve(pulse, origin).is_ok()
                     && let Some(letter) = letter.take()
                 {
-                    inbox.letters.queue(pulse, |number| letter.numbered(number));
+                    inbox.letters.queue(pulse, letter.seal());
                     sent = true;
                 }
             }

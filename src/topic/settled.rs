@@ -18,7 +18,7 @@ use tokio::sync::oneshot;
 use tokio::time::Sleep;
 
 use super::publish::{Publish, PublishError};
-use super::settlement::{Settled, Settlement};
+use super::settlement::{Fate, Settled, Settlement};
 use crate::clock::deadline;
 use crate::event::Event;
 use crate::pulse::Pulse;
@@ -90,9 +90,7 @@ impl<E: Event> PublishSettled<E> {
         if let Some(event) = self.publish.as_mut().and_then(Publish::take_back) {
             return Err(event);
         }
-        if let Some(watch) = self.watch.upgrade() {
-            watch.stop_waiting();
-        }
+        self.finish(Fate::Open);
         Ok(self.outcome.try_recv().unwrap_or_default())
     }
 
@@ -112,13 +110,14 @@ impl<E: Event> PublishSettled<E> {
         self.abandoning = Some(Box::pin(pulse.abandoning()));
         // It may have been too late for the sign.
         if pulse.is_abandoned() {
-            self.abandon();
+            self.finish(Fate::Undelivered);
         }
     }
 
-    fn abandon(&self) {
+    /// Waits no more for those who have not settled the event, if it is still there.
+    fn finish(&self, fate: Fate) {
         if let Some(watch) = self.watch.upgrade() {
-            watch.abandon();
+            watch.finish(fate);
         }
     }
 
@@ -127,7 +126,7 @@ impl<E: Event> PublishSettled<E> {
         let abandoning = self.abandoning.as_mut();
         if abandoning.is_some_and(|it| it.as_mut().poll(cx).is_ready()) {
             self.abandoning = None;
-            self.abandon();
+            self.finish(Fate::Undelivered);
             return Poll::Ready(());
         }
         self.poll_deadline(cx)
@@ -139,9 +138,7 @@ impl<E: Event> PublishSettled<E> {
         };
         ready!(sleep.as_mut().poll(cx));
         self.sleep = None;
-        if let Some(watch) = self.watch.upgrade() {
-            watch.stop_waiting();
-        }
+        self.finish(Fate::Open);
         Poll::Ready(())
     }
 }

@@ -217,17 +217,8 @@ impl Settlement {
         is_over.then(|| state.finish(Fate::Undelivered)).flatten()
     }
 
-    /// Nobody waits any more: whoever has not settled the event is told of as open.
-    pub(crate) fn stop_waiting(&self) {
-        self.finish(Fate::Open);
-    }
-
-    /// The board has ended, and whoever has not settled the event never will.
-    pub(crate) fn abandon(&self) {
-        self.finish(Fate::Undelivered);
-    }
-
-    fn finish(&self, fate: Fate) {
+    /// Waits no more for those who have not settled the event: they have met this fate.
+    pub(crate) fn finish(&self, fate: Fate) {
         let word = lock(&self.0).finish(fate);
         word.into_iter().for_each(Word::say);
     }

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 
 use callboard::prelude::*;
-use callboard::{Exit, Key, PerKey, ServiceSpec, Shutdown, State, TimedOut};
+use callboard::{Exit, Key, LetterRow, PerKey, ServiceSpec, Shutdown, State, TimedOut};
 use tokio::sync::Semaphore;
 
 use crate::support_events::{
@@ -224,6 +224,12 @@ fn accounts_that_wait() -> (Spec, Arc<Books>, Arc<Semaphore>) {
     let wait = Arc::clone(&gate);
     let (spec, books) = accounts(|terms| terms, move |_, _| Do::Wait(Arc::clone(&wait)));
     (spec, books, gate)
+}
+
+/// The messages of the accounts.
+fn letters(board: &Board) -> LetterRow {
+    let ledger = board.ledger();
+    ledger.letter("shop/accounts").cloned().unwrap_or_default()
 }
 
 async fn publish(board: &Board, moves: impl IntoIterator<Item = (u64, u64)>) {
@@ -842,13 +848,7 @@ fn instances_of_a_suspended_service_finish_what_they_do_and_begin_nothing() {
             let address = address.clone();
             actix_rt::spawn(async move { address.ask(Seen(7)).await })
         });
-        let letters = || {
-            board
-                .ledger()
-                .letter("shop/accounts")
-                .cloned()
-                .unwrap_or_default()
-        };
+        let letters = || letters(&board);
         until(|| letters().in_flight == 3).await;
         board.suspend("shop/accounts").unwrap();
         until(|| letters().queued == 3).await;
@@ -923,7 +923,7 @@ fn what_waits_too_long_for_its_instance_is_not_tried() {
         board.settle().await.unwrap();
         assert_eq!(books.of(7), [(0, 1), (9_999, 1)]);
         assert_eq!((moves().acknowledged, moves().expired), (1, 1));
-        let letters = board.ledger().letter("shop/accounts").unwrap().clone();
+        let letters = letters(&board);
         assert_eq!((letters.accepted, letters.expired), (1, 1));
         assert_eq!(board.ledger().gap(), 0);
     });
@@ -1039,14 +1039,7 @@ fn letters_that_no_instance_has_begun_are_answered_in_the_next_life() {
             until(|| books.len() == before + 1).await;
             let asking = address.ask(Seen(7));
             let ending = async {
-                let letters = || {
-                    board
-                        .ledger()
-                        .letter("shop/accounts")
-                        .cloned()
-                        .unwrap_or_default()
-                };
-                until(|| letters().in_flight == 1).await;
+                until(|| letters(&board).in_flight == 1).await;
                 if how == "kill" {
                     board.kill("shop/accounts").await.unwrap();
                     gate.add_permits(1);
@@ -1238,7 +1231,7 @@ fn letters_for_a_busy_key_are_bounded_and_hold_up_no_other_key() {
         until(|| books.of(8) == [(1, 1)]).await;
         gate.add_permits(1);
         board.settle().await.unwrap();
-        let letters = board.ledger().letter("shop/accounts").unwrap().clone();
+        let letters = letters(&board);
         assert_eq!((letters.accepted, letters.answered), (4, 4));
     });
 }
