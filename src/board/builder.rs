@@ -269,6 +269,10 @@ impl LocalBoardBuilder {
     ///
     /// # Errors
     /// [`StartError`]: the tree is impossible, a child did not start, or there is no `LocalSet`.
+    ///
+    /// # Cancel safety
+    /// Dropping the future begins the shutdown of what has been started, within
+    /// [`BoardBuilder::shutdown_limit`].
     pub async fn start(self, root: Supervisor) -> Result<Board, StartError> {
         let names = self.0.refuse(&root, 1, 1)?;
         let time = Handle::try_current().map_err(|_| StartError::NoLocalSet)?;
@@ -280,8 +284,29 @@ impl LocalBoardBuilder {
         if let Some(watchdog) = self.0.watchdog {
             board.inner.watch(watchdog);
         }
-        board.rise().await?;
-        Ok(board)
+        let mut rising = Rising {
+            board,
+            limit: self.0.shutdown_limit,
+            given_up: true,
+        };
+        let risen = rising.board.rise().await;
+        rising.given_up = false;
+        risen.map(|()| rising.board.clone())
+    }
+}
+
+/// A start on this thread. Dropped half-way it ends the board, which nobody would hold.
+struct Rising {
+    board: Board,
+    limit: Duration,
+    given_up: bool,
+}
+
+impl Drop for Rising {
+    fn drop(&mut self) {
+        if self.given_up {
+            self.board.begin_shutdown(self.limit);
+        }
     }
 }
 

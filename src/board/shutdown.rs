@@ -114,7 +114,7 @@ impl Board {
     }
 
     /// The last report, or what is open now.
-    fn report_now(&self) -> ShutdownReport {
+    pub(super) fn report_now(&self) -> ShutdownReport {
         let made = self.inner.report.try_lock().ok();
         if let Some(report) = made.and_then(|report| report.clone()) {
             return report;

@@ -32,59 +32,63 @@ impl Board {
     /// # Ok(()) }
     /// ```
     ///
+    /// On a thread of a board, and in its blocking work, it waits for nothing and returns at once,
+    /// with a warning: the report is not [over](ShutdownReport::over), and the board goes on.
+    ///
     /// # Errors
     /// [`BoardError`] if the root supervisor gave up.
     pub fn run_until_ctrl_c(&self, limit: Duration) -> Result<ShutdownReport, BoardError> {
+        if self.would_wait_for_itself() {
+            tracing::warn!(
+                target: "callboard::board",
+                "run_until_ctrl_c is for main: it does not wait on a thread of the board"
+            );
+            return Ok(self.report_now());
+        }
         // Signals are heard on the board's own runtime; this thread may have none.
         let listening = {
             let _inside = self.inner.time.enter();
             listen()
         };
-        let heard = listening.map(|signal| self.inner.time.spawn(signal));
-        match &heard {
+        match &listening {
             Ok(_) => tracing::info!(target: "callboard::board", "runs until it is told to end"),
             Err(error) => tracing::warn!(
                 target: "callboard::board", %error,
                 "no signal can be heard, so the board runs until it ends by itself"
             ),
         }
-        let ended = block_on(async {
-            let mut heard = heard.ok();
-            let mut ended = pin!(self.wait());
-            poll_fn(|cx| {
-                if let Poll::Ready(end) = ended.as_mut().poll(cx) {
-                    return Poll::Ready(end);
-                }
-                let Some(signal) = &mut heard else {
-                    return Poll::Pending;
-                };
-                match pin!(signal).poll(cx) {
-                    Poll::Ready(Ok(signal)) => {
-                        tracing::info!(target: "callboard::board", signal, "the board ends");
-                        Poll::Ready(Ok(()))
-                    }
-                    Poll::Ready(Err(_)) => {
-                        heard = None;
-                        Poll::Pending
-                    }
-                    Poll::Pending => Poll::Pending,
-                }
-            })
-            .await
-            .map(|()| heard)
-        });
-        ended.map(|heard| {
-            if let Some(heard) = heard {
-                heard.abort();
+        block_on(self.ends_or_hears(listening.ok()))?;
+        Ok(self.shutdown_blocking(limit))
+    }
+
+    /// Waits for the board's own end, or for a signal.
+    async fn ends_or_hears(
+        &self,
+        listening: Option<impl Future<Output = &'static str>>,
+    ) -> Result<(), BoardError> {
+        let mut ended = pin!(self.wait());
+        let mut listening = pin!(async {
+            match listening {
+                Some(listening) => listening.await,
+                None => std::future::pending().await,
             }
-            self.shutdown_blocking(limit)
+        });
+        poll_fn(|cx| {
+            if let Poll::Ready(end) = ended.as_mut().poll(cx) {
+                return Poll::Ready(end);
+            }
+            listening.as_mut().poll(cx).map(|signal| {
+                tracing::info!(target: "callboard::board", signal, "the board ends");
+                Ok(())
+            })
         })
+        .await
     }
 }
 
 /// Listens from now on; the future ends with the name of the signal that was heard.
 #[cfg(all(unix, not(loom)))]
-fn listen() -> io::Result<impl Future<Output = &'static str> + Send + 'static> {
+fn listen() -> io::Result<impl Future<Output = &'static str>> {
     use tokio::signal::unix::{SignalKind, signal};
 
     let mut interrupt = signal(SignalKind::interrupt())?;
@@ -98,7 +102,7 @@ fn listen() -> io::Result<impl Future<Output = &'static str> + Send + 'static> {
 }
 
 #[cfg(not(any(unix, loom)))]
-fn listen() -> io::Result<impl Future<Output = &'static str> + Send + 'static> {
+fn listen() -> io::Result<impl Future<Output = &'static str>> {
     Ok(async {
         match tokio::signal::ctrl_c().await {
             Ok(()) => "ctrl-c",
@@ -110,6 +114,6 @@ fn listen() -> io::Result<impl Future<Output = &'static str> + Send + 'static> {
 
 /// Under the model checker's flag tokio hears no signals; no model runs a board.
 #[cfg(loom)]
-fn listen() -> io::Result<impl Future<Output = &'static str> + Send + 'static> {
+fn listen() -> io::Result<impl Future<Output = &'static str>> {
     Ok(std::future::pending())
 }

@@ -114,8 +114,9 @@ impl<E: Event> Scheduled<E> {
         matches!(*lock(&self.slot.0), State::Over)
     }
 
-    /// Calls the event back, also while it waits for room. `None`: it is too late, the event has
-    /// been accepted, or is being accepted at this moment.
+    /// Calls the event back, also while it waits for room. `None`: it is too late. The event has
+    /// been accepted, or it is due and being published at this moment, and goes its way as if the
+    /// handle had been dropped.
     pub fn cancel(mut self) -> Option<E> {
         let open = self.slot.take(State::Over);
         if let Some((agenda, spot)) = self.agenda.upgrade().zip(self.spot) {

@@ -6,7 +6,9 @@ use callboard::prelude::*;
 use callboard::{Jitter, StartError};
 use tokio::time::Instant;
 
-use crate::support_lives::{Deed, Log, Note, end, hearer, here, note, paused, probe, try_here};
+use crate::support_lives::{
+    Deed, Hook, Log, Note, end, hearer, here, note, paused, probe, probe_with, try_here,
+};
 
 fn shop() -> Supervisor {
     Supervisor::one_for_one("shop")
@@ -133,5 +135,22 @@ fn two_boards_on_one_thread_do_not_hear_each_other() {
         end(&first).await;
         assert!(second.publish(note(3)).await.is_ok());
         end(&second).await;
+    });
+}
+
+#[test]
+fn a_start_that_is_given_up_leaves_nothing_running() {
+    paused(async {
+        let log = Log::new();
+        let slow: Hook = |_| Deed::Sleep(secs(3));
+        let root = shop()
+            .child(probe("a", &log))
+            .child(probe_with("b", &log, slow))
+            .child(probe("c", &log));
+        let start = Box::pin(try_here(root));
+        assert!(tokio::time::timeout(secs(1), start).await.is_err());
+        assert_eq!(log.take(), ["a started 1"]);
+        log.wait_for("a dropped").await;
+        assert_eq!(log.count("c started 1"), log.count("c dropped"));
     });
 }

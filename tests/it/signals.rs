@@ -10,7 +10,7 @@ use ::tracing::{Event as TracingEvent, Subscriber};
 use callboard::prelude::*;
 use tracing_subscriber::layer::{Context as LayerContext, Layer, SubscriberExt};
 
-use crate::support_lives::{Deed, Log, Note, hearer};
+use crate::support_lives::{Deed, Log, Note, hearer, note};
 
 const CASE: &str = "CALLBOARD_SIGNAL_CASE";
 
@@ -100,4 +100,28 @@ fn a_program_whose_board_ends_by_itself_waits_for_no_signal() {
     let report = Board::start(root).unwrap().run_until_ctrl_c(secs(60));
     let report = report.unwrap();
     assert!(report.over && report.drained, "{report}");
+}
+
+struct Run(Board);
+impl Message for Run {
+    type Reply = bool;
+}
+
+#[test]
+fn a_service_does_not_wait_for_the_end_of_its_own_board() {
+    #[derive(Default)]
+    struct Main;
+    impl Service for Main {}
+    impl Answer<Run> for Main {
+        async fn answer(&mut self, Run(board): Run, _: &mut Context<Self>) -> Outcome<bool> {
+            Ok(board.run_until_ctrl_c(secs(60))?.over)
+        }
+    }
+    let service = service("main", Main::default);
+    let address = service.address();
+    let board = Board::start(Supervisor::one_for_one("shop").child(service)).unwrap();
+    assert!(!address.ask_blocking(Run(board.clone())).unwrap());
+    // It began nothing either.
+    board.publish_blocking(note(1)).unwrap();
+    assert!(board.shutdown_blocking(secs(60)).drained);
 }
