@@ -12,6 +12,7 @@ use std::fmt;
 use std::iter;
 
 use dashmap::DashMap;
+use foldhash::fast::RandomState;
 
 use crate::dead_letter::DeadLetter;
 use crate::defaults::UNDELIVERED_IDS;
@@ -66,7 +67,7 @@ pub(crate) struct Wall {
     pub(crate) shelf: Shelf,
     pub(crate) waits: Arc<Waits>,
     pub(crate) works: Arc<Works>,
-    topics: DashMap<TypeId, Arc<dyn AnyTopic>>,
+    topics: DashMap<TypeId, Arc<dyn AnyTopic>, RandomState>,
     /// By path. Whoever looks at `folded`, or changes it, holds this meanwhile: a row that moves
     /// from here to there is always in one of them.
     letters: Mutex<BTreeMap<Arc<str>, Counted>>,
@@ -122,7 +123,7 @@ impl Wall {
             shelf: Shelf::new(shelf),
             waits: Arc::new(Waits::new(cycles)),
             works: Arc::default(),
-            topics: DashMap::new(),
+            topics: DashMap::default(),
             letters: Mutex::new(BTreeMap::new()),
             folded: Mutex::default(),
             undelivered: Mutex::new(BTreeMap::new()),

@@ -9,6 +9,8 @@
 use std::any::TypeId;
 use std::collections::{BTreeMap, HashSet};
 
+use foldhash::fast::RandomState;
+
 use super::{AutoShutdown, Child, Kind, Supervisor};
 use crate::host::Problem;
 use crate::policy::Policy;
@@ -120,7 +122,8 @@ impl Checking {
 
     fn children(&mut self, supervisor: &Supervisor, path: &str, policy: &Policy) {
         // Asked, and never walked through.
-        let mut names = HashSet::with_capacity(supervisor.children.len());
+        let mut names =
+            HashSet::with_capacity_and_hasher(supervisor.children.len(), RandomState::default());
         for child in &supervisor.children {
             let child_path = [path, "/", child.name()].concat();
             if !names.insert(child.name()) {

@@ -9,6 +9,7 @@
 use std::fmt;
 
 use dashmap::DashMap;
+use foldhash::fast::RandomState;
 
 use super::node::Node;
 use crate::host::Entry;
@@ -48,7 +49,7 @@ pub enum LookupError {
 
 #[derive(Default)]
 pub(crate) struct Registry {
-    nodes: DashMap<Arc<str>, Arc<Node>>,
+    nodes: DashMap<Arc<str>, Arc<Node>, RandomState>,
 }
 
 impl Registry {

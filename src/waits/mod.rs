@@ -18,6 +18,8 @@ use std::fmt;
 use std::slice;
 use std::sync::Weak;
 
+use foldhash::fast::RandomState;
+
 use crate::sync::{Arc, AtomicBool, AtomicUsize, Mutex, Ordering, lock};
 use graph::{Graph, Node};
 
@@ -41,7 +43,7 @@ pub enum Cycles {
 pub(crate) struct Waits {
     graph: Mutex<Graph>,
     /// Looked up by path, and never walked through: their order would say nothing.
-    seats: Mutex<HashMap<Arc<str>, Weak<Seat>>>,
+    seats: Mutex<HashMap<Arc<str>, Weak<Seat>, RandomState>>,
     cycles: Cycles,
 }
 
@@ -105,7 +107,7 @@ impl Waits {
     pub(crate) fn new(cycles: Cycles) -> Self {
         Waits {
             graph: Mutex::new(Graph::default()),
-            seats: Mutex::new(HashMap::new()),
+            seats: Mutex::default(),
             cycles,
         }
     }
