@@ -224,6 +224,7 @@ compile_error!(
      `panic = \"abort\"` the whole process would end instead"
 );
 
+mod activity;
 mod agenda;
 mod bell;
 mod board;

@@ -8,7 +8,7 @@
 //!
 //! It decides nothing. Its numbers are read one by one, so they may be an instant apart.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
 use std::mem;
 use std::thread::ThreadId;
@@ -16,6 +16,7 @@ use std::time::Duration;
 
 use tokio::sync::broadcast;
 
+use crate::activity::{Activity, Doing, Moment};
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::lifecycle::Lifecycle;
@@ -87,59 +88,31 @@ pub struct LastFailure {
     pub at: Duration,
 }
 
-/// What a service is doing.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Doing {
-    /// The number of the event or letter; 0 in hooks and timers.
-    pub(crate) number: u64,
-    pub(crate) attempt: u32,
-    /// When it took up what it is busy with, counted from the board's start.
-    pub(crate) since: Duration,
-}
-
 #[derive(Debug, Default)]
 struct Troubles {
     exit: Option<Exit>,
     failure: Option<LastFailure>,
 }
 
+/// Those of instances, by their numbers.
+type Activities = BTreeMap<u64, Arc<Activity>>;
+
 pub(crate) struct Vitals {
     pub(crate) path: Arc<str>,
     state: AtomicU8,
     life: AtomicU64,
     suspended: AtomicBool,
-    /// How many instances a per-key service has.
-    instances: AtomicU64,
-    /// The watchdog has found that it blocks its thread.
-    blocked: AtomicBool,
-    /// Odd while the thread runs the service's code: counted up when a poll begins and ends.
-    polls: AtomicU64,
-    /// Microseconds since the board's start, plus one, at which the service last took up work;
-    /// 0 while it rests.
-    busy_since: AtomicU64,
-    number: AtomicU64,
-    attempt: AtomicU64,
+    /// What its life is doing.
+    pub(crate) own: Activity,
+    /// What the instances of a per-key service are doing. A box, made on first use: most services
+    /// have none.
+    instances: OnceLock<Box<Mutex<Activities>>>,
+    /// Since when it blocks its thread, as the watchdog has found.
+    blocked_since: Moment,
     thread: OnceLock<ThreadId>,
     /// A box: most services never fail.
     troubles: Mutex<Option<Box<Troubles>>>,
     monitors: Mutex<Monitors>,
-}
-
-/// While it lives, the service's code runs on its thread.
-#[must_use]
-pub(crate) struct Polling<'a>(&'a Vitals);
-
-impl<'a> Polling<'a> {
-    pub(crate) fn begin(vitals: &'a Vitals) -> Self {
-        vitals.note_poll();
-        Polling(vitals)
-    }
-}
-
-impl Drop for Polling<'_> {
-    fn drop(&mut self) {
-        self.0.note_poll();
-    }
 }
 
 /// Who hears of the changes.
@@ -167,12 +140,9 @@ impl Vitals {
             state: AtomicU8::new(State::Waiting as u8),
             life: AtomicU64::new(0),
             suspended: AtomicBool::new(false),
-            instances: AtomicU64::new(0),
-            blocked: AtomicBool::new(false),
-            polls: AtomicU64::new(0),
-            busy_since: AtomicU64::new(0),
-            number: AtomicU64::new(0),
-            attempt: AtomicU64::new(0),
+            own: Activity::default(),
+            instances: OnceLock::new(),
+            blocked_since: Moment::default(),
             thread: OnceLock::new(),
             troubles: Mutex::default(),
             monitors: Mutex::default(),
@@ -207,68 +177,74 @@ impl Vitals {
         self.suspended.swap(suspended, Ordering::SeqCst) != suspended
     }
 
-    pub(crate) fn note_instances(&self, count: usize) {
-        self.instances.store(count as u64, Ordering::Relaxed);
+    /// An instance of a per-key service begins; its number is none of another one.
+    pub(crate) fn add_instance(&self, number: u64) -> Arc<Activity> {
+        let instances = self.instances.get_or_init(Box::default);
+        let activity = Arc::<Activity>::default();
+        lock(instances).insert(number, Arc::clone(&activity));
+        activity
+    }
+
+    pub(crate) fn remove_instance(&self, number: u64) {
+        if let Some(instances) = self.instances.get() {
+            lock(instances).remove(&number);
+        }
+    }
+
+    pub(crate) fn remove_all_instances(&self) {
+        if let Some(instances) = self.instances.get() {
+            lock(instances).clear();
+        }
     }
 
     /// How many instances a per-key service has; 0 for any other.
     pub(crate) fn instances(&self) -> u64 {
-        self.instances.load(Ordering::Relaxed)
+        let instances = self.instances.get();
+        instances.map_or(0, |instances| lock(instances).len() as u64)
     }
 
-    // One thread writes, so there is nothing to exchange.
-    fn note_poll(&self) {
-        let polls = self.polls.load(Ordering::Relaxed);
-        self.polls.store(polls.wrapping_add(1), Ordering::Release);
+    /// Shows what the life is doing, as number 0, and what each instance is.
+    pub(crate) fn each_activity(&self, mut visit: impl FnMut(u64, &Activity)) {
+        visit(0, &self.own);
+        if let Some(instances) = self.instances.get() {
+            let instances = lock(instances);
+            instances
+                .iter()
+                .for_each(|(number, one)| visit(*number, one));
+        }
     }
 
-    /// How often the service's code has been entered and left; odd while it runs.
-    pub(crate) fn polls(&self) -> u64 {
-        self.polls.load(Ordering::Acquire)
+    /// What has been under way for the longest, if anything is, and whether it is on its thread.
+    pub(crate) fn doing(&self) -> Option<(Doing, bool)> {
+        let mut oldest = None;
+        self.each_activity(|_, activity| {
+            let Some(doing) = activity.doing() else {
+                return;
+            };
+            if oldest.is_none_or(|(before, _): (Doing, bool)| doing.since < before.since) {
+                oldest = Some((doing, activity.is_on_thread()));
+            }
+        });
+        // What blocks may be later work, while its service rests.
+        let blocking = |since| {
+            let (number, attempt) = (0, 0);
+            let doing = Doing {
+                number,
+                attempt,
+                since,
+            };
+            (doing, true)
+        };
+        oldest.or_else(|| self.blocked_since().map(blocking))
     }
 
-    /// Whether the service's code runs on its thread, by its number of polls.
-    pub(crate) fn is_on_thread(polls: u64) -> bool {
-        polls % 2 == 1
+    /// Since when it blocks its thread, counted from the board's start.
+    pub(crate) fn note_blocked(&self, since_start: Option<Duration>) {
+        self.blocked_since.set(since_start);
     }
 
-    pub(crate) fn note_blocked(&self, blocked: bool) {
-        self.blocked.store(blocked, Ordering::Relaxed);
-    }
-
-    pub(crate) fn is_blocked(&self) -> bool {
-        self.blocked.load(Ordering::Relaxed)
-    }
-
-    pub(crate) fn note_busy(&self, since_start: Duration) {
-        let micros = u64::try_from(since_start.as_micros()).unwrap_or(u64::MAX - 1);
-        self.busy_since.store(micros + 1, Ordering::Relaxed);
-    }
-
-    pub(crate) fn note_rest(&self) {
-        self.busy_since.store(0, Ordering::Relaxed);
-        self.number.store(0, Ordering::Relaxed);
-    }
-
-    #[inline]
-    pub(crate) fn note_number(&self, number: u64) {
-        self.number.store(number, Ordering::Relaxed);
-    }
-
-    pub(crate) fn note_doing(&self, number: u64, attempt: u32) {
-        self.note_number(number);
-        self.attempt.store(u64::from(attempt), Ordering::Relaxed);
-    }
-
-    /// What it is busy with, if anything.
-    pub(crate) fn doing(&self) -> Option<Doing> {
-        let since = self.busy_since.load(Ordering::Relaxed).checked_sub(1)?;
-        let attempt = self.attempt.load(Ordering::Relaxed);
-        Some(Doing {
-            number: self.number.load(Ordering::Relaxed),
-            attempt: u32::try_from(attempt).unwrap_or(u32::MAX),
-            since: Duration::from_micros(since),
-        })
+    pub(crate) fn blocked_since(&self) -> Option<Duration> {
+        self.blocked_since.get()
     }
 
     /// The thread that it lives on.

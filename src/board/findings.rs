@@ -15,7 +15,6 @@ use super::report::{LeftBehind, ShutdownReport, Stuck, Undelivered};
 use crate::event::{Event, EventId};
 use crate::ledger::{DeliveryRow, Ledger};
 use crate::lifecycle::Lifecycle;
-use crate::vitals::Vitals;
 use crate::works::Work;
 
 impl Inner {
@@ -87,8 +86,8 @@ impl Inner {
         let now = self.wall.pulse.clock.since_start();
         let services = self.node.subtree().into_iter();
         let stuck = services.filter_map(|node| {
-            let age = now.saturating_sub(node.vitals.doing()?.since);
-            let blocks = Vitals::is_on_thread(node.vitals.polls());
+            let (doing, blocks) = node.vitals.doing()?;
+            let age = now.saturating_sub(doing.since);
             let neighbours = if blocks {
                 self.neighbours(&node)
             } else {

@@ -16,7 +16,7 @@ use crate::mailbox::gauge::Guarded;
 use crate::restart::Restart;
 use crate::supervisor::{Branch, LookupError, Node, Strategy};
 use crate::sync::Arc;
-use crate::vitals::{LastFailure, State, Vitals};
+use crate::vitals::{LastFailure, State};
 
 /// What a service or supervisor is doing: `board.inspect("shop/payments")?`.
 #[derive(Clone, Debug)]
@@ -203,8 +203,8 @@ impl Inner {
 
     fn current(&self, node: &Node, event: Option<String>, now: Duration) -> Option<Current> {
         let vitals = &node.vitals;
-        let doing = vitals.doing()?;
-        let blocked = vitals.is_blocked();
+        let (doing, on_thread) = vitals.doing()?;
+        let blocked = vitals.blocked_since().is_some();
         let neighbours = if blocked {
             self.neighbours(node)
         } else {
@@ -215,7 +215,7 @@ impl Inner {
             event_id: (doing.number > 0).then_some(doing.number),
             attempt: doing.attempt,
             age: now.saturating_sub(doing.since),
-            on_thread: Vitals::is_on_thread(vitals.polls()),
+            on_thread,
             blocked,
             neighbours,
         })

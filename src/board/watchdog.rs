@@ -13,11 +13,11 @@ use std::time::Duration;
 use tokio::time::{Instant, Sleep};
 
 use super::Inner;
+use crate::activity::{Activity, Doing};
 use crate::clock::deadline;
 use crate::defaults;
 use crate::supervisor::Node;
 use crate::sync::{Arc, Weak};
-use crate::vitals::{Doing, Vitals};
 
 /// The least time between two looks.
 const LOOK_MIN: Duration = Duration::from_millis(10);
@@ -90,13 +90,17 @@ impl Default for Watchdog {
     }
 }
 
-/// What was seen of one busy service when it was last looked at.
+/// What was seen when it was last looked at: by path, and by the number of the activity there.
+type Sight = BTreeMap<(Arc<str>, u64), Seen>;
+
+/// What was seen of one activity that is busy, or on its thread.
 struct Seen {
     polls: u64,
     /// When it was first seen in this very poll.
     polled: Instant,
-    /// What it was busy with, so that a new handler is told of anew.
-    doing: Doing,
+    /// What it was busy with, so that a new handler is told of anew; nothing if it is later work
+    /// that runs while its service rests.
+    doing: Option<Doing>,
     told: Told,
 }
 
@@ -117,7 +121,7 @@ impl Inner {
 
 /// Looks after the services of a board until it has ended.
 pub(super) async fn watch(board: Weak<Inner>, watchdog: Watchdog) {
-    let mut seen = BTreeMap::new();
+    let mut seen = Sight::new();
     // Between two looks nothing of the board is held: it may go meanwhile.
     while let Some(sleep) = until_next_look(&board, watchdog) {
         sleep.await;
@@ -133,75 +137,113 @@ fn until_next_look(board: &Weak<Inner>, watchdog: Watchdog) -> Option<Sleep> {
     (!inner.has_closed()).then(|| clock.sleep_until(deadline(clock.now(), interval)))
 }
 
-fn look(inner: &Inner, watchdog: Watchdog, seen: &mut BTreeMap<Arc<str>, Seen>) {
+fn look(inner: &Inner, watchdog: Watchdog, seen: &mut Sight) {
     let clock = &inner.wall.pulse.clock;
-    let (now, since_start) = (clock.now(), clock.since_start());
-    let mut found = BTreeMap::new();
+    let look = Look {
+        watchdog,
+        now: clock.now(),
+        since_start: clock.since_start(),
+    };
+    let mut found = Vec::new();
     inner.grounds.registry.each(|node| {
-        let Some(doing) = node.vitals.doing() else {
-            node.vitals.note_blocked(false);
-            return;
-        };
-        let path = node.path();
-        let polls = node.vitals.polls();
-        let before = seen.remove(path).filter(|seen| seen.doing == doing);
-        let polled = before.as_ref().filter(|seen| seen.polls == polls);
-        let seen = Seen {
-            polls,
-            polled: polled.map_or(now, |seen| seen.polled),
-            doing,
-            told: before.as_ref().map(|seen| seen.told).unwrap_or_default(),
-        };
-        found.insert(Arc::clone(path), (Arc::clone(node), seen));
+        let mut blocked = None;
+        node.vitals.each_activity(|number, activity| {
+            if activity.doing().is_none() && !activity.is_on_thread() {
+                return;
+            }
+            let key = (Arc::clone(node.path()), number);
+            let now_seen = look.see(activity, seen.remove(&key));
+            let verdict = look.judge(&now_seen);
+            if verdict == Told::Blocks {
+                blocked = Some(look.since(&now_seen));
+            }
+            found.push((key, Arc::clone(node), now_seen, verdict));
+        });
+        node.vitals.note_blocked(blocked);
     });
+    // In the order of their paths, which the registry does not keep.
+    found.sort_by(|(a, ..), (b, ..)| a.cmp(b));
     seen.clear();
-    for (path, (node, mut now_seen)) in found {
-        let verdict = judge(&now_seen, watchdog, now, since_start);
-        node.vitals.note_blocked(verdict == Told::Blocks);
+    for (key, node, mut now_seen, verdict) in found {
         if verdict != Told::Nothing && verdict != now_seen.told {
             now_seen.told = verdict;
-            tell(inner, &node, &now_seen, since_start);
+            look.tell(inner, &node, &now_seen);
         }
-        seen.insert(path, now_seen);
+        seen.insert(key, now_seen);
     }
 }
 
-fn judge(seen: &Seen, watchdog: Watchdog, now: Instant, since_start: Duration) -> Told {
-    let over = |limit: Option<Duration>, age| limit.is_some_and(|limit| age >= limit);
-    let polled = now.saturating_duration_since(seen.polled);
-    let age = since_start.saturating_sub(seen.doing.since);
-    if Vitals::is_on_thread(seen.polls) {
-        // One that waited for long may be on its thread for a moment: only the same poll counts.
-        return if over(watchdog.blocked_after, polled) {
-            Told::Blocks
+/// One look at all services.
+struct Look {
+    watchdog: Watchdog,
+    now: Instant,
+    since_start: Duration,
+}
+
+impl Look {
+    fn see(&self, activity: &Activity, before: Option<Seen>) -> Seen {
+        let (doing, polls) = (activity.doing(), activity.polls());
+        let before = before.filter(|seen| seen.doing == doing);
+        let polled = before.as_ref().filter(|seen| seen.polls == polls);
+        Seen {
+            polls,
+            polled: polled.map_or(self.now, |seen| seen.polled),
+            doing,
+            told: before.map(|seen| seen.told).unwrap_or_default(),
+        }
+    }
+
+    fn judge(&self, seen: &Seen) -> Told {
+        let over = |limit: Option<Duration>, age| limit.is_some_and(|limit| age >= limit);
+        if Activity::is_inside(seen.polls) {
+            // One that waited for long may be on its thread for a moment: only the same poll
+            // counts.
+            return if over(self.watchdog.blocked_after, self.in_poll(seen)) {
+                Told::Blocks
+            } else {
+                seen.told
+            };
+        }
+        if seen.doing.is_some() && over(self.watchdog.waiting_after, self.age(seen)) {
+            Told::Waits
         } else {
-            seen.told
-        };
+            Told::Nothing
+        }
     }
-    if over(watchdog.waiting_after, age) {
-        Told::Waits
-    } else {
-        Told::Nothing
-    }
-}
 
-fn tell(inner: &Inner, node: &Node, seen: &Seen, since_start: Duration) {
-    let service = &**node.path();
-    let age = since_start.saturating_sub(seen.doing.since);
-    let (event_id, attempt) = (seen.doing.number, seen.doing.attempt);
-    let event = inner.event_of(service).unwrap_or_default();
-    if seen.told == Told::Blocks {
-        let neighbours = inner.neighbours(node).join(", ");
-        tracing::warn!(
-            target: "callboard::watchdog",
-            service, event, event_id, attempt, ?age, neighbours,
-            "a handler blocks its thread, and with it its neighbours there"
-        );
-    } else {
-        tracing::warn!(
-            target: "callboard::watchdog",
-            service, event, event_id, attempt, ?age,
-            "a handler has been waiting for long"
-        );
+    /// For how long it has been seen in the same poll.
+    fn in_poll(&self, seen: &Seen) -> Duration {
+        self.now.saturating_duration_since(seen.polled)
+    }
+
+    /// When it began, or was first seen, counted from the board's start.
+    fn since(&self, seen: &Seen) -> Duration {
+        let first_seen = || self.since_start.saturating_sub(self.in_poll(seen));
+        seen.doing.map_or_else(first_seen, |doing| doing.since)
+    }
+
+    fn age(&self, seen: &Seen) -> Duration {
+        self.since_start.saturating_sub(self.since(seen))
+    }
+
+    fn tell(&self, inner: &Inner, node: &Node, seen: &Seen) {
+        let service = &**node.path();
+        let age = self.age(seen);
+        let (event_id, attempt) = seen.doing.map_or((0, 0), |it| (it.number, it.attempt));
+        let event = inner.event_of(service).unwrap_or_default();
+        if seen.told == Told::Blocks {
+            let neighbours = inner.neighbours(node).join(", ");
+            tracing::warn!(
+                target: "callboard::watchdog",
+                service, event, event_id, attempt, ?age, neighbours,
+                "a handler blocks its thread, and with it its neighbours there"
+            );
+        } else {
+            tracing::warn!(
+                target: "callboard::watchdog",
+                service, event, event_id, attempt, ?age,
+                "a handler has been waiting for long"
+            );
+        }
     }
 }

@@ -14,6 +14,7 @@ use std::rc::Rc;
 use std::task::{Context, Poll};
 use std::thread::panicking;
 
+use crate::activity::Polling;
 use crate::exit::Exit;
 use crate::host::spin::note_run;
 use crate::host::{Begun, BoxedLife};
@@ -22,7 +23,7 @@ use crate::panic::guard;
 use crate::service::InsideOf;
 use crate::service::control::Control;
 use crate::sync::Arc;
-use crate::vitals::{Polling, Vitals};
+use crate::vitals::Vitals;
 use crate::waits::{Mark, Running};
 
 /// Something of the user's that is dropped under guard if a panic passes by: a second panic, in
@@ -119,7 +120,7 @@ impl Future for Guarded {
         let this = &mut *self;
         let _inside = InsideOf::enter(this.mark.waiter.board());
         let _running = this.enter();
-        let _polling = Polling::begin(&this.vitals);
+        let _polling = Polling::begin(&this.vitals.own);
         note_run();
         this.control.runs_on(cx.waker());
         if this.control.killed().is_some() {

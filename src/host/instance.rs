@@ -195,8 +195,8 @@ pub(super) struct Birth<S: Service> {
 /// Begins an instance; it ends in disorder when the task is dropped.
 pub(super) fn begin<S: Service>(birth: Birth<S>) -> Task {
     let (board, key, instance) = (Rc::clone(&birth.board), birth.key.clone(), birth.instance);
-    let (board_id, vitals) = (birth.cx.wall.id(), Arc::clone(birth.cx.vitals()));
-    let inside = Inside::new(board_id, vitals, Box::pin(live(birth)));
+    let (board_id, strand) = (birth.cx.wall.id(), birth.cx.strand().clone());
+    let inside = Inside::new(board_id, strand, Box::pin(live(birth)));
     Task::begin(async move {
         let gone = match inside.await {
             Ok(done) => done.map_err(Loss::Failed),
@@ -314,6 +314,7 @@ async fn rest<S: Service>(
     let clock = &cx.wall.pulse.clock;
     let mut sleep = pin!(due.map(|due| clock.sleep_until(due)));
     let was_paused = board.is_paused.get();
+    cx.strand().note_rest();
     poll_fn(|task| {
         let is_paused = board.is_paused.get();
         let is_called = is_paused != was_paused || orders.is_stopping();

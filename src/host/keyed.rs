@@ -62,7 +62,7 @@ pub(super) struct KeyedLife<S: Service, L: Deliver<S>> {
 impl<S: Service, L: Deliver<S>> Drop for KeyedLife<S, L> {
     fn drop(&mut self) {
         self.recall();
-        self.life.vitals.note_instances(0);
+        self.life.vitals.remove_all_instances();
     }
 }
 

@@ -80,7 +80,7 @@ impl<S: Service, L: Deliver<S>> Life<S, L> {
     }
 
     async fn rise(&mut self, recipe: Loan<S>, cx: &mut Context<S>) -> Result<Kept<S>, Exit> {
-        self.vitals.note_busy(self.pulse.clock.since_start());
+        self.vitals.own.note_busy(self.pulse.clock.since_start());
         let service = recipe.make().await.ok_or(Exit::Killed)?;
         let mut service = Kept::new(service);
         self.start(&mut service, cx).await?;
@@ -209,7 +209,7 @@ impl<S: Service, L: Deliver<S>> Life<S, L> {
 
     /// Waits while the service is suspended, and nothing that it has begun comes to its end.
     pub(super) async fn pause(&mut self, cx: &Context<S>, has_news: impl Fn() -> bool) {
-        self.vitals.note_rest();
+        self.vitals.own.note_rest();
         poll_fn(|task| {
             self.inbox.bell.arm(task.waker());
             // Looked at after the bell was armed: whoever changes something rings it.
@@ -469,7 +469,7 @@ impl<S: Service, L: Deliver<S>> Life<S, L> {
         let mut sleep: Option<Pin<Box<Sleep>>> = None;
         let draining = cx.control.draining();
         let mut has_slept = false;
-        self.vitals.note_rest();
+        self.vitals.own.note_rest();
         poll_fn(|task| {
             // Rung: the life looks for whatever it is. To look here first would arm the bell anew:
             // 180 instructions of an ask.

@@ -27,6 +27,7 @@ use std::ops::{Deref, DerefMut};
 use std::pin::Pin;
 use std::rc::Rc;
 
+use crate::activity::Strand;
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::mailbox::Mailbox;
@@ -205,7 +206,8 @@ impl<S: Service, L: Deliver<S> + 'static> Stage for Engine<S, L> {
             mark: Rc::clone(&mark),
         };
         let address = crate::service::Address::new(Arc::clone(&self.inbox));
-        let cx = Context::new(home.wall, address, Rc::clone(&control), home.vitals);
+        let strand = Strand::of_life(home.vitals);
+        let cx = Context::new(home.wall, address, Rc::clone(&control), strand);
         if let Some(home) = &self.keyed
             && let Some(keyed) = home.take()
         {
@@ -231,7 +233,7 @@ impl<S: Service, L: Deliver<S> + 'static> Stage for Engine<S, L> {
         };
         let pulse = &home.wall.pulse;
         let jitter = self.dice.f64();
-        home.vitals.note_rest();
+        home.vitals.own.note_rest();
         self.with_mailbox(|mailbox| {
             let now = pulse.clock.now();
             mailbox.follow(self.inbox.take_new_rules(), &|| self.inbox.watch());

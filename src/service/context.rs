@@ -16,6 +16,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use crate::activity::{Activity, Strand};
 use crate::clock::deadline;
 use crate::dead_letter::DeadLetter;
 use crate::defaults::{ASK_WAIT, PUBLISH_WAIT};
@@ -68,12 +69,12 @@ pub struct Context<S: Service> {
     pub(crate) laters: Laters<S>,
     pub(crate) control: Rc<Control>,
     waiter: Option<Waiter>,
-    vitals: Arc<Vitals>,
+    strand: Strand,
     address: Address<S>,
     doing: Doing,
     follow_ups: Vec<FollowUp>,
     stopping: bool,
-    /// What the vitals said of polls when the clock was last looked at.
+    /// What its activity said of polls when the clock was last looked at.
     polls: Cell<u64>,
 }
 
@@ -82,7 +83,7 @@ impl<S: Service> Context<S> {
         wall: Arc<Wall>,
         address: Address<S>,
         control: Rc<Control>,
-        vitals: Arc<Vitals>,
+        strand: Strand,
     ) -> Self {
         Context {
             wall,
@@ -90,7 +91,7 @@ impl<S: Service> Context<S> {
             laters: Laters::new(),
             control,
             waiter: address.inbox.home().map(|home| home.waiter.clone()),
-            vitals,
+            strand,
             address,
             doing: Doing::default(),
             follow_ups: Vec::new(),
@@ -341,9 +342,10 @@ impl<S: Service> Context<S> {
     }
 
     /// A context for an instance of the same service: it shares all but what is being done.
-    pub(crate) fn for_instance(&self) -> Self {
-        let (wall, vitals) = (Arc::clone(&self.wall), Arc::clone(&self.vitals));
-        Context::new(wall, self.address.clone(), Rc::clone(&self.control), vitals)
+    pub(crate) fn for_instance(&self, activity: Arc<Activity>) -> Self {
+        let (wall, vitals) = (Arc::clone(&self.wall), Arc::clone(self.vitals()));
+        let strand = Strand::of_instance(vitals, activity);
+        Context::new(wall, self.address.clone(), Rc::clone(&self.control), strand)
     }
 
     /// A delivery begins, which will be cancelled then.
@@ -373,7 +375,7 @@ impl<S: Service> Context<S> {
             attempt: 1,
             ..Doing::default()
         };
-        self.vitals.note_doing(0, 1);
+        self.strand.note_doing(0, 1);
         self.forget_more();
     }
 
@@ -384,7 +386,7 @@ impl<S: Service> Context<S> {
         self.doing.number = stamp.number;
         self.doing.cause = stamp.cause;
         self.note_wait();
-        self.vitals.note_number(stamp.number);
+        self.strand.note_number(stamp.number);
     }
 
     /// What is to follow an event that is given up begins: it belongs to the last attempt, the one
@@ -455,20 +457,20 @@ impl<S: Service> Context<S> {
         self.rest();
         self.doing = Doing::default();
         self.note_busy();
-        self.vitals.note_doing(0, 0);
+        self.strand.note_doing(0, 0);
         self.forget_more();
     }
 
     fn note_doing(&mut self, number: u64, attempt: u32) {
         self.note_wait();
-        self.vitals.note_doing(number, attempt);
+        self.strand.note_doing(number, attempt);
     }
 
     /// What came before has waited if the thread has been left meanwhile: then the turn's
     /// beginning says nothing of when this one began.
     #[inline]
     fn note_wait(&self) {
-        let polls = self.vitals.polls();
+        let polls = self.strand.polls();
         if self.polls.replace(polls) != polls {
             self.note_busy();
         }
@@ -476,14 +478,14 @@ impl<S: Service> Context<S> {
 
     /// A turn begins: what comes next began then, unless it waits.
     pub(crate) fn begin_turn(&self, now: Instant) {
-        self.polls.set(self.vitals.polls());
+        self.polls.set(self.strand.polls());
         let since = self.wall.pulse.clock.since_start_at(now);
-        self.vitals.note_busy(since);
+        self.strand.note_busy(since);
     }
 
     #[cold]
     fn note_busy(&self) {
-        self.vitals.note_busy(self.wall.pulse.clock.since_start());
+        self.strand.note_busy(self.wall.pulse.clock.since_start());
     }
 
     /// Publishes what was to be published on success.
@@ -598,8 +600,12 @@ impl<S: Service> Context<S> {
         self.stopping
     }
 
+    pub(crate) fn strand(&self) -> &Strand {
+        &self.strand
+    }
+
     pub(crate) fn vitals(&self) -> &Arc<Vitals> {
-        &self.vitals
+        self.strand.vitals()
     }
 
     fn origin(&self) -> Origin {

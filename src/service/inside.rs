@@ -12,25 +12,24 @@ use std::task::{Context, Poll};
 
 use tokio::task::JoinHandle;
 
+use crate::activity::{Polling, Strand};
 use crate::panic::{Panic, guard};
 use crate::service::InsideOf;
-use crate::sync::Arc;
-use crate::vitals::{Polling, Vitals};
 
 /// A future, polled as what it is: code of the board's, which may panic.
 pub(crate) struct Inside<F: ?Sized> {
     future: Option<Pin<Box<F>>>,
     board: usize,
-    /// Those of its service, which is on its thread meanwhile.
-    vitals: Arc<Vitals>,
+    /// Is on its thread meanwhile.
+    strand: Strand,
 }
 
 impl<F: Future + ?Sized> Inside<F> {
-    pub(crate) fn new(board: usize, vitals: Arc<Vitals>, future: Pin<Box<F>>) -> Self {
+    pub(crate) fn new(board: usize, strand: Strand, future: Pin<Box<F>>) -> Self {
         Inside {
             future: Some(future),
             board,
-            vitals,
+            strand,
         }
     }
 }
@@ -41,7 +40,7 @@ impl<F: Future + ?Sized> Future for Inside<F> {
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = &mut *self;
         let _inside = InsideOf::enter(this.board);
-        let _polling = Polling::begin(&this.vitals);
+        let _polling = Polling::begin(&this.strand);
         let Some(future) = &mut this.future else {
             return Poll::Pending;
         };

@@ -306,7 +306,7 @@ impl<S: Service> Context<S> {
         let clock = self.wall.pulse.clock.clone();
         let inbox = Arc::clone(self.inbox());
         let finished = Rc::clone(&self.laters.works().finished);
-        let future = Inside::new(self.wall.id(), Arc::clone(self.vitals()), future);
+        let future = Inside::new(self.wall.id(), self.strand().clone(), future);
         Task::begin(async move {
             let end = match by(&clock, allowance.map(|it| it.until), future).await {
                 Some(ended) => ended.map_err(|panic| failed(Failure::from(panic))),

@@ -1,7 +1,8 @@
 //! A handler that blocks its thread, or waits too long, is noticed, told of once, and reported.
 
 use std::process::Command;
-use std::sync::mpsc::Sender;
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Arc, Mutex};
 use std::{env, thread};
 
 use callboard::prelude::*;
@@ -154,6 +155,93 @@ fn a_handler_that_waits_too_long_is_told_of_once_and_can_be_killed() {
     let fields = ["service", "event", "attempt"].map(|name| told.field(name));
     assert_eq!(fields, ["shop/a", "note", "1"]);
     assert_eq!(told.field("message"), "a handler has been waiting for long");
+}
+
+/// Waits that long; of each key another instance.
+struct Wait(u64, Duration);
+impl Event for Wait {
+    const NAME: &'static str = "wait";
+    fn key(&self) -> callboard::Key {
+        self.0.into()
+    }
+}
+struct Waits;
+impl Service for Waits {}
+impl Handle<Wait> for Waits {
+    async fn handle(&mut self, wait: &Wait, _: &mut Context<Self>) -> Outcome {
+        tokio::time::sleep(wait.1).await;
+        Ok(())
+    }
+}
+
+#[test]
+fn each_instance_that_waits_too_long_is_told_of_and_the_oldest_is_seen() {
+    use ::tracing::Level;
+    let witness = crate::tracing::watched("callboard=warn", || {
+        paused(async {
+            let waits = service("a", || Waits).on::<Wait>().per_key(|_| Waits);
+            let watchdog = Watchdog::new().waiting_after(secs(10));
+            let builder = Board::builder().watchdog(watchdog).on_this_thread();
+            let root = Supervisor::one_for_one("shop").child(waits);
+            let board = builder.start(root).await.unwrap();
+            let current = || board.inspect("shop/a").unwrap().current;
+            board.publish(Wait(1, secs(60))).await.unwrap();
+            tokio::time::sleep(secs(30)).await;
+            board.publish(Wait(2, secs(60))).await.unwrap();
+            board.publish(Wait(3, secs(1))).await.unwrap();
+            tokio::time::sleep(secs(20)).await;
+            let oldest = current().unwrap();
+            assert_eq!((oldest.event_id, oldest.age.as_secs()), (Some(1), 50));
+            tokio::time::sleep(secs(20)).await;
+            let oldest = current().unwrap();
+            assert_eq!((oldest.event_id, oldest.age.as_secs()), (Some(2), 40));
+            board.settle().await.unwrap();
+            assert!(current().is_none());
+            end(&board).await;
+        });
+    });
+    let told = witness.events("callboard::watchdog", Level::WARN);
+    let told: Vec<_> = told.iter().map(|told| told.field("event_id")).collect();
+    assert_eq!(told, ["1", "2"]);
+}
+
+#[test]
+fn later_work_that_blocks_its_thread_is_seen_though_its_service_rests() {
+    struct Later(Sender<()>, Arc<Mutex<Receiver<()>>>);
+    impl Service for Later {}
+    impl Handle<Note> for Later {
+        async fn handle(&mut self, _: &Note, cx: &mut Context<Self>) -> Outcome {
+            let (at, free) = (self.0.clone(), Arc::clone(&self.1));
+            let blocks = async move {
+                // The service comes to rest first.
+                tokio::task::yield_now().await;
+                at.send(()).unwrap();
+                free.lock().unwrap().recv().unwrap();
+            };
+            cx.later(blocks, async |_, (), _| Ok(()));
+            Ok(())
+        }
+    }
+    let ((at, blocks), (release, free)) = (channel(), channel());
+    let free = Arc::new(Mutex::new(free));
+    let wall = service("wall", move || Later(at.clone(), Arc::clone(&free))).on::<Note>();
+    let root = Supervisor::one_for_one("shop").child(wall);
+    let builder = Board::builder().arbiters(1).watchdog(quick());
+    let board = builder.start(root).unwrap();
+    board.publish_blocking(note(1)).unwrap();
+    blocks.recv().unwrap();
+    let found = until(&board, |wall| {
+        wall.current.as_ref().is_some_and(|current| current.blocked)
+    });
+    let current = found.current.unwrap();
+    assert!(
+        current.on_thread && current.age >= millis(20),
+        "{current:?}"
+    );
+    assert_eq!(current.event.as_deref(), Some("note"));
+    release.send(()).unwrap();
+    until(&board, |wall| wall.current.is_none());
+    assert_eq!(board.shutdown_blocking(secs(5)).ledger.gap(), 0);
 }
 
 const CASE: &str = "CALLBOARD_WATCHDOG_CASE";

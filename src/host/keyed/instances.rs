@@ -44,7 +44,7 @@ impl<S: Service, L: Deliver<S>> KeyedLife<S, L> {
         let (number, orders) = (self.next, Orders::new(errands));
         let birth = Birth {
             service,
-            cx: cx.for_instance(),
+            cx: cx.for_instance(self.life.vitals.add_instance(number)),
             key: key.clone(),
             instance: number,
             orders: Rc::clone(&orders),
@@ -57,7 +57,6 @@ impl<S: Service, L: Deliver<S>> KeyedLife<S, L> {
             idle: None,
         };
         self.instances.insert(key, instance);
-        self.life.vitals.note_instances(self.instances.len());
         Ok(())
     }
 
@@ -77,7 +76,7 @@ impl<S: Service, L: Deliver<S>> KeyedLife<S, L> {
         let Some(instance) = self.instances.remove(&key) else {
             return Ok(());
         };
-        self.life.vitals.note_instances(self.instances.len());
+        self.life.vitals.remove_instance(number);
         if let Some(since) = instance.idle {
             self.idle.remove(&(since, number));
         }
