@@ -57,7 +57,7 @@ pub(crate) struct Polling<'a>(&'a Activity);
 #[derive(Clone)]
 pub(crate) struct Strand {
     vitals: Arc<Vitals>,
-    instance: Option<Arc<Activity>>,
+    activity: Arc<Activity>,
 }
 
 impl Activity {
@@ -127,17 +127,12 @@ impl Drop for Polling<'_> {
 
 impl Strand {
     pub(crate) fn of_life(vitals: Arc<Vitals>) -> Self {
-        Strand {
-            vitals,
-            instance: None,
-        }
+        let activity = Arc::clone(&vitals.own);
+        Strand { vitals, activity }
     }
 
     pub(crate) fn of_instance(vitals: Arc<Vitals>, activity: Arc<Activity>) -> Self {
-        Strand {
-            vitals,
-            instance: Some(activity),
-        }
+        Strand { vitals, activity }
     }
 
     pub(crate) fn vitals(&self) -> &Arc<Vitals> {
@@ -150,9 +145,6 @@ impl Deref for Strand {
 
     #[inline]
     fn deref(&self) -> &Activity {
-        match &self.instance {
-            Some(activity) => activity,
-            None => &self.vitals.own,
-        }
+        &self.activity
     }
 }

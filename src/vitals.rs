@@ -102,8 +102,9 @@ pub(crate) struct Vitals {
     state: AtomicU8,
     life: AtomicU64,
     suspended: AtomicBool,
-    /// What its life is doing.
-    pub(crate) own: Activity,
+    /// What its life is doing. Shared with what runs there: a look at each delivery for where it
+    /// is would cost 12 instructions.
+    pub(crate) own: Arc<Activity>,
     /// What the instances of a per-key service are doing. A box, made on first use: most services
     /// have none.
     instances: OnceLock<Box<Mutex<Activities>>>,
@@ -140,7 +141,7 @@ impl Vitals {
             state: AtomicU8::new(State::Waiting as u8),
             life: AtomicU64::new(0),
             suspended: AtomicBool::new(false),
-            own: Activity::default(),
+            own: Arc::default(),
             instances: OnceLock::new(),
             blocked_since: Moment::default(),
             thread: OnceLock::new(),

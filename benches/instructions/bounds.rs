@@ -43,7 +43,7 @@ pub(crate) const BOUNDS: [Bound; 10] = [
     bound("publish_in_turn.to_100", "delivery", EVENTS * 100, 745.0),
     bound("tell.here", "message", TOLD, 1_072.0),
     bound("ask.here", "answer", ASKS, 5_787.0),
-    bound("start.here", "service", STARTED, 27_778.0),
+    bound("start.here", "service", STARTED, 25_870.0),
 ];
 
 const fn bound(
