@@ -37,6 +37,8 @@ pub(crate) struct Pulse {
     settlers: AtomicUsize,
     /// Hooks and timers that are running: no delivery stands for them in the ledger.
     jobs: AtomicUsize,
+    /// How many timers were ever set.
+    timers: AtomicU64,
     quiet: Notify,
     /// The board has ended, and what is open stays open: a service is stuck.
     abandoned: AtomicBool,
@@ -53,6 +55,7 @@ impl Pulse {
             phase: AtomicU8::new(Phase::Open as u8),
             settlers: AtomicUsize::new(0),
             jobs: AtomicUsize::new(0),
+            timers: AtomicU64::new(0),
             quiet: Notify::new(),
             abandoned: AtomicBool::new(false),
             abandoning: Arc::default(),
@@ -103,6 +106,11 @@ impl Pulse {
     pub(crate) fn begin_job(self: &Arc<Self>) -> Job {
         self.jobs.fetch_add(1, Ordering::SeqCst);
         Job(Arc::clone(self))
+    }
+
+    /// Numbers a timer; no two of a board are alike, so that no life takes another's for its own.
+    pub(crate) fn next_timer(&self) -> u64 {
+        self.timers.fetch_add(1, Ordering::Relaxed) + 1
     }
 
     pub(crate) fn has_jobs(&self) -> bool {

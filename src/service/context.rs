@@ -213,7 +213,7 @@ impl<S: Service> Context<S> {
         F: AsyncFnOnce(&mut S, &mut Context<S>) -> Outcome + 'static,
     {
         let due = deadline(self.now(), delay);
-        self.timers.add(due, Job::Once(Box::new(job)))
+        self.set_timer(due, Job::Once(Box::new(job)))
     }
 
     /// Runs `job` every `interval` (at least 1 ms), the first time after one interval, as
@@ -224,10 +224,15 @@ impl<S: Service> Context<S> {
     {
         let interval = interval.max(Duration::from_millis(1));
         let due = deadline(self.now(), interval);
-        self.timers.add(due, Job::Every(interval, Box::new(job)))
+        self.set_timer(due, Job::Every(interval, Box::new(job)))
     }
 
-    /// Cancels a timer of this life; one that has run, or is of another life, is left alone.
+    fn set_timer(&mut self, due: Instant, job: Job<S>) -> TimerId {
+        self.timers.add(self.wall.pulse.next_timer(), due, job)
+    }
+
+    /// Cancels a timer of this life (or of this instance [per key](crate::ServiceSpec::per_key));
+    /// one that has run, or is of another, is left alone.
     pub fn cancel(&mut self, timer: TimerId) {
         self.timers.cancel(timer);
     }

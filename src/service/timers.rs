@@ -18,7 +18,7 @@ use crate::clock::{Clock, next_tick};
 use crate::failure::Outcome;
 use crate::service::{Context, Service};
 
-/// Names one timer of one life, to cancel it.
+/// Names one timer on its board, to cancel it: [`Context::cancel`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct TimerId(u64);
 
@@ -69,7 +69,8 @@ pub(crate) struct Pass {
 }
 
 struct Set<S: Service> {
-    next: u64,
+    /// The last one set: numbers only rise.
+    last: u64,
     due: BTreeMap<(Instant, u64), Job<S>>,
     /// The one that is running now, unless it has been cancelled meanwhile.
     running: Option<u64>,
@@ -78,7 +79,7 @@ struct Set<S: Service> {
 impl<S: Service> Default for Set<S> {
     fn default() -> Self {
         Set {
-            next: 0,
+            last: 0,
             due: BTreeMap::new(),
             running: None,
         }
@@ -90,11 +91,11 @@ impl<S: Service> Timers<S> {
         Timers { set: None }
     }
 
-    pub(crate) fn add(&mut self, at: Instant, job: Job<S>) -> TimerId {
+    pub(crate) fn add(&mut self, number: u64, at: Instant, job: Job<S>) -> TimerId {
         let set = self.set.get_or_insert_default();
-        set.next += 1;
-        set.due.insert((at, set.next), job);
-        TimerId(set.next)
+        set.last = number;
+        set.due.insert((at, number), job);
+        TimerId(number)
     }
 
     pub(crate) fn cancel(&mut self, timer: TimerId) {
@@ -113,7 +114,7 @@ impl<S: Service> Timers<S> {
     /// Begins a pass over what is due. `None`, and no look at the clock, if no timer is set.
     pub(crate) fn begin_pass(&self, clock: &Clock) -> Option<Pass> {
         let set = self.set.as_ref().filter(|set| !set.due.is_empty())?;
-        let (now, last) = (clock.now(), set.next);
+        let (now, last) = (clock.now(), set.last);
         Some(Pass { now, last })
     }
 

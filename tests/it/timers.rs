@@ -1,14 +1,14 @@
 //! Timers run between deliveries, end with their life, and never wait behind a queue.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use callboard::TimerId;
 use callboard::prelude::*;
 use tokio::time::Instant;
 
 use crate::support_events::paused_elsewhere;
-use crate::support_lives::{Log, boom, here, paused};
+use crate::support_lives::{Log, boom, end, here, paused};
 
 struct Work;
 impl Event for Work {
@@ -376,5 +376,43 @@ fn a_timer_of_an_instance_that_sets_itself_anew_at_once_leaves_the_thread_to_oth
         assert!(log.has("heard"));
         assert_eq!(log.count("started"), 1);
         assert_eq!(board.shutdown(secs(1)).await.ledger.gap(), 0);
+    });
+}
+
+/// Sets a timer in each life, and cancels the first one of all.
+struct Keeper {
+    log: Log,
+    first: Arc<OnceLock<TimerId>>,
+}
+
+impl Service for Keeper {
+    async fn started(&mut self, cx: &mut Context<Self>) -> Outcome {
+        let log = self.log.clone();
+        let timer = cx.after(secs(1), async move |_, _| {
+            log.say("rang");
+            Ok(())
+        });
+        if self.first.set(timer).is_err() {
+            cx.cancel(*self.first.wait());
+        }
+        self.log.say("started");
+        Ok(())
+    }
+}
+
+#[test]
+fn the_name_of_a_timer_of_an_earlier_life_cancels_no_other() {
+    paused(async {
+        let (log, first) = (Log::new(), Arc::default());
+        let keeper = log.clone();
+        let keeper = service("keeper", move || Keeper {
+            log: keeper.clone(),
+            first: Arc::clone(&first),
+        });
+        let board = here(Supervisor::one_for_one("shop").child(keeper)).await;
+        board.restart("shop/keeper").await.unwrap();
+        log.wait_for("rang").await;
+        assert_eq!(log.lines(), ["started", "started", "rang"]);
+        end(&board).await;
     });
 }
