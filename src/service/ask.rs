@@ -136,11 +136,12 @@ impl<M> fmt::Debug for AskError<M> {
 }
 
 impl<S: Service> Address<S> {
-    /// Sends a message and waits for the answer, 5 s at most.
+    /// Sends a message and waits for the answer, 5 s at most; see [`Address::ask_within`].
     ///
     /// # Errors
     /// [`AskError`]: the message if it was never accepted, else why there is no answer.
-    /// [`AskError::Cycle`] at once if a handler asks a service that waits for its own, or its own.
+    /// [`AskError::Cycle`] at once if a handler asks its own service, or one that is waiting for
+    /// its own service already.
     ///
     /// # Cancel safety
     /// Dropping the future gives up the answer. A message still queued is then dropped unhandled;
@@ -150,6 +151,33 @@ impl<S: Service> Address<S> {
         S: Answer<M>,
     {
         self.ask_from(message, self.origin(), ASK_WAIT).await
+    }
+
+    /// As [`Address::ask`], but waits for `limit` at most, for room and answer together.
+    ///
+    /// ```
+    /// # use callboard::prelude::*;
+    /// # struct Report;
+    /// # impl Message for Report { type Reply = String; }
+    /// # async fn print<S: Answer<Report>>(books: Address<S>) -> Outcome {
+    /// let report = books.ask_within(Report, secs(60)).await?;
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    /// As [`Address::ask`].
+    ///
+    /// # Cancel safety
+    /// As [`Address::ask`].
+    pub async fn ask_within<M: Message>(
+        &self,
+        message: M,
+        limit: Duration,
+    ) -> Result<M::Reply, AskError<M>>
+    where
+        S: Answer<M>,
+    {
+        self.ask_from(message, self.origin(), limit).await
     }
 
     /// As [`Address::ask`], but refused at once if there is no room now.
@@ -164,7 +192,7 @@ impl<S: Service> Address<S> {
         S: Answer<M>,
     {
         let no_wait = Duration::ZERO;
-        self.ask_within(message, self.origin(), no_wait, ASK_WAIT)
+        self.ask_and_wait(message, self.origin(), no_wait, ASK_WAIT)
             .await
     }
 
@@ -182,6 +210,24 @@ impl<S: Service> Address<S> {
         block_on(self.ask(message))
     }
 
+    /// As [`Address::ask_within`], for callers outside any runtime: blocks the thread.
+    ///
+    /// # Errors
+    /// As [`Address::ask`]; [`AskError::Blocking`] on a thread of a board.
+    pub fn ask_within_blocking<M: Message>(
+        &self,
+        message: M,
+        limit: Duration,
+    ) -> Result<M::Reply, AskError<M>>
+    where
+        S: Answer<M>,
+    {
+        if current_board().is_some() {
+            return Err(AskError::Blocking(message));
+        }
+        block_on(self.ask_within(message, limit))
+    }
+
     pub(crate) async fn ask_from<M: Message>(
         &self,
         message: M,
@@ -191,11 +237,11 @@ impl<S: Service> Address<S> {
     where
         S: Answer<M>,
     {
-        self.ask_within(message, origin, wait, wait).await
+        self.ask_and_wait(message, origin, wait, wait).await
     }
 
     /// Asks, and waits no longer than this for room, and for room and answer together.
-    async fn ask_within<M: Message>(
+    async fn ask_and_wait<M: Message>(
         &self,
         message: M,
         origin: Origin,

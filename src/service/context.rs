@@ -173,7 +173,7 @@ impl<S: Service> Context<S> {
 
     /// Asks another service; waits at most 5 s or what is left of the handler's own time: that of
     /// its timeout, of its event's deadline, or of the ask that it answers. So a chain of asks ends
-    /// when the first of them does.
+    /// when the first of them does. See [`Context::ask_within`] for a longer time than 5 s.
     ///
     /// # Errors
     /// [`AskError`]; [`AskError::Cycle`] at once if `to` waits for this service, through whomever,
@@ -186,7 +186,24 @@ impl<S: Service> Context<S> {
         to: &Address<T>,
         message: M,
     ) -> Result<M::Reply, AskError<M>> {
-        to.ask_from(message, self.origin(), self.patience(ASK_WAIT))
+        self.ask_within(to, message, ASK_WAIT).await
+    }
+
+    /// As [`Context::ask`], but waits for `limit` at most, or for what is left of the handler's own
+    /// time.
+    ///
+    /// # Errors
+    /// As [`Context::ask`].
+    ///
+    /// # Cancel safety
+    /// As [`Address::ask`].
+    pub async fn ask_within<T: Answer<M>, M: Message>(
+        &self,
+        to: &Address<T>,
+        message: M,
+        limit: Duration,
+    ) -> Result<M::Reply, AskError<M>> {
+        to.ask_from(message, self.origin(), self.patience(limit))
             .await
     }
 

@@ -10,7 +10,9 @@ use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::time::Duration;
 
+use crate::defaults::ASK_WAIT;
 use crate::message::Message;
 use crate::park::block_on;
 use crate::service::origin::current_board;
@@ -26,7 +28,7 @@ trait Takes<M: Message>: Send + Sync {
     fn path(&self) -> &str;
     fn try_tell(&self, message: M) -> Result<(), TellError<M>>;
     fn tell(&self, message: M) -> Pin<Box<dyn Future<Output = Result<(), TellError<M>>> + Send>>;
-    fn ask(&self, message: M) -> Answering<M>;
+    fn ask(&self, message: M, limit: Duration) -> Answering<M>;
 }
 
 impl<S: Answer<M>, M: Message> Takes<M> for Address<S> {
@@ -43,9 +45,9 @@ impl<S: Answer<M>, M: Message> Takes<M> for Address<S> {
         Box::pin(async move { Address::tell(&address, message).await })
     }
 
-    fn ask(&self, message: M) -> Answering<M> {
+    fn ask(&self, message: M, limit: Duration) -> Answering<M> {
         let address = self.clone();
-        Box::pin(async move { Address::ask(&address, message).await })
+        Box::pin(async move { address.ask_within(message, limit).await })
     }
 }
 
@@ -85,7 +87,18 @@ impl<M: Message> Recipient<M> {
     /// # Cancel safety
     /// As [`Address::ask`].
     pub async fn ask(&self, message: M) -> Result<M::Reply, AskError<M>> {
-        self.0.ask(message).await
+        self.ask_within(message, ASK_WAIT).await
+    }
+
+    /// As [`Address::ask_within`].
+    ///
+    /// # Errors
+    /// As [`Address::ask`].
+    ///
+    /// # Cancel safety
+    /// As [`Address::ask`].
+    pub async fn ask_within(&self, message: M, limit: Duration) -> Result<M::Reply, AskError<M>> {
+        self.0.ask(message, limit).await
     }
 
     /// As [`Address::ask_blocking`].
@@ -96,7 +109,7 @@ impl<M: Message> Recipient<M> {
         if current_board().is_some() {
             return Err(AskError::Blocking(message));
         }
-        block_on(self.0.ask(message))
+        block_on(self.0.ask(message, ASK_WAIT))
     }
 }
 

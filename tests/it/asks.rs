@@ -128,6 +128,41 @@ fn an_ask_ends_after_5_seconds_and_a_letter_nobody_waits_for_is_never_handled() 
     });
 }
 
+/// Passes on what it is asked, and would wait for an answer for long.
+struct Relay(Address<Probe>);
+impl Service for Relay {}
+impl Answer<Do> for Relay {
+    async fn answer(&mut self, what: Do, cx: &mut Context<Self>) -> Outcome<u32> {
+        Ok(cx.ask_within(&self.0, what, secs(60)).await?)
+    }
+}
+
+#[test]
+fn an_ask_takes_as_long_as_its_asker_allows_and_in_a_chain_as_the_first_does() {
+    paused(async {
+        let log = Log::new();
+        let spec = probe("a", &log);
+        let a = spec.address();
+        let to = a.clone();
+        let relay = service("relay", move || Relay(to.clone()));
+        let (relayed, sleep) = (relay.address(), Do(Deed::Sleep(secs(8))));
+        let board = here(shop().child(spec).child(relay)).await;
+        assert_eq!(a.ask_within(sleep, secs(9)).await.unwrap(), 1);
+        assert_eq!(relayed.ask_within(sleep, secs(9)).await.unwrap(), 1);
+        let of_any_type = Recipient::from(a.clone());
+        assert_eq!(of_any_type.ask_within(sleep, secs(9)).await.unwrap(), 1);
+        let began = Instant::now();
+        let late = relayed.ask_within(sleep, secs(2)).await.unwrap_err();
+        assert_eq!(late.to_string(), "no answer within 2s");
+        assert_eq!(began.elapsed().as_secs(), 2);
+        board.settle().await.unwrap();
+        assert_eq!(began.elapsed().as_secs(), 8);
+        let row = board.ledger().letter("shop/relay").unwrap().clone();
+        assert_eq!((row.accepted, row.failed), (2, 1));
+        end(&board).await;
+    });
+}
+
 #[test]
 fn a_failure_goes_to_the_asker_and_the_service_lives_on() {
     paused(async {
@@ -291,9 +326,10 @@ fn the_blocking_forms_work_on_any_other_thread() {
         .unwrap();
     a.tell_blocking(NOTHING).unwrap();
     assert_eq!(a.ask_blocking(NOTHING).unwrap(), 1);
+    assert_eq!(a.ask_within_blocking(NOTHING, secs(60)).unwrap(), 1);
     assert_eq!(Recipient::from(a).ask_blocking(NOTHING).unwrap(), 1);
     let report = board.shutdown_blocking(secs(60));
-    assert_eq!(report.ledger.letter("shop/a").unwrap().answered, 3);
+    assert_eq!(report.ledger.letter("shop/a").unwrap().answered, 4);
     assert_eq!(report.ledger.gap(), 0);
 }
 
