@@ -199,6 +199,7 @@ impl SupervisorActor {
                 );
                 self.report(News::Exited(exit));
             }
+            Action::Retired(exit) => self.report_end(exit),
             Action::Completed => self.report_end(Exit::Shutdown),
             Action::Down if self.ending.killed => self.report_end(Exit::Killed),
             _ => self.report_end(Exit::Shutdown),

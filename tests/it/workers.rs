@@ -511,3 +511,45 @@ fn a_worker_with_nothing_to_do_holds_nobody_up() {
         assert_eq!(book.workers().len(), 1);
     });
 }
+
+/// Of 3 workers one handles what is given up, by a policy that says what becomes of it then.
+async fn one_gives_up(on_failure: OnFailure) -> (Board, hands::Book) {
+    let (spec, book) = hands(|seen| match seen.number {
+        7 => failing(),
+        _ => Step::Done,
+    });
+    let policy = Policy::new().retry(Retry::never()).failure(on_failure);
+    let spec = spec.on::<Order>().policy(policy).workers(3);
+    let board = here(shop().child(spec)).await;
+    board.publish(Order::new(7, 7)).await.unwrap();
+    (board, book)
+}
+
+#[test]
+fn a_worker_that_its_policy_stops_for_good_takes_its_service_along() {
+    paused(async {
+        let (board, book) = one_gives_up(OnFailure::dead_letter().stop()).await;
+        board.settle().await.unwrap();
+        let service = board.inspect("shop/hands").unwrap();
+        assert_eq!(service.state, State::Closed);
+        let exit = service.last_exit.unwrap();
+        assert!(matches!(exit, callboard::Exit::Retired(_)), "{exit}");
+        publish(&board, 10..40, 30).await;
+        let ledger = board.ledger();
+        assert_eq!(ledger.topic("order").unwrap().unheard, 30, "{ledger}");
+        board.restart("shop/hands").await.unwrap();
+        publish(&board, 40..70, 30).await;
+        board.settle().await.unwrap();
+        assert_eq!(book.handled().len(), 30);
+    });
+}
+
+#[test]
+fn a_worker_whose_policy_escalates_fails_the_supervisor_of_its_service() {
+    paused(async {
+        let (board, _) = one_gives_up(OnFailure::dead_letter().escalate()).await;
+        let error = board.wait().await.unwrap_err();
+        let text = error.to_string();
+        assert!(text.starts_with("shop gave up: shop/hands"), "{text}");
+    });
+}

@@ -132,6 +132,7 @@ impl Family {
             Input::BackedOff { child, generation } => self.backed_off(child, generation, now),
             Input::Add { child, member } => self.add(child, member),
             Input::Terminate { child } => self.terminate(child),
+            Input::Dismiss { child } => self.dismiss(child),
             Input::Restart { child } => self.restart(child),
             Input::Renew { child } => self.renew(child),
             Input::Delete { child } => self.delete(child),
