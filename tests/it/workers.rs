@@ -553,3 +553,45 @@ fn a_worker_whose_policy_escalates_fails_the_supervisor_of_its_service() {
         assert!(text.starts_with("shop gave up: shop/hands"), "{text}");
     });
 }
+
+/// Publishes orders of all keys, and some of none, whenever it starts.
+struct Herald;
+impl Service for Herald {
+    async fn started(&mut self, cx: &mut Context<Self>) -> Outcome {
+        for number in 0..8 {
+            cx.publish(Order::new(number, number)).await?;
+            cx.publish(Note(number)).await?;
+        }
+        Ok(())
+    }
+}
+impl Handle<Order> for Herald {
+    async fn handle(&mut self, _: &Order, _: &mut Context<Self>) -> Outcome {
+        Ok(())
+    }
+}
+impl Handle<Note> for Herald {
+    async fn handle(&mut self, _: &Note, _: &mut Context<Self>) -> Outcome {
+        Ok(())
+    }
+}
+
+#[test]
+fn what_is_published_while_a_service_opens_again_is_in_a_row_or_unheard() {
+    paused(async {
+        let herald = service("herald", || Herald).on::<Order>().on::<Note>();
+        let board = here(shop().child(herald.workers(2))).await;
+        board.stop("shop/herald").await.unwrap();
+        board.restart("shop/herald").await.unwrap();
+        board.settle().await.unwrap();
+        let ledger = board.ledger();
+        for event in ["order", "note"] {
+            let topic = ledger.topic(event).unwrap();
+            assert_eq!(topic.published, 32, "{ledger}");
+            // The first life heard all of its own; of the second only what came too early is not.
+            assert!((1..=8).contains(&topic.unheard), "{ledger}");
+            let row = ledger.delivery("shop/herald", event).unwrap();
+            assert_eq!(row.acknowledged, topic.heard, "{ledger}");
+        }
+    });
+}
