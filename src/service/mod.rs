@@ -94,7 +94,9 @@ pub trait Service: Sized + 'static {
         async { Ok(()) }
     }
 
-    /// Called last in a life that ends in an orderly way, within the child's shutdown time.
+    /// Called last in a life that ends in an orderly way, within the child's shutdown time (5 s by
+    /// default, and for [`Shutdown::Kill`](crate::Shutdown::Kill)): one that takes longer is
+    /// dropped where it waits.
     ///
     /// Not called after a panic, a kill, or a timeout that ends the life: then the service's
     /// state is not to be trusted.

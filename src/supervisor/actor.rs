@@ -144,8 +144,12 @@ impl SupervisorActor {
 
     pub(super) fn step(&mut self, input: Input, context: &mut Context<Self>) {
         let now = self.grounds.wall.pulse.clock.since_start();
+        let was_ending = self.family.is_ending();
         for action in self.family.step(input, now) {
             self.act(action, context);
+        }
+        if !was_ending && let Some(last) = self.family.last_word() {
+            self.note_fall(last);
         }
     }
 
@@ -238,6 +242,8 @@ impl Handler<ChildReport> for SupervisorActor {
                     context,
                 );
             }
+            // Only the root says so, to its board.
+            News::Falling(_) => {}
             News::Closed => self.child_closed(child),
         }
     }

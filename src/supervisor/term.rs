@@ -186,10 +186,7 @@ impl SupervisorActor {
                 self.report(News::Started(Ok(())));
             }
             Action::StartFailed { child, exit } => {
-                let exit = Exit::Escalated {
-                    path: self.child_path(child),
-                    cause: Box::new(exit),
-                };
+                let exit = self.failed_start(child, exit);
                 self.report(News::Started(Err(exit)));
             }
             Action::Escalate(exit) => {
@@ -203,6 +200,27 @@ impl SupervisorActor {
             Action::Completed => self.report_end(Exit::Shutdown),
             Action::Down if self.ending.killed => self.report_end(Exit::Killed),
             _ => self.report_end(Exit::Shutdown),
+        }
+    }
+
+    /// If the root falls by itself, its board sees to it that this comes to an end, though a child
+    /// may block its thread.
+    pub(super) fn note_fall(&self, last: &Action) {
+        let exit = match last {
+            Action::StartFailed { child, exit } => self.failed_start(*child, exit.clone()),
+            Action::Escalate(exit) | Action::Retired(exit) => exit.clone(),
+            Action::Completed => Exit::Shutdown,
+            _ => return,
+        };
+        if let Parent::Board(tell) = &self.parent {
+            tell(News::Falling(exit));
+        }
+    }
+
+    fn failed_start(&self, child: ChildId, exit: Exit) -> Exit {
+        Exit::Escalated {
+            path: self.child_path(child),
+            cause: Box::new(exit),
         }
     }
 
@@ -247,6 +265,7 @@ impl SupervisorActor {
                 (State::Waiting, Change::Ended(exit.clone()))
             }
             News::Closed => (State::Closed, Change::Closed),
+            News::Falling(_) => return,
         };
         self.enter_root(state, change);
     }

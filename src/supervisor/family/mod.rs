@@ -95,6 +95,14 @@ impl Family {
         matches!(self.phase, Phase::Ending(_) | Phase::Ended)
     }
 
+    /// What it will say last, while it is on its way out.
+    pub(crate) fn last_word(&self) -> Option<&Action> {
+        match &self.phase {
+            Phase::Ending(last) => Some(last),
+            _ => None,
+        }
+    }
+
     /// Whether the first start is under way.
     #[cfg(all(test, not(any(loom, shuttle))))]
     pub(crate) fn is_rising(&self) -> bool {
