@@ -88,8 +88,11 @@ impl SupervisorActor {
         let added_from = children.last().map_or(0, |last| last.id + 1);
         let dice = grounds.wall.pulse.dice.fork(&plan.path);
         let waiter = grounds.wall.waits.waiter(&plan.path);
+        let members = children
+            .iter()
+            .map(|child| (child.id, child.member.clone()));
         SupervisorActor {
-            family: Family::new(plan.clone(), []),
+            family: Family::new(plan.clone(), members),
             grounds,
             plan,
             lot,

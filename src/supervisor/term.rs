@@ -66,9 +66,11 @@ impl SupervisorActor {
             self.node.vitals.begin_life();
             self.enter_root(State::Starting, Change::Starting);
         }
-        let stay = self.seats.iter().filter(|(_, seat)| !seat.leaving);
-        let members = stay.map(|(child, seat)| (*child, seat.member.clone()));
-        self.family = Family::new(self.plan.clone(), members);
+        if !self.family.is_new() {
+            let stay = self.seats.iter().filter(|(_, seat)| !seat.leaving);
+            let members = stay.map(|(child, seat)| (*child, seat.member.clone()));
+            self.family = Family::new(self.plan.clone(), members);
+        }
         self.waiter.start_apart(false);
         self.rising = self.waiter.note_start();
         for (child, seat) in &self.seats {
@@ -76,7 +78,9 @@ impl SupervisorActor {
         }
         // Before anybody starts: each waits for its turn.
         for child in self.seats.keys().copied().collect::<Vec<_>>() {
-            self.settle_in(child, State::Waiting);
+            if self.family.standing(child) != Some(State::Closed) {
+                self.settle_in(child, State::Waiting);
+            }
         }
         self.step(Input::Start, context);
     }

@@ -95,6 +95,11 @@ impl Family {
         matches!(self.phase, Phase::Ending(_) | Phase::Ended)
     }
 
+    /// Whether it has never been started: what has been asked for until then stands.
+    pub(crate) fn is_new(&self) -> bool {
+        matches!(self.phase, Phase::New)
+    }
+
     /// What it will say last, while it is on its way out.
     pub(crate) fn last_word(&self) -> Option<&Action> {
         match &self.phase {
