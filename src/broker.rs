@@ -9,6 +9,7 @@
 use actix::{Actor, Context, Handler, MessageResult};
 
 use crate::dead_letter::DeadLetter;
+use crate::defaults::CONTROL_WAIT;
 use crate::event::EventId;
 use crate::service::SubscribeError;
 use crate::sync::Arc;
@@ -25,6 +26,10 @@ pub enum RedriveError {
     /// stays on the shelf.
     #[error("its subscription has ended")]
     Ended,
+    /// No answer within 60 s: a service blocks the thread of the broker, the board's first
+    /// arbiter. It may still be given back.
+    #[error("no answer within {CONTROL_WAIT:?}")]
+    TimedOut,
 }
 
 /// A change of subscriptions, its types no longer known.

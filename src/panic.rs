@@ -11,6 +11,7 @@
 use std::any::Any;
 use std::future::{Future, poll_fn};
 use std::mem;
+use std::ops::{Deref, DerefMut};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::task::Poll;
@@ -59,6 +60,43 @@ pub(crate) async fn guarded<F: Future>(mut future: Pin<&mut F>) -> Result<F::Out
     .await
 }
 
+/// Drops things of the user's, each under guard: a second panic in the drop of one list would abort
+/// the process.
+pub(crate) fn bury<T>(all: impl IntoIterator<Item = T>) {
+    for one in all {
+        let _ = guard(move || drop(one));
+    }
+}
+
+/// A list of the user's things, buried when it is dropped.
+pub(crate) struct Fragile<T>(Vec<T>);
+
+impl<T> Default for Fragile<T> {
+    fn default() -> Self {
+        Fragile(Vec::new())
+    }
+}
+
+impl<T> Deref for Fragile<T> {
+    type Target = Vec<T>;
+
+    fn deref(&self) -> &Vec<T> {
+        &self.0
+    }
+}
+
+impl<T> DerefMut for Fragile<T> {
+    fn deref_mut(&mut self) -> &mut Vec<T> {
+        &mut self.0
+    }
+}
+
+impl<T> Drop for Fragile<T> {
+    fn drop(&mut self) {
+        bury(mem::take(&mut self.0));
+    }
+}
+
 fn text_of(payload: &(dyn Any + Send)) -> Option<&str> {
     let text = payload.downcast_ref::<&'static str>().copied();
     text.or_else(|| payload.downcast_ref::<String>().map(String::as_str))
@@ -103,6 +141,13 @@ mod tests {
             guard(|| panic!("boom")).unwrap_err().to_string(),
             "panicked: boom"
         );
+    }
+
+    #[test]
+    fn a_list_of_what_panics_on_drop_is_buried_one_by_one() {
+        let mut all = Fragile::default();
+        all.extend([Bomb, Bomb]);
+        drop(all);
     }
 
     #[test]

@@ -307,19 +307,22 @@ impl Wall {
     }
 
     /// Lets a service handle nothing for now, or again something, and with it its workers, if it
-    /// has some. Tells whether that is new.
+    /// has some: none at all if it has gone. Tells whether that is new.
     pub(crate) fn suspend(
         &self,
         service: &Vitals,
-        workers: impl FnOnce() -> Vec<Arc<Vitals>>,
+        workers: impl FnOnce() -> Option<Vec<Arc<Vitals>>>,
         suspended: bool,
     ) -> bool {
         let mut all = lock(&self.suspended);
-        // All within one lock, so that the flags and the set say the same whoever comes last.
+        // All within one lock, so that the flags and the set say the same whoever comes last; and
+        // one that has gone is forgotten before, or after.
+        let Some(workers) = workers() else {
+            return false;
+        };
         if !service.suspend(suspended) {
             return false;
         }
-        let workers = workers();
         for one in iter::once(service).chain(workers.iter().map(|worker| &**worker)) {
             one.suspend(suspended);
             if suspended {
@@ -578,7 +581,7 @@ mod tests {
                         is_listing.store(true, Ordering::SeqCst);
                         // Whoever can come in between does.
                         (0..20).for_each(|_| thread::yield_now());
-                        found
+                        Some(found)
                     };
                     wall.suspend(&service, list, round % 2 == 1);
                 });
@@ -589,7 +592,7 @@ mod tests {
                 lock(&workers).push(Arc::clone(&worker));
                 wall.suspend_like(&service, &worker);
                 if round % 3 == 0 {
-                    wall.suspend(&service, all, round % 2 == 0);
+                    wall.suspend(&service, || Some(all()), round % 2 == 0);
                 }
             });
             let is_suspended = service.is_suspended();
@@ -600,7 +603,7 @@ mod tests {
             let count = if is_suspended { all().len() + 1 } else { 0 };
             assert_eq!(lock(&wall.suspended).len(), count, "in round {round}");
             // So that the next round changes something.
-            wall.suspend(&service, all, round % 2 == 1);
+            wall.suspend(&service, || Some(all()), round % 2 == 1);
         }
     }
 
@@ -627,6 +630,14 @@ mod tests {
         );
         let settled = tokio::time::timeout(Duration::from_secs(1), wall.settle()).await;
         assert_eq!(settled, Ok(Ok(())));
+    }
+
+    #[tokio::test]
+    async fn a_service_that_has_gone_is_not_suspended() {
+        let wall = wall();
+        let vitals = Vitals::new("shop/gone".into());
+        assert!(!wall.suspend(&vitals, || None, true));
+        assert!(lock(&wall.suspended).is_empty() && !vitals.is_suspended());
     }
 
     #[tokio::test]

@@ -262,6 +262,9 @@ impl BoardBuilder {
     }
 }
 
+/// Placement means nothing where there is one thread: a tree for many arbiters runs there too.
+const ANY_ARBITER: usize = usize::MAX;
+
 impl LocalBoardBuilder {
     /// Starts the tree on this thread; see [`BoardBuilder::start`].
     ///
@@ -272,12 +275,12 @@ impl LocalBoardBuilder {
     /// Dropping the future begins the shutdown of what has been started, within
     /// [`BoardBuilder::shutdown_limit`].
     pub async fn start(self, root: Supervisor) -> Result<Board, StartError> {
-        let names = self.0.refuse(&root, 1, 1)?;
+        let names = self.0.refuse(&root, ANY_ARBITER, 1)?;
         let time = Handle::try_current().map_err(|_| StartError::NoLocalSet)?;
         // tokio offers no way to ask, and a panic of our own would be no answer.
         guard(|| drop(actix_rt::spawn(async {}))).map_err(|_| StartError::NoLocalSet)?;
         let (clock, thread) = (Clock::new(time), Box::new(OneThread));
-        let board = self.0.open(root, names, clock, 1, thread);
+        let board = self.0.open(root, names, clock, ANY_ARBITER, thread);
         let board = board.map_err(StartError::Threads)?;
         if let Some(watchdog) = self.0.watchdog {
             board.inner.watch(watchdog);

@@ -54,10 +54,13 @@ impl Board {
     fn set_suspended(&self, path: &str, suspended: bool) -> Result<(), LookupError> {
         let (node, entry): (Arc<Node>, Arc<dyn Entry>) =
             self.inner.grounds.registry.service(path)?;
+        let registry = &self.inner.grounds.registry;
         let workers = || {
+            // Another may have taken its name, which is not to be found suspended.
+            registry.node(path).filter(|now| Arc::ptr_eq(now, &node))?;
             let workers = node.branch().map(Branch::children).unwrap_or_default();
             let vitals = workers.iter().map(|worker| Arc::clone(&worker.vitals));
-            vitals.collect()
+            Some(vitals.collect())
         };
         if !self.inner.wall.suspend(&node.vitals, workers, suspended) {
             return Ok(());

@@ -30,7 +30,9 @@ use tokio::runtime::Handle as TimeHandle;
 use tokio::sync::watch;
 
 use crate::broker::{Alter, Broker, Redrive, RedriveError};
+use crate::clock::within;
 use crate::dead_letter::DeadLetter;
+use crate::defaults::CONTROL_WAIT;
 use crate::event::{Event, EventId};
 use crate::host::Order;
 use crate::ledger::Ledger;
@@ -294,10 +296,11 @@ impl Board {
 
     async fn alter(&self, alter: Alter) -> Result<(), SubscribeError> {
         let broker = self.inner.broker.get().ok_or(SubscribeError::NotRunning)?;
-        broker
-            .send(alter)
-            .await
-            .unwrap_or(Err(SubscribeError::NotRunning))
+        let clock = &self.inner.wall.pulse.clock;
+        let altered = within(clock, Some(CONTROL_WAIT), broker.send(alter)).await;
+        altered.map_or(Err(SubscribeError::TimedOut), |altered| {
+            altered.unwrap_or(Err(SubscribeError::NotRunning))
+        })
     }
 
     /// The accounting of everything that was accepted; its gap is 0 at every moment.
@@ -351,10 +354,12 @@ impl Board {
     /// Dropping the future may or may not leave it given back.
     pub async fn redrive(&self, letter: &DeadLetter) -> Result<EventId, RedriveError> {
         let broker = self.inner.broker.get().ok_or(RedriveError::Ended)?;
-        broker
-            .send(Redrive(letter.clone()))
-            .await
-            .unwrap_or(Err(RedriveError::Ended))
+        let clock = &self.inner.wall.pulse.clock;
+        let sending = broker.send(Redrive(letter.clone()));
+        let redriven = within(clock, Some(CONTROL_WAIT), sending).await;
+        redriven.map_or(Err(RedriveError::TimedOut), |redriven| {
+            redriven.unwrap_or(Err(RedriveError::Ended))
+        })
     }
 }
 

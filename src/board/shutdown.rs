@@ -207,7 +207,10 @@ impl Inner {
             }
             News::Closed => {
                 self.close();
-                self.stop_arbiters();
+                // Its actors go with the arbiters; on the caller's thread they are told to.
+                if self.stop_arbiters().is_none() {
+                    self.order(Order::Leave);
+                }
             }
         }
     }

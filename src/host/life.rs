@@ -7,6 +7,7 @@
 //!
 //! It catches no panic itself: it runs inside a guard.
 
+use std::any::TypeId;
 use std::future::{Future, poll_fn};
 use std::pin::{Pin, pin};
 use std::rc::Rc;
@@ -129,7 +130,9 @@ impl<S: Service, L: Deliver<S>> Life<S, L> {
                 if self.is_ending(cx) {
                     return self.ending(cx);
                 }
-                self.make_changes();
+                for event in self.make_changes() {
+                    cx.laters.abandon(event);
+                }
                 let is_suspended = self.vitals.is_suspended();
                 if is_suspended && !cx.laters.has_finished() {
                     self.pause(cx, || false).await;
@@ -259,9 +262,11 @@ impl<S: Service, L: Deliver<S>> Life<S, L> {
         true
     }
 
-    pub(super) fn make_changes(&mut self) {
+    /// Makes the changes of subscriptions that were asked for; which have ended.
+    pub(super) fn make_changes(&mut self) -> Vec<TypeId> {
+        let mut ended = Vec::new();
         if !self.inbox.has_changes() {
-            return;
+            return ended;
         }
         // Before what they announce is looked at: what is announced meanwhile is announced anew.
         for change in self.inbox.take_changes() {
@@ -272,12 +277,24 @@ impl<S: Service, L: Deliver<S>> Life<S, L> {
                     self.inbox.renew_rules();
                 }
                 Change::Unsubscribe(event) => {
-                    self.mailbox.unsubscribe(event);
+                    ended.push(event);
+                    let unread = self.mailbox.unsubscribe(event);
+                    self.note_undelivered(unread);
                 }
             }
         }
         self.follow_new_rules();
         self.mark.others.set(self.mailbox.doors());
+        ended
+    }
+
+    fn note_undelivered(&self, unread: Vec<(&'static str, Vec<u64>)>) {
+        let Some(home) = self.inbox.home() else {
+            return;
+        };
+        for (event, numbers) in unread.into_iter().filter(|(_, all)| !all.is_empty()) {
+            home.wall.note_undelivered(home.service(), event, numbers);
+        }
     }
 
     fn follow_new_rules(&mut self) {

@@ -430,18 +430,18 @@ impl<L: Sources, D: AsSource + ?Sized, T: Numbered> Mailbox<L, D, T> {
         self.added.push(source);
     }
 
-    /// Ends one subscription; returns the numbers of what nobody will handle.
-    pub(crate) fn unsubscribe(&mut self, event: TypeId) -> Vec<u64> {
-        let mut numbers = Vec::new();
+    /// Ends one subscription: what nobody will handle, by event.
+    pub(crate) fn unsubscribe(&mut self, event: TypeId) -> Vec<(&'static str, Vec<u64>)> {
+        let mut unread = Vec::new();
         self.each(|_, source| {
             if source.event_type() == event {
-                numbers.extend(source.close());
+                unread.push((source.event_name(), source.close()));
             }
         });
         self.added
             .retain_mut(|source| source.as_source().event_type() != event);
         self.note_waiting();
-        numbers
+        unread
     }
 
     /// Ends all subscriptions: what was not read, by event.

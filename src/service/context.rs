@@ -23,6 +23,7 @@ use crate::defaults::{ASK_WAIT, PUBLISH_WAIT};
 use crate::event::{Cause, Event, EventId};
 use crate::failure::{Failure, Outcome};
 use crate::message::Message;
+use crate::panic::Fragile;
 use crate::service::address::current_span;
 use crate::service::attempt::Allowance;
 use crate::service::control::Control;
@@ -72,7 +73,7 @@ pub struct Context<S: Service> {
     strand: Strand,
     address: Address<S>,
     doing: Doing,
-    follow_ups: Vec<FollowUp>,
+    follow_ups: Fragile<FollowUp>,
     stopping: bool,
     /// What its activity said of polls when the clock was last looked at.
     polls: Cell<u64>,
@@ -94,7 +95,7 @@ impl<S: Service> Context<S> {
             strand,
             address,
             doing: Doing::default(),
-            follow_ups: Vec::new(),
+            follow_ups: Fragile::default(),
             stopping: false,
             polls: Cell::new(0),
         }
@@ -442,7 +443,7 @@ impl<S: Service> Context<S> {
     #[inline]
     pub(crate) fn forget_more(&mut self) {
         if self.has_more() {
-            self.follow_ups.clear();
+            drop(self.take_follow_ups());
             self.laters.forget_asked();
         }
     }
@@ -529,7 +530,7 @@ impl<S: Service> Context<S> {
         !self.follow_ups.is_empty() || self.laters.is_asked()
     }
 
-    pub(crate) fn take_follow_ups(&mut self) -> Vec<FollowUp> {
+    pub(crate) fn take_follow_ups(&mut self) -> Fragile<FollowUp> {
         std::mem::take(&mut self.follow_ups)
     }
 

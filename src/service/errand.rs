@@ -214,7 +214,7 @@ async fn finish_here<S: Service>(
 /// Does what has been asked to be done later, and what that asks, here and now.
 pub(crate) async fn finish_all<S: Service>(service: &mut S, cx: &mut Context<S>) -> Outcome {
     while cx.laters.is_asked() {
-        for future in cx.laters.take_asked() {
+        for future in cx.laters.take_asked().drain(..) {
             future.await.run(service, cx).await?;
         }
     }

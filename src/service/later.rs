@@ -17,7 +17,7 @@ use std::rc::Rc;
 use crate::clock::by;
 use crate::defaults;
 use crate::failure::{Failure, Outcome};
-use crate::panic::guard;
+use crate::panic::{Fragile, bury};
 use crate::service::attempt::{Allowance, failed, timed_out};
 use crate::service::context::{Doing, FollowUp};
 use crate::service::inside::{Inside, Task};
@@ -33,7 +33,7 @@ pub(crate) type Finished<S> = Result<Box<dyn RunOnce<S>>, Fault>;
 /// The work of one event, or of a hook, timer or letter.
 pub(crate) struct Opening {
     pub(crate) doing: Doing,
-    pub(crate) follow_ups: Vec<FollowUp>,
+    pub(crate) follow_ups: Fragile<FollowUp>,
     /// What the attempt had, of which this is the rest.
     pub(crate) allowance: Option<Allowance>,
     /// The event's type, if it is about one.
@@ -53,7 +53,7 @@ pub(crate) struct Laters<S: Service> {
 struct Works<S: Service> {
     next: u64,
     /// What the handler that runs now has begun.
-    asked: Vec<Asked<S>>,
+    asked: Fragile<Asked<S>>,
     open: BTreeMap<u64, Opening>,
     finished: Ended<S>,
     /// How many events are open.
@@ -81,7 +81,7 @@ impl<S: Service> Default for Works<S> {
     fn default() -> Self {
         Works {
             next: 0,
-            asked: Vec::new(),
+            asked: Fragile::default(),
             open: BTreeMap::new(),
             finished: Rc::default(),
             events: 0,
@@ -121,17 +121,16 @@ impl<S: Service> Laters<S> {
     }
 
     /// What the handler that runs now has begun.
-    pub(crate) fn take_asked(&mut self) -> Vec<Asked<S>> {
+    pub(crate) fn take_asked(&mut self) -> Fragile<Asked<S>> {
         let works = self.works.as_mut();
-        works.map_or_else(Vec::new, |works| std::mem::take(&mut works.asked))
+        works
+            .map(|works| std::mem::take(&mut works.asked))
+            .unwrap_or_default()
     }
 
     /// Forgets what a handler has begun that did not succeed.
     pub(crate) fn forget_asked(&mut self) {
-        if self.is_asked() {
-            let asked = self.take_asked();
-            let _ = guard(move || drop(asked));
-        }
+        drop(self.take_asked());
     }
 
     pub(crate) fn allow(&mut self, most: usize) {
@@ -201,6 +200,28 @@ impl<S: Service> Laters<S> {
         let opening = works.open.remove(&work)?;
         works.events -= usize::from(opening.event.is_some());
         Some(opening)
+    }
+}
+
+impl<S: Service> Laters<S> {
+    /// The subscription to these events has ended, and with it what their work was for.
+    pub(crate) fn abandon(&mut self, event: TypeId) {
+        let Some(works) = &self.works else { return };
+        let theirs = works
+            .open
+            .iter()
+            .filter(|(_, one)| one.event == Some(event));
+        let theirs: Vec<u64> = theirs.map(|(work, _)| *work).collect();
+        for work in theirs {
+            drop(self.forget(work));
+        }
+    }
+}
+
+/// What is left is the user's: results that nobody asked for, and what was to be done with them.
+impl<S: Service> Drop for Works<S> {
+    fn drop(&mut self) {
+        bury(self.finished.take());
     }
 }
 
@@ -286,19 +307,19 @@ impl<S: Service> Context<S> {
 
     /// Begins what `done` has asked for, as more work for the same event.
     pub(crate) fn begin_more(&mut self, work: u64) {
-        let follow_ups = self.take_follow_ups();
-        let asked = self.laters.take_asked();
+        let mut follow_ups = self.take_follow_ups();
+        let mut asked = self.laters.take_asked();
         let Some(allowance) = self.laters.opening(work).map(|opening| opening.allowance) else {
             return;
         };
         let tasks: Vec<_> = asked
-            .into_iter()
+            .drain(..)
             .map(|future| self.begin_work(work, allowance, future))
             .collect();
         if let Some(opening) = self.laters.opening(work) {
             opening.left += tasks.len();
             opening.works.extend(tasks);
-            opening.follow_ups.extend(follow_ups);
+            opening.follow_ups.append(&mut follow_ups);
         }
     }
 

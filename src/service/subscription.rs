@@ -13,7 +13,7 @@ use std::marker::PhantomData;
 use std::pin::Pin;
 
 use crate::dead_letter::DeadLetter;
-use crate::defaults;
+use crate::defaults::{self, CONTROL_WAIT};
 use crate::event::Event;
 use crate::lifecycle::Lifecycle;
 use crate::mailbox::AsSource;
@@ -68,6 +68,10 @@ pub enum SubscribeError {
         /// What is wrong with them.
         problem: String,
     },
+    /// No answer within 60 s: a service blocks the thread of the broker, the board's first
+    /// arbiter. It may still be done.
+    #[error("no answer within {CONTROL_WAIT:?}")]
+    TimedOut,
     /// The service has not been started, has ended for good, or is of another board.
     #[error("the service does not run on this board")]
     NotRunning,

@@ -16,6 +16,7 @@ use tokio::time::Instant;
 
 use crate::clock::{Clock, next_tick};
 use crate::failure::Outcome;
+use crate::panic::bury;
 use crate::service::{Context, Service};
 
 /// Names one timer on its board, to cancel it: [`Context::cancel`].
@@ -83,6 +84,12 @@ impl<S: Service> Default for Set<S> {
             due: BTreeMap::new(),
             running: None,
         }
+    }
+}
+
+impl<S: Service> Drop for Set<S> {
+    fn drop(&mut self) {
+        bury(std::mem::take(&mut self.due).into_values());
     }
 }
 

@@ -21,7 +21,9 @@ use super::seat::Seat;
 use super::term::Ending;
 use crate::host::{ChildReport, News, Order, Troupe};
 use crate::lifecycle::Change;
+use crate::panic::guard;
 use crate::policy::Backoff;
+use crate::service::InsideOf;
 use crate::service::control::Kill;
 use crate::shutdown::Shutdown;
 use crate::sync::Arc;
@@ -256,7 +258,10 @@ impl Handler<Request> for SupervisorActor {
     type Result = ();
 
     fn handle(&mut self, request: Request, context: &mut Self::Context) {
-        self.take_in(request, context);
+        // A child, or an argument, that is refused is dropped there, which is the user's code: it
+        // must not end this actor, nor block its thread.
+        let _inside = InsideOf::enter(self.grounds.wall.id());
+        let _ = guard(|| self.take_in(request, context));
     }
 }
 

@@ -4,6 +4,7 @@
 //!
 //! Invariant: a request that is refused has changed nothing.
 //!
+//! The recipe is the user's: the actor calls this where what blocks is refused as in a handler.
 //! It answers what is refused at once; what is begun is answered by the actor when it is done.
 
 use actix::{AsyncContext, Context};
@@ -14,7 +15,6 @@ use super::family::{ChildId, Input};
 use super::recipe::Argument;
 use super::request::{Answer, Ask, ChildError, Request};
 use crate::host::Order;
-use crate::service::InsideOf;
 use crate::service::control::Kill;
 use crate::sync::Arc;
 use crate::vitals::State;
@@ -55,12 +55,7 @@ impl SupervisorActor {
         let Some(recipe) = &mut self.recipe else {
             return refuse(answer, ChildError::NotDynamic { path });
         };
-        let made = {
-            // The recipe is the user's, so what blocks is refused in it as in a handler.
-            let _inside = InsideOf::enter(self.grounds.wall.id());
-            recipe.make(argument)
-        };
-        match made {
+        match recipe.make(argument) {
             Ok(child) => self.add(child, answer, context),
             Err(spoiled) => refuse(answer, ChildError::spoiled(&path, spoiled)),
         }

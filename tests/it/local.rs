@@ -4,6 +4,7 @@ use std::thread;
 
 use callboard::prelude::*;
 use callboard::{Jitter, StartError};
+use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 use crate::support_lives::{
@@ -48,6 +49,7 @@ fn it_runs_on_the_callers_thread_wherever_services_were_to_be_placed() {
         let own = thread::current().id();
         let here_too = || service("dedicated", move || Here(own)).dedicated();
         let team = Supervisor::one_for_one("team").spread().child(here_too());
+        let team = team.child(service("far", move || Here(own)).arbiter(7));
         let board = here(shop().child(here_too()).child(team)).await;
         end(&board).await;
     });
@@ -152,5 +154,24 @@ fn a_start_that_is_given_up_leaves_nothing_running() {
         assert_eq!(log.take(), ["a started 1"]);
         log.wait_for("a dropped").await;
         assert_eq!(log.count("c started 1"), log.count("c dropped"));
+    });
+}
+
+#[test]
+fn a_board_that_has_ended_keeps_nothing_of_its_services() {
+    struct Holds(#[expect(dead_code)] mpsc::UnboundedSender<()>);
+    impl Service for Holds {}
+    paused(async {
+        let (held, mut holds) = mpsc::unbounded_channel();
+        let again = held.clone();
+        let team = Supervisor::one_for_one("team");
+        let root = shop()
+            .child(service("a", move || Holds(held.clone())))
+            .child(team.child(service("b", move || Holds(again.clone())).workers(2)));
+        let board = here(root).await;
+        end(&board).await;
+        drop(board);
+        let left = tokio::time::timeout(secs(1), holds.recv()).await;
+        assert_eq!(left, Ok(None));
     });
 }

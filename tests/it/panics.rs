@@ -39,9 +39,12 @@ enum At {
     Twice,
     PoisonedMutex,
     PayloadThatPanicks,
+    DropOfFollowUps,
+    DropOfTimers,
+    DropOfLaters,
 }
 
-const CASES: [At; 21] = [
+const CASES: [At; 24] = [
     At::Recipe,
     At::Started,
     At::Stopping,
@@ -63,6 +66,9 @@ const CASES: [At; 21] = [
     At::Twice,
     At::PoisonedMutex,
     At::PayloadThatPanicks,
+    At::DropOfFollowUps,
+    At::DropOfTimers,
+    At::DropOfLaters,
 ];
 
 #[test]
@@ -160,6 +166,11 @@ impl Drop for Bomb {
     }
 }
 
+struct Mine(Bomb);
+impl Event for Mine {
+    const NAME: &'static str = "mine";
+}
+
 struct Plain(u64);
 impl Event for Plain {
     const NAME: &'static str = "plain";
@@ -241,8 +252,41 @@ impl Drop for Victim {
     }
 }
 
+impl Victim {
+    /// Wants two things to be done that panic when they are dropped, and fails.
+    fn lay_mines(&self, case: At, cx: &mut Context<Self>) -> Outcome {
+        for _ in 0..2 {
+            match case {
+                At::DropOfFollowUps => cx.publish_on_success(Mine(Bomb)),
+                At::DropOfTimers => {
+                    let bomb = Bomb;
+                    let late = async move |_: &mut Self, _: &mut Context<Self>| {
+                        drop(bomb);
+                        Ok(())
+                    };
+                    cx.after(secs(3_600), late);
+                }
+                At::DropOfLaters => {
+                    let bomb = Bomb;
+                    let done = async |_: &mut Self, _, _: &mut Context<Self>| Ok(());
+                    cx.later(async move { bomb }, done);
+                }
+                _ => return Ok(()),
+            }
+        }
+        if case == At::DropOfTimers {
+            cx.stop();
+            return Ok(());
+        }
+        Err(Failure::new("no"))
+    }
+}
+
 impl Handle<Rude> for Victim {
-    async fn handle(&mut self, event: &Rude, _: &mut Context<Self>) -> Outcome {
+    async fn handle(&mut self, event: &Rude, cx: &mut Context<Self>) -> Outcome {
+        if cx.attempt() == 1 && self.life == 1 {
+            self.lay_mines(event.0, cx)?;
+        }
         self.handle_rude(event).await
     }
 }
@@ -344,6 +388,16 @@ async fn survive(case: At) {
     ];
     let dead = dead.contains(&case) || case == At::DropOfFailure;
     assert_eq!(letters.len(), usize::from(dead), "{letters:?}");
+    if matches!(case, At::DropOfFollowUps | At::DropOfLaters) {
+        // Nobody is to blame for that: no life has ended.
+        assert_eq!(board.inspect("shop/victim").unwrap().life, 1);
+        let row = board
+            .ledger()
+            .delivery("shop/victim", "rude")
+            .unwrap()
+            .clone();
+        assert_eq!((row.acknowledged, row.retried), (1, 1));
+    }
     for letter in &letters {
         assert_eq!(letter.key(), Key::None);
         assert!(

@@ -97,6 +97,11 @@ fn what_was_not_read_when_unsubscribing_is_undelivered() {
         let row = row(&board, "shop/clerk", "note");
         assert_eq!((row.accepted, row.acknowledged, row.undelivered), (5, 1, 4));
         assert_eq!(board.ledger().topic("note").unwrap().unheard, 1);
+        let report = board.shutdown(secs(1)).await;
+        let [left] = &*report.undelivered else {
+            panic!("{report}");
+        };
+        assert_eq!((&*left.service, left.count), ("shop/clerk", 4));
     });
 }
 

@@ -6,7 +6,9 @@ use callboard::prelude::*;
 use callboard::{ChildError, Restart};
 
 use super::{names, shop};
-use crate::support_lives::{Deed, Hook, Log, boom, end, here, paused, probe, probe_with};
+use crate::support_lives::{
+    Deed, Hook, Log, Note, boom, end, hearer, here, paused, probe, probe_with,
+};
 
 struct Session;
 impl Service for Session {}
@@ -226,4 +228,47 @@ fn a_blocking_verb_is_refused_on_a_thread_of_the_board() {
     assert_eq!(address.ask_blocking(Ask).unwrap(), expected);
     assert_eq!(names(&board.supervisor("shop").unwrap()), ["asker", "b"]);
     assert_eq!(board.shutdown_blocking(secs(60)).ledger.gap(), 0);
+}
+
+/// Panics when it is dropped.
+struct Bomb;
+impl Drop for Bomb {
+    fn drop(&mut self) {
+        boom()
+    }
+}
+
+#[test]
+fn what_is_refused_ends_no_supervisor_when_it_is_dropped() {
+    paused(async {
+        let log = Log::new();
+        let crasher = hearer("a", &log);
+        let root = shop().child(crasher).child(sessions());
+        let board = here(root).await;
+        let handle = board.supervisor("shop").unwrap();
+        let bomb = Arc::new(Bomb);
+        let armed = Arc::clone(&bomb);
+        let again = service("a", move || {
+            let _ = &armed;
+            Session
+        });
+        // The last that holds it is what is refused.
+        drop(std::thread::spawn(move || std::mem::forget(Arc::downgrade(&bomb))).join());
+        let refused = handle.start_child(again).await;
+        assert_eq!(said(refused), "there is a child at shop/a already");
+        let sessions = board.supervisor("shop/sessions").unwrap();
+        let refused = sessions.start_child_from(Bomb).await;
+        assert!(said(refused).starts_with("the recipe of shop/sessions"));
+        board
+            .publish(Note {
+                id: 1,
+                deed: Deed::Panic,
+            })
+            .await
+            .unwrap();
+        board.settle().await.unwrap();
+        assert!(log.has("a started 2"));
+        sessions.start_child_from(7_u64).await.unwrap();
+        end(&board).await;
+    });
 }
