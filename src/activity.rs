@@ -6,11 +6,9 @@
 //!
 //! Its numbers are read one by one, so they may be an instant apart.
 
-use std::ops::Deref;
 use std::time::Duration;
 
-use crate::sync::{Arc, AtomicU64, Ordering};
-use crate::vitals::Vitals;
+use crate::sync::{AtomicU64, Ordering};
 
 /// What is being done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,13 +50,6 @@ pub(crate) struct Activity {
 /// While it lives, the code of this activity runs on its thread.
 #[must_use]
 pub(crate) struct Polling<'a>(&'a Activity);
-
-/// The activity that a context writes to: that of the life, or that of an instance.
-#[derive(Clone)]
-pub(crate) struct Strand {
-    vitals: Arc<Vitals>,
-    activity: Arc<Activity>,
-}
 
 impl Activity {
     fn note_poll(&self) {
@@ -122,29 +113,5 @@ impl<'a> Polling<'a> {
 impl Drop for Polling<'_> {
     fn drop(&mut self) {
         self.0.note_poll();
-    }
-}
-
-impl Strand {
-    pub(crate) fn of_life(vitals: Arc<Vitals>) -> Self {
-        let activity = Arc::clone(&vitals.own);
-        Strand { vitals, activity }
-    }
-
-    pub(crate) fn of_instance(vitals: Arc<Vitals>, activity: Arc<Activity>) -> Self {
-        Strand { vitals, activity }
-    }
-
-    pub(crate) fn vitals(&self) -> &Arc<Vitals> {
-        &self.vitals
-    }
-}
-
-impl Deref for Strand {
-    type Target = Activity;
-
-    #[inline]
-    fn deref(&self) -> &Activity {
-        &self.activity
     }
 }

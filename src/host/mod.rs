@@ -28,7 +28,6 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::time::Duration;
 
-use crate::activity::Strand;
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::mailbox::Mailbox;
@@ -38,6 +37,7 @@ use crate::policy::Trouble;
 use crate::service::control::{Control, Kill};
 use crate::service::letter::Sealed;
 use crate::service::per_key::Keyed;
+use crate::service::strand::Strand;
 use crate::service::{AddedSource, Change, Context, Deliver, Inbox, Pace, Service};
 use crate::sync::Arc;
 use crate::topic::tally::Count;

@@ -16,7 +16,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::activity::{Activity, Strand};
+use crate::activity::Activity;
 use crate::clock::deadline;
 use crate::dead_letter::DeadLetter;
 use crate::defaults::{ASK_WAIT, PUBLISH_WAIT};
@@ -29,6 +29,7 @@ use crate::service::attempt::Allowance;
 use crate::service::control::Control;
 use crate::service::follow_up::Press;
 use crate::service::later::Laters;
+use crate::service::strand::Strand;
 use crate::service::timers::{Job, Timers};
 use crate::service::{
     Address, Answer, AskError, Handle, Inbox, On, Service, SubscribeError, TellError, TimerId,

@@ -12,9 +12,10 @@ use std::task::{Context, Poll};
 
 use tokio::task::JoinHandle;
 
-use crate::activity::{Polling, Strand};
+use crate::activity::Polling;
 use crate::panic::{Panic, guard};
 use crate::service::InsideOf;
+use crate::service::strand::Strand;
 
 /// A future, polled as what it is: code of the board's, which may panic.
 pub(crate) struct Inside<F: ?Sized> {

@@ -27,6 +27,7 @@ mod pile;
 mod publisher;
 mod recipient;
 mod spec;
+pub(crate) mod strand;
 mod subscription;
 pub(crate) mod team;
 mod timers;

@@ -21,6 +21,7 @@ pub(crate) const FLOORS: [&[&str]; 7] = [
         "waits",
         "bell",
         "lifecycle",
+        "activity",
         "vitals",
         "agenda",
         "pulse",
