@@ -23,7 +23,7 @@ pub enum RedriveError {
     NotOnTheShelf,
     /// The subscription that failed has ended, or the board takes in nothing more. The letter
     /// stays on the shelf.
-    #[error("its subscription has ended")]
+    #[error("the subscription that failed this event has ended")]
     Ended,
 }
 

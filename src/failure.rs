@@ -250,7 +250,7 @@ impl fmt::Debug for Text {
 #[error("not handled within {limit:?} of its publication")]
 #[non_exhaustive]
 pub struct Overdue {
-    /// How long after its publication it might have been tried.
+    /// The deadline, counted from publication.
     pub limit: Duration,
 }
 

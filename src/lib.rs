@@ -146,9 +146,14 @@
 //!
 //! # Order
 //!
-//! Per event type: by publishing. Across types: nobody sees an effect before its cause, for first
-//! attempts. A retry in place keeps the order; younger events of that service wait, letters do
-//! not. A retry that steps aside leaves it; one that is parked keeps it for its key. With workers,
+//! Events of one type are delivered in the order in which they were published. Across types,
+//! nobody sees an effect before its cause, for first attempts. This includes messages: if you
+//! await `publish(..)` and then `ask` a subscriber, it answers after its first attempt at the event.
+//! (Letters go ahead only of events that wait for a retry or a guard, and of those that wait for
+//! their instance per key; with workers it holds where both go to the same worker.)
+//!
+//! A retry in place keeps the order; younger events of that service wait, letters do not. A
+//! deferred retry gives up its place; a parked one keeps the order within its key. With workers,
 //! and with an instance per key, order holds for each key.
 //!
 //! # Waiting in a circle
@@ -165,8 +170,8 @@
 //! (To wait for [`Board::settle`] in a service is [`SettleError::Inside`].) It does not matter
 //! whether the verb was called through the
 //! [`Context`] or through an [`Address`], [`Recipient`], [`Publisher`] or [`Board`], nor whether
-//! several waits are joined. A wait counts until it is over or its future is dropped, also where
-//! another one of a `select!` would do.
+//! several waits are joined. A wait counts until it completes or its future is dropped, even if
+//! another branch of a `select!` could complete first.
 //!
 //! What does not count: waits of tasks that a handler has spawned, of its blocking and its later
 //! work, of instances per key (the others go on meanwhile), and of code outside the board. Those
@@ -326,6 +331,7 @@ pub const fn millis(count: u64) -> std::time::Duration {
 }
 
 /// So many seconds.
+#[must_use]
 pub const fn secs(count: u64) -> std::time::Duration {
     std::time::Duration::from_secs(count)
 }

@@ -89,7 +89,7 @@ pub(crate) struct Wall {
 #[non_exhaustive]
 pub enum SettleError {
     /// All else is settled, but these are suspended and hold events or letters.
-    #[error("suspended, with work to do: {}", services.join(", "))]
+    #[error("cannot settle: suspended services still hold work: {}", services.join(", "))]
     #[non_exhaustive]
     Suspended {
         /// Their paths, sorted.
@@ -97,7 +97,7 @@ pub enum SettleError {
     },
     /// All else is settled, or suspended, but in these subscriptions an open breaker makes events
     /// wait.
-    #[error("held by open breakers: {}", subscriptions.join(", "))]
+    #[error("cannot settle: open breakers hold events: {}", subscriptions.join(", "))]
     #[non_exhaustive]
     BreakerOpen {
         /// The path of each service, ` on ` and the event's name; sorted.
@@ -105,7 +105,7 @@ pub enum SettleError {
     },
     /// The board has ended and left these behind with events or letters, since one of its services
     /// blocks its thread: nothing of it will ever be settled.
-    #[error("the board has ended, and left work behind: {}", services.join(", "))]
+    #[error("cannot settle: the board has ended and left work behind: {}", services.join(", "))]
     #[non_exhaustive]
     LeftBehind {
         /// Their paths, sorted.

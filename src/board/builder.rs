@@ -34,11 +34,11 @@ use crate::wall::Wall;
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum StartError {
-    /// The tree cannot be meant; nothing was started.
-    #[error("the tree is impossible: {}", list(problems))]
+    /// The tree is invalid; nothing was started.
+    #[error("invalid supervisor tree: {}", list(problems))]
     #[non_exhaustive]
     Refused {
-        /// Everything that is impossible about it.
+        /// Everything that is wrong with it.
         problems: Vec<Problem>,
     },
     /// A child did not start; those before it have been stopped again.
@@ -143,7 +143,7 @@ impl BoardBuilder {
         self
     }
 
-    /// How long the board may take to end that is ended by one of its services, see
+    /// The time limit for a shutdown begun by a service, see
     /// [`Context::stop_board`](crate::Context::stop_board); 5 s by default.
     pub fn shutdown_limit(mut self, limit: Duration) -> Self {
         self.shutdown_limit = limit;
@@ -167,7 +167,7 @@ impl BoardBuilder {
     /// most 30 s for each.
     ///
     /// # Errors
-    /// [`StartError`]: the tree is impossible, a child did not start, or there are no threads.
+    /// [`StartError`]: the tree is invalid, a child did not start, or there are no threads.
     pub fn start(self, root: Supervisor) -> Result<Board, StartError> {
         if current_board().is_some() {
             return Err(StartError::Blocking);
@@ -268,7 +268,7 @@ impl LocalBoardBuilder {
     /// Starts the tree on this thread; see [`BoardBuilder::start`].
     ///
     /// # Errors
-    /// [`StartError`]: the tree is impossible, a child did not start, or there is no `LocalSet`.
+    /// [`StartError`]: the tree is invalid, a child did not start, or there is no `LocalSet`.
     ///
     /// # Cancel safety
     /// Dropping the future begins the shutdown of what has been started, within

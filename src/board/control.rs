@@ -140,7 +140,7 @@ impl Board {
     /// [`ChildError`]: there is no such child, or none any more, as of a temporary or dynamic one
     /// that has ended ([`Lookup`](ChildError::Lookup)); the supervisor above is stopping or has
     /// ended ([`Stopping`](ChildError::Stopping)); it is the root. [`ChildError::Running`] at once
-    /// when a restart that is asked for meanwhile overtakes it: the last one to ask is heeded.
+    /// when a later restart request replaces this one; the latest request wins.
     /// [`ChildError::Workers`] for one worker of a service. [`ChildError::Cycle`] at once in a
     /// service that this waits for, itself above all. [`ChildError::TimedOut`] after
     /// [`CONTROL_WAIT`](crate::defaults::CONTROL_WAIT): the stopping goes on.

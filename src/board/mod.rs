@@ -184,13 +184,12 @@ impl Board {
     ///
     /// `make` is given how many events it has made before: 0, 1, 2 and so on. It runs on the
     /// board's own thread and must not block: all deadlines of the board would wait for it. If it
-    /// panics the series ends, and `tracing` is told so as an error with the target
-    /// `callboard::series`.
+    /// panics, the series ends, and an error is logged with the target `callboard::series`.
     ///
-    /// An event that meets a full subscriber waits for room, at most 5 s; then it is dropped, which
-    /// `tracing` is told as a warning, and the series goes on. What becomes of the ticks that pass
-    /// meanwhile says [`Series::missed`]; they are left out by default. Nothing waits for a series:
-    /// [`Board::settle`] ignores it, as it does timers.
+    /// If a subscriber is full, the event waits for room, at most 5 s; then it is dropped with a
+    /// warning, and the series goes on. [`Series::missed`] decides what happens to ticks that pass
+    /// in the meantime; they are skipped by default. Nothing waits for a series: [`Board::settle`]
+    /// ignores it, as it does timers.
     ///
     /// A service has its own ticks by [`Context::every`], which end with its life.
     ///
@@ -308,13 +307,13 @@ impl Board {
         self.inner.wall.ledger()
     }
 
-    /// Waits until nothing is queued, in flight or deferred. Timers are not waited for.
+    /// Waits until nothing is queued, in flight or deferred. It does not wait for timers, and has
+    /// no time limit of its own.
     ///
     /// # Errors
-    /// [`SettleError`], as soon as all else is settled, if what is left is held by services that
-    /// are suspended, or by breakers that are open: it would wait for ever, or for long. So it is
-    /// once the board has ended and left something stuck behind. At once if a service of this board
-    /// waits for it.
+    /// [`SettleError`], returned as soon as only suspended services or open breakers hold work,
+    /// since waiting could take for ever; also after the board has ended with stuck work, and at
+    /// once when called inside one of its services.
     ///
     /// # Cancel safety
     /// Dropping the future only stops the waiting.

@@ -33,7 +33,7 @@ pub enum PolicyError {
         /// The event's name.
         event: &'static str,
     },
-    /// The policy cannot be meant, here or for a service below.
+    /// The policy is invalid, here or for a service below.
     #[error("{}", in_words(problems))]
     #[non_exhaustive]
     Impossible {
@@ -59,7 +59,8 @@ pub struct PolicyRow {
     pub policy: Explanation,
 }
 
-/// What is in force for each subscription of a board: [`Board::policies`]. It prints as a table.
+/// What is in force for each subscription of a board: [`Board::policies`]. It prints as an indented
+/// list.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Policies {

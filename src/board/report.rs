@@ -19,14 +19,15 @@ use crate::ledger::Ledger;
 pub struct ShutdownReport {
     /// Whether everything was settled before the deadline.
     pub drained: bool,
-    /// What was accepted and not handled, by service and event. What the board tells of itself, as
-    /// `Lifecycle`, is left out; the ledger has it.
+    /// What was accepted and not handled, by service and event. What the board itself publishes,
+    /// such as `Lifecycle`, is left out; the ledger has it.
     pub undelivered: Vec<Undelivered>,
-    /// How many [scheduled](crate::Scheduled) events were not due when the shutdown began: nobody
-    /// has accepted them, so no ledger has them.
+    /// How many [scheduled](crate::Scheduled) events were not due when the shutdown began: they
+    /// were never accepted, so they are not in the ledger.
     #[serde(default)]
     pub not_due: u64,
-    /// Services whose handlers did not let go of their thread.
+    /// Services that were still busy at the end: those whose code blocks its thread, and those that
+    /// only wait; see [`Stuck::blocks`].
     pub stuck: Vec<Stuck>,
     /// Blocking work that was given up and had not ended: its thread was left to it.
     #[serde(default)]
@@ -106,10 +107,14 @@ impl fmt::Display for ShutdownReport {
             )?;
         }
         if self.not_due > 0 {
-            write!(f, "\nnot due: {} of the scheduled events", self.not_due)?;
+            let what = match self.not_due {
+                1 => "scheduled event was",
+                _ => "scheduled events were",
+            };
+            write!(f, "\n{} {what} not due yet", self.not_due)?;
         }
         for stuck in &self.stuck {
-            let event = stuck.event.as_deref().unwrap_or("something");
+            let event = stuck.event.as_deref().unwrap_or("a letter, hook or timer");
             write!(
                 f,
                 "\nstuck: {} on {event}, for {:?}",

@@ -51,7 +51,10 @@ impl Board {
             listen()
         };
         match &listening {
-            Ok(_) => tracing::info!(target: "callboard::board", "runs until it is told to end"),
+            Ok(_) => tracing::info!(
+                target: "callboard::board",
+                "the board runs until it is told to end"
+            ),
             Err(error) => tracing::warn!(
                 target: "callboard::board", %error,
                 "no signal can be heard, so the board runs until it ends by itself"

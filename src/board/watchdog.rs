@@ -236,13 +236,13 @@ impl Look {
             tracing::warn!(
                 target: "callboard::watchdog",
                 service, event, event_id, attempt, ?age, neighbours,
-                "a handler blocks its thread, and with it its neighbours there"
+                "a handler is blocking its thread and every service on it"
             );
         } else {
             tracing::warn!(
                 target: "callboard::watchdog",
                 service, event, event_id, attempt, ?age,
-                "a handler has been waiting for long"
+                "a handler has been waiting for long: set a timeout, or end it with Board::kill"
             );
         }
     }

@@ -68,7 +68,7 @@ impl RetryBudget {
     /// Lets all subscriptions that inherit this budget, or a clone of it, share one; by default
     /// each has its own.
     ///
-    /// It is for one board: two boards count their time from different moments.
+    /// Use it on one board only: two boards count their time from different moments.
     pub fn shared(mut self) -> Self {
         self.sharing.begin();
         self
@@ -87,7 +87,7 @@ impl RetryBudget {
         same && self.sharing.is_like(&other.sharing)
     }
 
-    /// Names the settings that cannot be meant, in plain words.
+    /// Names the invalid settings, in plain words.
     pub(crate) fn problems(&self) -> Vec<String> {
         let (share, window) = (self.share, self.window);
         let mut problems = Vec::new();

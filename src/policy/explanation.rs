@@ -12,7 +12,7 @@ use crate::policy::Policy;
 use crate::policy::limit::Limit;
 use crate::policy::part::Part;
 
-/// Where each part of a policy comes from: a table that prints itself.
+/// What each part of a policy is set to and where; it prints as a list, one part a line.
 ///
 /// See [`Policy::explain`](crate::Policy::explain).
 #[derive(Clone, Debug, PartialEq, Eq)]

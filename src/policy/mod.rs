@@ -77,14 +77,16 @@ use parts::Parts;
 /// 8. when it is given up: [`failure_of`](Self::failure_of) the type of the failure, else
 ///    [`failure`](Self::failure).
 ///
-/// The first two are asked once for each event, breaker and rate limit before each attempt. While
-/// either of these makes the first event of a subscription wait, all events of its service wait, as
-/// during a retry in place, for their order is promised; letters and timers go on. What has passed
-/// its deadline asks neither, for it is not tried. What they count outlives restarts, and changes
-/// of the policy that leave them as they are.
+/// The first two are asked once for each event, breaker and rate limit before each attempt, the
+/// retry budget after a failure that is to be tried again.
 ///
-/// Each subscription has guards of its own, and so has each worker of a service, unless they are
-/// `shared`.
+/// While the breaker or rate limit delays the first event of a subscription, all events of the
+/// service wait, as in an in-place retry, to keep order; letters and timers go on. Events past
+/// their deadline skip both, because they are not tried.
+///
+/// Each subscription, and each worker of a service, has dedupe memory, breaker, rate limit and
+/// retry budget of its own; the last three can be `shared`. Their counts survive restarts, and
+/// changes of the policy that do not change them.
 ///
 /// ```
 /// use std::time::Duration;
@@ -154,8 +156,8 @@ impl Policy {
     }
 
     /// Sets how long an event may wait for its first attempt, counted from its publication; by
-    /// default for ever. One that has waited longer is let go when it comes to its turn, and
-    /// counted as *expired*. A dead letter that was given back is not let go so.
+    /// default for ever. An event that has waited longer is dropped when its turn comes, and
+    /// counted as *expired*. Redriven dead letters never expire this way.
     pub fn time_to_live(mut self, limit: Duration) -> Self {
         self.change().time_to_live = Some(Part::new(Limit::After(limit)));
         self
@@ -262,7 +264,7 @@ impl Policy {
         failures.chain(success)
     }
 
-    /// Names the settings that cannot be meant, in plain words.
+    /// Names the invalid settings, in plain words.
     pub(crate) fn problems(&self) -> Vec<String> {
         let Some(parts) = &self.parts else {
             return Vec::new();

@@ -54,7 +54,7 @@ impl OnFailure {
         }
     }
 
-    /// The event is let go, and counted as discarded.
+    /// The event is dropped, and counted as discarded.
     pub const fn discard() -> Self {
         Self {
             discards: true,

@@ -72,7 +72,7 @@ impl RateLimit {
     /// Lets all subscriptions that inherit this limit, or a clone of it, share one rate; by default
     /// each has its own.
     ///
-    /// It is for one board: two boards count their time from different moments.
+    /// Use it on one board only: two boards count their time from different moments.
     pub fn shared(mut self) -> Self {
         self.sharing.begin();
         self
@@ -90,7 +90,7 @@ impl RateLimit {
         said(self) == said(other) && self.sharing.is_like(&other.sharing)
     }
 
-    /// Names the settings that cannot be meant, in plain words.
+    /// Names the invalid settings, in plain words.
     pub(crate) fn problems(&self) -> Vec<String> {
         let (events, period, burst) = (self.events, self.period, self.burst_max());
         let mut problems = Vec::new();

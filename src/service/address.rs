@@ -41,7 +41,7 @@ pub enum TellError<M> {
     #[error("the service has not been started")]
     NotStarted(M),
     /// A `_blocking` form was called on one of the board's own threads, which it would block.
-    #[error("a blocking call on a thread of the board would stop its services")]
+    #[error("a blocking call on a thread of a board would stop its services: use the async form")]
     Blocking(M),
     /// The services on this path would wait for each other for ever: the one without room waits
     /// for the sender. See [the tour](crate#waiting-in-a-circle).
@@ -120,8 +120,8 @@ impl<S: Service> Address<S> {
     /// Sends a message, and waits for room at most 5 s. There is no answer.
     ///
     /// # Errors
-    /// [`TellError`], with the message; [`TellError::Cycle`] at once if a handler would wait for
-    /// the room of a service that waits for its own.
+    /// [`TellError`], with the message; in a handler [`TellError::Cycle`] at once if the mailbox is
+    /// full and its service is already waiting for the calling one.
     ///
     /// # Cancel safety
     /// Dropping the future before it is ready sends nothing; the message is dropped with it.

@@ -41,7 +41,7 @@ pub enum AskError<M> {
     #[error("the service has not been started")]
     NotStarted(M),
     /// A `_blocking` form was called on one of the board's own threads. Not accepted.
-    #[error("a blocking call on a thread of the board would stop its services")]
+    #[error("a blocking call on a thread of a board would stop its services: use the async form")]
     Blocking(M),
     /// The services on this path would wait for each other for ever: the one that is asked waits
     /// for the asker, or is the asker. Not accepted. See
@@ -68,7 +68,7 @@ pub enum AskError<M> {
     #[error("no answer within {0:?}")]
     TimedOut(Duration),
     /// The service answered with a failure.
-    #[error("the answer failed: {0}")]
+    #[error("the answer failed: {0:#}")]
     Failed(Failure),
 }
 
@@ -140,8 +140,8 @@ impl<S: Service> Address<S> {
     ///
     /// # Errors
     /// [`AskError`]: the message if it was never accepted, else why there is no answer.
-    /// [`AskError::Cycle`] at once if a handler asks its own service, or one that is waiting for
-    /// its own service already.
+    /// [`AskError::Cycle`] at once if a handler asks its own service, or a service that is already
+    /// waiting for the calling one.
     ///
     /// # Cancel safety
     /// Dropping the future gives up the answer. A message still queued is then dropped unhandled;

@@ -145,8 +145,8 @@ impl<S: Service> Context<S> {
     /// Sends a message to another service; waits for room as [`Context::publish`] does.
     ///
     /// # Errors
-    /// [`TellError`], with the message; [`TellError::Cycle`] at once if `to` has no room and waits
-    /// for this service, or is this service.
+    /// [`TellError`], with the message; [`TellError::Cycle`] at once if the mailbox of `to` is full
+    /// and `to` is already waiting for this service, or is this service.
     ///
     /// # Cancel safety
     /// As [`Address::tell`].
@@ -176,8 +176,9 @@ impl<S: Service> Context<S> {
     /// when the first of them does. See [`Context::ask_within`] for a longer time than 5 s.
     ///
     /// # Errors
-    /// [`AskError`]; [`AskError::Cycle`] at once if `to` waits for this service, through whomever,
-    /// or is this service. See [the tour](crate#waiting-in-a-circle).
+    /// [`AskError`]; [`AskError::Cycle`] at once if `to` is already waiting for this service,
+    /// directly or through others, or is this service. See
+    /// [the tour](crate#waiting-in-a-circle).
     ///
     /// # Cancel safety
     /// As [`Address::ask`].
@@ -289,11 +290,11 @@ impl<S: Service> Context<S> {
         self.address.unsubscribe::<E>()
     }
 
-    /// Ends this life normally once the current handler has returned. What its restart type
-    /// says of a normal end follows.
+    /// Ends this life normally once the current handler has returned. Its restart type then
+    /// decides whether it is started again.
     ///
-    /// In an instance [per key](crate::ServiceSpec::per_key) it ends that instance alone; what
-    /// comes next for its key makes another.
+    /// In an instance [per key](crate::ServiceSpec::per_key) this ends that instance alone; the
+    /// next event or message for its key makes another.
     pub fn stop(&mut self) {
         self.stopping = true;
         self.address.inbox.call();
@@ -570,7 +571,7 @@ impl<S: Service> Context<S> {
             event,
             event_id = self.doing.number,
             failure = failure.describe(),
-            "what was to follow a failure could not be published"
+            "the follow-up event of a failure policy could not be published"
         );
     }
 

@@ -159,11 +159,14 @@ pub(crate) fn misplaced(policy: &Policy, event: TypeId, service: TypeId) -> Vec<
     let steps = policy.steps().map(|(step, _)| step);
     let text = |step: &Step| {
         if step.event != event {
-            return Some(format!("its policy says to {step}, which is another event"));
+            return Some(format!(
+                "its policy has a step for {}, which this subscription does not receive: {step}",
+                step.event_name
+            ));
         }
         let (_, name) = step.service.filter(|(of, _)| *of != service)?;
         Some(format!(
-            "its policy says to {step} where the service is a {name}, which it is not"
+            "its policy has a step for services of the type {name}, which this one is not: {step}"
         ))
     };
     steps.filter_map(text).collect()

@@ -195,8 +195,9 @@ impl SupervisorHandle {
         self.ask(Ask::Restart(name.to_owned())).await.map(drop)
     }
 
-    /// Forgets a child that has ended for good. Its name is free again, and its counts go on in
-    /// the row `.../*` of the ledger.
+    /// Forgets a child that has ended for good; its name is free again. In the ledger the counts of
+    /// a child that was added while running go on in the row `.../*`; a child of the spec keeps its
+    /// own row.
     ///
     /// # Errors
     /// [`ChildError`]: there is no such child; it has not ended for good

@@ -3,7 +3,7 @@
 //! Users describe it; the board checks, opens and starts it. One actix actor per supervisor
 //! carries out what the pure family decides.
 //!
-//! Invariant: a tree that cannot be meant is refused whole, with every reason, before anything
+//! Invariant: an invalid tree is refused as a whole, with every reason, before anything
 //! has been opened.
 //!
 //! It knows nothing of events: those are the hosts'.
@@ -247,8 +247,8 @@ impl Supervisor {
         self
     }
 
-    /// Its end by its own accord may end its supervisor: see [`AutoShutdown`]. Only for children
-    /// that are not permanent.
+    /// When it ends of its own accord, its supervisor may end too: see [`AutoShutdown`]. Only for
+    /// children that are not permanent.
     pub fn significant(mut self) -> Self {
         self.significant = true;
         self
@@ -266,7 +266,7 @@ impl Supervisor {
         self
     }
 
-    /// Runs the subtree on the arbiter whose turn it is.
+    /// Runs the subtree on the next arbiter in turn.
     pub fn spread(mut self) -> Self {
         self.placement = Placement::Spread;
         self

@@ -24,7 +24,7 @@ const KNOWN_SHOWN: usize = 20;
 #[non_exhaustive]
 pub enum LookupError {
     /// There is nothing at this path.
-    #[error("there is no {wanted} at {path}; there are {known}")]
+    #[error("there is no {wanted} at {path}; known paths: {known}")]
     #[non_exhaustive]
     NotFound {
         /// What was looked for: a service, or a supervisor.

@@ -29,11 +29,11 @@ pub enum ChildError {
     /// There is nothing at this path.
     #[error(transparent)]
     Lookup(#[from] LookupError),
-    /// The child cannot be meant.
-    #[error("the child is impossible: {}", list(problems))]
+    /// The child is invalid.
+    #[error("invalid child: {}", list(problems))]
     #[non_exhaustive]
     Refused {
-        /// Everything that is impossible about it.
+        /// Everything that is wrong with it.
         problems: Vec<Problem>,
     },
     /// There is a child of this name, alive or not.
@@ -154,7 +154,7 @@ pub enum ChildError {
         limit: Duration,
     },
     /// A `_blocking` form was called on one of the board's own threads, which it would block.
-    #[error("a blocking call on a thread of the board would stop its services")]
+    #[error("a blocking call on a thread of a board would stop its services: use the async form")]
     Blocking,
     /// A service asked for what waits for itself.
     #[error("a cycle of waits: {path}")]

@@ -27,7 +27,7 @@ const IN_A_TURN: usize = 16 * AT_ONCE;
 
 /// Why a batch was not accepted to its end; the rest of it comes back.
 #[derive(thiserror::Error)]
-#[error("of a batch {} accepted, {} refused", accepted.len(), rest.len())]
+#[error("{} events of the batch were accepted, {} were not", accepted.len(), rest.len())]
 #[non_exhaustive]
 pub struct PublishAllError<E> {
     /// The numbers of the events that were accepted, in order.

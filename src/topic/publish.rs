@@ -39,14 +39,14 @@ pub enum PublishError<E> {
         event: E,
     },
     /// The board is shutting down, or has ended.
-    #[error("the board takes in nothing more")]
+    #[error("the board is shutting down or has ended")]
     #[non_exhaustive]
     Closed {
         /// The event that nobody accepted.
         event: E,
     },
     /// A `_blocking` form was called on one of the board's own threads, which it would block.
-    #[error("a blocking call on a thread of the board would stop its services")]
+    #[error("a blocking call on a thread of a board would stop its services: use the async form")]
     #[non_exhaustive]
     Blocking {
         /// The event that nobody accepted.

@@ -231,7 +231,7 @@ impl Waiter {
                 tracing::warn!(
                     target: "callboard::waits",
                     path = %cycle,
-                    "services wait for each other"
+                    "services wait for each other in a circle: only a deadline ends it"
                 );
                 Ok(waiting)
             }

@@ -521,7 +521,8 @@ fn what_cannot_be_done_is_refused_in_words() {
             for error in [board.suspend(path), board.resume(path)] {
                 let error = error.unwrap_err();
                 assert!(matches!(error, LookupError::NotFound { .. }));
-                let text = format!("there is no service at {path}; there are shop/a, shop/team/b");
+                let text =
+                    format!("there is no service at {path}; known paths: shop/a, shop/team/b");
                 assert_eq!(error.to_string(), text);
             }
         }

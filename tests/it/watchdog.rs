@@ -253,7 +253,7 @@ fn a_handler_that_blocks_is_told_of_with_its_neighbours() {
     let out = child.arg("--nocapture").env(CASE, "1").output().unwrap();
     let text = String::from_utf8_lossy(&out.stderr);
     assert!(out.status.success(), "{text}");
-    let warned = |line: &&str| line.contains("a handler blocks its thread");
+    let warned = |line: &&str| line.contains("a handler is blocking its thread");
     let lines: Vec<&str> = text.lines().filter(warned).collect();
     let [line] = &*lines else { panic!("{text}") };
     for part in [
