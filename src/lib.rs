@@ -155,9 +155,9 @@
 //!
 //! Events of one type are delivered in the order in which they were published. Across types,
 //! nobody sees an effect before its cause, for first attempts. This includes messages: if you
-//! await `publish(..)` and then `ask` a subscriber, it answers after its first attempt at the event.
-//! (Letters go ahead only of events that wait for a retry or a guard, and of those that wait for
-//! their instance per key; with workers it holds where both go to the same worker.)
+//! await `publish(..)` and then `ask` a subscriber, it answers after its first attempt at the
+//! event. (Letters only go ahead of events that wait for a retry or a guard, or for their instance
+//! per key. With workers this holds where event and message go to the same worker.)
 //!
 //! A retry in place keeps the order; younger events of that service wait, letters do not. A
 //! deferred retry gives up its place; a parked one keeps the order within its key. With workers,
