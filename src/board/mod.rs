@@ -53,7 +53,8 @@ use shutdown::Root;
 pub use tree::Tree;
 pub use watchdog::Watchdog;
 
-/// A running board. Cheap to clone; usable from any thread and any runtime.
+/// A running board. Cheap to clone; usable from any thread and any runtime. Dropping it stops
+/// nothing: see [`Board::shutdown`].
 #[derive(Clone)]
 pub struct Board {
     inner: Arc<Inner>,
@@ -111,8 +112,8 @@ impl Board {
         Board::builder().start(root)
     }
 
-    /// The board that a service runs on, from inside one of its handlers or hooks; `None` if that
-    /// has ended and the handler was left behind.
+    /// The board that a service runs on, for its handlers and hooks; `None` if the board has ended
+    /// and left the handler behind.
     ///
     /// ```
     /// # use callboard::prelude::*;
@@ -136,12 +137,12 @@ impl Board {
         Some(Board { inner })
     }
 
-    /// Settings of a board to be started.
+    /// Begins to set up a board.
     pub fn builder() -> BoardBuilder {
         BoardBuilder::new()
     }
 
-    /// Publishes one event; waits for room at most 5 s. See [`Publish`].
+    /// Publishes one event to all who subscribe; waits for room, at most 5 s. See [`Publish`].
     pub fn publish<E: Event>(&self, event: E) -> Publish<E> {
         self.publisher().publish(event)
     }
@@ -162,8 +163,8 @@ impl Board {
         self.publisher().publish_blocking(event)
     }
 
-    /// Publishes many events of one type in order, faster than one by one; waits for room wherever
-    /// it has to, at most 5 s each time. See [`PublishAll`]. The iterator is read to its end first.
+    /// Publishes many events of one type in order, faster than one by one; waits for room where it
+    /// must, at most 5 s each time. See [`PublishAll`]. The iterator is read to its end first.
     pub fn publish_all<E: Event>(&self, batch: impl IntoIterator<Item = E>) -> PublishAll<E> {
         self.publisher().publish_all(batch)
     }
@@ -213,7 +214,7 @@ impl Board {
         self.publisher().every(interval, make)
     }
 
-    /// A typed handle for hot paths: publishing through it looks nothing up.
+    /// A typed handle for hot paths: publishing through it needs no look-up.
     pub fn publisher<E: Event>(&self) -> Publisher<E> {
         Publisher::new(&self.inner.wall)
     }
@@ -231,14 +232,14 @@ impl Board {
         self.inner.grounds.registry.services()
     }
 
-    /// Subscribes a running service to an event type, with default terms: it hears what is
+    /// Subscribes a running service to an event type, with default terms: it receives what is
     /// published from now on, until it ends for good.
     ///
     /// # Errors
     /// [`SubscribeError`], if it has subscribed already or does not run here.
     ///
     /// # Cancel safety
-    /// Dropping the future may or may not leave the subscription made.
+    /// If the future is dropped, the subscription may or may not have been made.
     pub async fn subscribe<E: Event>(
         &self,
         service: &Address<impl Handle<E>>,
@@ -250,7 +251,7 @@ impl Board {
     ///
     /// # Errors
     /// [`SubscribeError`], if it has subscribed already, does not run here, or the terms are
-    /// impossible.
+    /// invalid.
     ///
     /// # Cancel safety
     /// As [`Board::subscribe`].
@@ -265,8 +266,8 @@ impl Board {
             .await
     }
 
-    /// Ends a subscription of a running service, before its next delivery; what it had not read
-    /// is counted as undelivered.
+    /// Ends a subscription of a running service, before its next delivery; events that it had not
+    /// read are counted as undelivered.
     ///
     /// # Errors
     /// [`SubscribeError`], if it has not subscribed or does not run here.
@@ -301,8 +302,8 @@ impl Board {
 
     /// The accounting of everything that was accepted; its gap is 0 at every moment.
     ///
-    /// Each row is consistent in itself, under load too. No service is asked, so it works while
-    /// one is stuck.
+    /// Each row is consistent in itself, even under load. It asks no service, so it works while one
+    /// is stuck.
     pub fn ledger(&self) -> Ledger {
         self.inner.wall.ledger()
     }
@@ -335,19 +336,20 @@ impl Board {
         crate::park::block_on(self.settle())
     }
 
-    /// The last dead letters, the oldest first.
+    /// The dead letters on the shelf, the oldest first: the last 1,024, unless
+    /// [`BoardBuilder::shelf`] says otherwise.
     pub fn dead_letters(&self) -> Vec<DeadLetter> {
         self.inner.wall.shelf.letters()
     }
 
-    /// Gives a dead letter back to the very subscriber that failed it: a new accepted delivery,
-    /// attempt 1, marked as redriven. It leaves the shelf.
+    /// Gives a dead letter back to the subscriber that failed it, and to no other: a new accepted
+    /// delivery, attempt 1, marked as redriven. It leaves the shelf.
     ///
     /// # Errors
-    /// [`RedriveError`] if it is not on the shelf any more, or its subscription has ended.
+    /// [`RedriveError`] if it is no longer on the shelf, or its subscription has ended.
     ///
     /// # Cancel safety
-    /// Dropping the future may or may not leave it given back.
+    /// If the future is dropped, the letter may or may not have been given back.
     pub async fn redrive(&self, letter: &DeadLetter) -> Result<EventId, RedriveError> {
         let broker = self.inner.broker.get().ok_or(RedriveError::Ended)?;
         broker
