@@ -24,9 +24,9 @@ use crate::policy::sharing::{GuardState, Sharing};
 /// How often events may be handled; what comes faster waits in the mailbox, in its order.
 ///
 /// Each attempt counts, retries too. It is a leaky bucket (GCRA): in any stretch of time there are
-/// at most as many attempts as the rate gives in it, and one burst. By default the burst is what
-/// the rate gives in one period, so that a late timer costs nothing; with [`burst(1)`](Self::burst)
-/// attempts are spaced evenly.
+/// at most as many attempts as the rate allows in it, plus one burst. By default the burst is what
+/// the rate allows in one period, so that a late timer loses no throughput; with
+/// [`burst(1)`](Self::burst) attempts are spaced evenly.
 ///
 /// ```
 /// use std::time::Duration;
@@ -45,12 +45,12 @@ pub struct RateLimit {
 }
 
 impl RateLimit {
-    /// Allows so many attempts a second.
+    /// Allows this many attempts a second.
     pub const fn per_second(events: u32) -> Self {
         Self::per(events, Duration::from_secs(1))
     }
 
-    /// Allows so many attempts in each period of this length; at least 1, and a period from 1 ns
+    /// Allows this many attempts in each period of this length; at least 1, and a period from 1 ns
     /// per attempt to 365 days.
     pub const fn per(events: u32, period: Duration) -> Self {
         Self {

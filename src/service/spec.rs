@@ -27,7 +27,8 @@ use crate::sync::Arc;
 /// Describes a service: `service("accounts", Accounts::default)`.
 ///
 /// The name is part of its path and unique among its siblings; it must not be empty or contain
-/// a `/`. The recipe is called for every life, on the thread where the service runs.
+/// a `/`. The recipe is called for every life, on the thread where the service runs. It cannot fail
+/// or wait: [`Service::started`] can.
 pub fn service<S: Service>(
     name: impl Into<String>,
     recipe: impl FnMut() -> S + Send + 'static,
@@ -51,12 +52,12 @@ pub fn service<S: Service>(
     }
 }
 
-/// Where a service or subtree runs. By default where its parent does; below the root, the
-/// arbiters take turns.
+/// Where a service or subtree runs. By default with its parent; the children of the root are
+/// distributed over the arbiters in turn.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Placement {
-    /// With its parent, so that what talks to each other shares a thread.
+    /// With its parent, so that services which talk to each other share a thread.
     #[default]
     Together,
     /// On the arbiter with this number, counted from 0.
@@ -129,13 +130,13 @@ impl<S: Service, L> ServiceSpec<S, L> {
         }
     }
 
-    /// The service's policy; parts not set here are its supervisor's.
+    /// The service's policy; parts not set here are taken from its supervisor's.
     pub fn policy(mut self, policy: Policy) -> Self {
         self.parts.policy = policy;
         self
     }
 
-    /// When it is started again after it has ended; by default always.
+    /// When it is started again after it has ended; [`Restart::Permanent`], so always, by default.
     pub fn restart(mut self, restart: Restart) -> Self {
         self.parts.restart = restart;
         self
