@@ -29,11 +29,11 @@ pub struct ShutdownReport {
     /// Services that were still busy at the end: those whose code blocks its thread, and those that
     /// only wait; see [`Stuck::blocks`].
     pub stuck: Vec<Stuck>,
-    /// Blocking work that was given up and had not ended: its thread was left to it.
+    /// Blocking work that was given up and had not ended; its threads were left behind with it.
     #[serde(default)]
     pub left_behind: Vec<LeftBehind>,
     /// Whether the shutdown is over. False in what [`Board::shutdown`](crate::Board::shutdown)
-    /// returns inside the board itself: then it has only begun, and this is what was open.
+    /// returns inside the board itself: then it has only begun, and this shows what was open.
     pub over: bool,
     /// How long it took.
     pub took: Duration,
@@ -52,8 +52,8 @@ pub struct Undelivered {
     /// How many.
     pub count: u64,
     /// Their numbers, where they could still be read: not those of a stuck service. At most
-    /// [`UNDELIVERED_IDS`](crate::defaults::UNDELIVERED_IDS), those left unread last; of several
-    /// workers or children in the order of their ends, not of the numbers.
+    /// [`UNDELIVERED_IDS`](crate::defaults::UNDELIVERED_IDS), the last ones; with several workers
+    /// or children, in the order in which these ended, not in the order of the numbers.
     pub event_ids: Vec<u64>,
 }
 
@@ -67,7 +67,7 @@ pub struct Stuck {
     pub event: Option<String>,
     /// For how long.
     pub age: Duration,
-    /// Whether it blocks its thread, which is left behind with it; else it only waits.
+    /// Whether it blocks its thread, which is left behind with it; otherwise it only waits.
     #[serde(default)]
     pub blocks: bool,
     /// The services that it held up: its neighbours on the thread it blocks, sorted.

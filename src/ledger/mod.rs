@@ -65,7 +65,7 @@ pub struct DeliveryRow {
     pub late: u64,
     /// A note, not a state: attempts beyond the first.
     pub retried: u64,
-    /// How many left the queue, those redriven included: the other side of the gap.
+    /// How many left the queue, redriven ones included: the other side of the gap.
     pub taken: u64,
 }
 
@@ -84,7 +84,7 @@ pub struct LetterRow {
     pub answered: u64,
     /// Answered with a failure, or consumed by a crash. Final.
     pub failed: u64,
-    /// Dropped when its turn came, because nobody waited for the answer any more. Final.
+    /// Dropped when its turn came, because nobody was waiting for the answer any more. Final.
     pub expired: u64,
     /// Not answered when its service ended for good. Final.
     pub undelivered: u64,

@@ -27,7 +27,7 @@ pub enum LookupError {
     #[error("there is no {wanted} at {path}; known paths: {known}")]
     #[non_exhaustive]
     NotFound {
-        /// What was looked for: a service, or a supervisor.
+        /// What was looked for: a service, a supervisor, a child.
         wanted: &'static str,
         /// The path that was asked for.
         path: String,

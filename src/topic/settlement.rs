@@ -34,7 +34,7 @@ pub enum Fate {
     Expired,
     /// `Overflow::DropOldest` dropped it.
     Shed,
-    /// The service ended, or the board stopped, before handling it.
+    /// The service ended for good, or the board stopped, before handling it.
     Undelivered,
     /// Not settled when the publisher's [deadline](crate::PublishSettled::within) passed: queued,
     /// in flight, or to be tried again. Processing continues, but its outcome is not reported to
@@ -67,7 +67,7 @@ pub struct Settled {
     /// What became of the event there.
     pub fate: Fate,
     /// How many attempts were counted, the last one included: 0 if none was begun, or the only one
-    /// was interrupted. For one that is open: how many have failed so far.
+    /// was interrupted. If it is open: how many have failed so far.
     #[serde(default)]
     pub attempts: u32,
     /// Why it was given up, if it was.

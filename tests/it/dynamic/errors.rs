@@ -86,7 +86,7 @@ fn every_verb_says_why_not() {
         let again = "shop/a has not ended for good: stop it first, or restart it as it is";
         #[rustfmt::skip]
         let table = [
-            (said(shop.start_child(probe("a", &log)).await), "there is a child at shop/a already"),
+            (said(shop.start_child(probe("a", &log)).await), "there is already a child at shop/a"),
             (said(shop.terminate_child("x").await), unknown),
             (said(shop.restart_child("x").await), unknown),
             (said(shop.delete_child("x").await), unknown),
@@ -96,7 +96,7 @@ fn every_verb_says_why_not() {
             (said(crowd.start_child(probe("b", &log)).await),
                 "shop/sessions makes its children from a recipe: use start_child_from"),
             (said(crowd.start_child_from(1_u64).await),
-                "there is a child at shop/sessions/s1 already"),
+                "there is already a child at shop/sessions/s1"),
             (said(crowd.start_child_from("one").await),
                 "the recipe of shop/sessions takes a u64, not a &str"),
             (said(crowd.start_child_from(13_u64).await), "the recipe of shop/sessions panicked"),
@@ -112,7 +112,7 @@ fn every_verb_says_why_not() {
             "shop/a has ended for good: restart starts it again"
         );
         let already = said(shop.start_child(probe("a", &log)).await);
-        assert_eq!(already, "there is a child at shop/a already");
+        assert_eq!(already, "there is already a child at shop/a");
         assert_eq!((names(&shop).len(), names(&crowd).len()), (2, 1));
         // The recipe works on after its panic.
         crowd.start_child_from(2_u64).await.unwrap();
