@@ -20,8 +20,8 @@ pub type Outcome<T = ()> = Result<T, Failure>;
 
 /// Why handling failed: any error, made by `?`, and cheap to clone.
 ///
-/// It is not an [`Error`] itself, because then `?` could not make it from every error; but `?` turns
-/// it into a `Box<dyn Error>`. `{}` shows the error, `{:#}` all its causes as well.
+/// It is not an [`Error`] itself, because then `?` could not make it from every error; but `?`
+/// turns it into a `Box<dyn Error>`. `{}` shows the error, `{:#}` all its causes as well.
 ///
 /// An error that is not `Send + Sync`, such as an [`AskError`](crate::AskError) with a message that
 /// is not `Sync`, needs `.map_err(|error| Failure::new(error.to_string()))`. A boxed error, or an

@@ -194,8 +194,8 @@
 //! # Tests of your services
 //!
 //! [`BoardBuilder::on_this_thread`] runs the whole board on your thread, so that tokio's paused
-//! clock and one seed govern everything; [`Board::settle`] waits until nothing is left to do, not
-//! for some time:
+//! clock and one seed govern everything; [`Board::settle`] waits until nothing is left to do, and
+//! needs no sleeping:
 //!
 //! ```
 //! # use callboard::prelude::*;

@@ -64,7 +64,7 @@ pub enum Change {
     Closed,
     /// It begins nothing more for now, but finishes what it has begun.
     Suspended,
-    /// It goes on, with what has come in meanwhile.
+    /// It goes on, beginning with what has come in since.
     Resumed,
     /// The breaker of one of its subscriptions has opened: too many attempts have failed. A shared
     /// breaker is reported only for the service whose attempt changed it.

@@ -75,7 +75,7 @@ pub struct Stuck {
     pub neighbours: Vec<String>,
 }
 
-/// [Blocking work](crate::Context::blocking) that runs on although nobody waits for it any more.
+/// [Blocking work](crate::Context::blocking) that still runs though nobody waits for it any more.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct LeftBehind {

@@ -84,9 +84,9 @@ impl OnFailure {
     }
 
     /// The next event waits until all subscribers have settled what is published because of this
-    /// one: the dead letter, and what [`publish`](Self::publish) makes. Without this, the next event
-    /// waits only until they are accepted. (An instance per key does not wait for the dead letter,
-    /// and only its own key waits for the rest.)
+    /// one: the dead letter, and what [`publish`](Self::publish) makes. Without this, the next
+    /// event waits only until they are accepted. (An instance per key does not wait for the dead
+    /// letter, and only its own key waits for the rest.)
     pub const fn waited(mut self) -> Self {
         self.waited = true;
         self

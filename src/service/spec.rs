@@ -252,7 +252,7 @@ impl<S: Service, L> ServiceSpec<S, L> {
     /// struct Parcel { scans: u32 }
     /// impl Service for Parcel {
     ///     async fn stopping(&mut self, _: &Exit, cx: &mut Context<Self>) {
-    ///         // Idle, or the board stops: what is to be kept is stored or published here.
+    ///         // Idle, or the board stops: store or publish here what is to be kept.
     ///     }
     /// }
     /// impl Handle<Scanned> for Parcel {

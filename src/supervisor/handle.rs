@@ -136,8 +136,8 @@ impl SupervisorHandle {
 
     /// Adds a child, last in order, and waits until it has started. Returns its path.
     ///
-    /// It is kept like those of the spec, also when this supervisor is restarted. (OTP forgets added
-    /// children then; here their mailboxes would be lost with them.)
+    /// It is kept like those of the spec, also when this supervisor is restarted. (OTP forgets
+    /// added children then; here their mailboxes would be lost with them.)
     ///
     /// # Errors
     /// [`ChildError`]; a child that did not start is not kept.
@@ -166,8 +166,8 @@ impl SupervisorHandle {
     /// Stops a child in order and waits until it has ended; a child in backoff stays ended. Events
     /// that it had not read are undelivered.
     ///
-    /// Its spec stays, for [`restart_child`](Self::restart_child), and it is started again when this
-    /// supervisor is restarted as a whole. A temporary child, or one made from a recipe, is
+    /// Its spec stays, for [`restart_child`](Self::restart_child), and it is started again when
+    /// this supervisor is restarted as a whole. A temporary child, or one made from a recipe, is
     /// forgotten instead. Does nothing if the child has already ended and its spec is still there.
     ///
     /// # Errors

@@ -125,8 +125,8 @@ impl Supervisor {
     /// A supervisor that restarts all its children when one fails: they stop in reverse order and
     /// start in order. For children that cannot work without one another.
     ///
-    /// The mailboxes survive. A child that did not fail itself gets its event in flight back, without
-    /// a counted attempt.
+    /// The mailboxes survive. A child that did not fail itself gets its event in flight back,
+    /// without a counted attempt.
     pub fn one_for_all(name: impl Into<String>) -> Self {
         Self::new(name.into(), Strategy::OneForAll)
     }

@@ -17,8 +17,8 @@ use std::ops::RangeInclusive;
 #[non_exhaustive]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Strategy {
-    /// Only the child that failed; its siblings do not notice. The default, for children that do not
-    /// depend on one another.
+    /// Only the child that failed; its siblings do not notice. The default, for children that do
+    /// not depend on one another.
     #[default]
     OneForOne,
     /// All children, for those that share state which none of them could rebuild alone.

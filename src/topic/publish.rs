@@ -132,7 +132,8 @@ impl<E> fmt::Debug for PublishError<E> {
 /// # Errors
 /// [`PublishError::Full`] if a subscriber had no room within the wait (5 s, or what is left of
 /// the handler's own time: its timeout, the deadline of its event, or the ask that it answers), or
-/// at once if an earlier publisher has waited for it in vain and it has not caught up since;
+/// at once if an earlier publisher has waited for it without success and it has not caught up
+/// since;
 /// [`PublishError::Closed`] once the board shuts down; [`PublishError::Cycle`] at once if the
 /// subscriber without room is waiting for the publishing service.
 ///
