@@ -44,6 +44,14 @@ impl Shutdown {
         }
     }
 
+    /// The time of one that ends by itself, and is told so.
+    pub(crate) fn farewell(self) -> Duration {
+        match self {
+            Shutdown::Kill => defaults::SHUTDOWN_WAIT,
+            timed => timed.time(),
+        }
+    }
+
     /// What is impossible about it.
     pub(crate) fn problem(self) -> Option<String> {
         let timed = !matches!(self, Shutdown::Kill);

@@ -418,7 +418,7 @@ impl Wall {
         held: impl Fn(&Self) -> Option<SettleError>,
     ) -> Result<(), SettleError> {
         let mut open: Option<(Arc<dyn AnyTopic>, u64)> = None;
-        let quiet = || {
+        let mut look = |accepted: &mut Option<u64>| {
             if self.pulse.is_abandoned() {
                 return Some(self.left_behind());
             }
@@ -439,9 +439,18 @@ impl Wall {
                     return None;
                 }
             }
-            let settled = self.settled(&self.ledger());
-            let settled = settled.or_else(|| held(self).map(Err));
-            settled.filter(|_| self.pulse.numbers_given() == before)
+            let ledger = self.ledger();
+            let settled = self.settled(&ledger).or_else(|| held(self).map(Err))?;
+            let now = Some(ledger.accepted());
+            let is_so = self.pulse.numbers_given() == before || *accepted == now;
+            *accepted = now;
+            is_so.then_some(settled)
+        };
+        // Twice: numbers may be given all the time to events that nobody hears, which end without
+        // a sign. If nothing was accepted between two readings, what both say was so meanwhile.
+        let quiet = || {
+            let mut accepted = None;
+            look(&mut accepted).or_else(|| accepted.and_then(|_| look(&mut accepted)))
         };
         self.pulse.until(quiet).await
     }
@@ -523,6 +532,7 @@ impl fmt::Debug for Wall {
 #[cfg(all(test, not(any(loom, shuttle))))]
 mod tests {
     use std::thread;
+    use std::time::Duration;
 
     use super::*;
     use crate::clock::Clock;
@@ -593,6 +603,31 @@ mod tests {
             // So that the next round changes something.
             wall.suspend(&service, all, round % 2 == 1);
         }
+    }
+
+    /// Letters of which a number is given whenever they are looked at.
+    struct Restless(Arc<Wall>);
+
+    impl AnyLetters for Restless {
+        fn row(&self, service: &str) -> LetterRow {
+            self.0.pulse.next_number();
+            LetterRow::new(service.to_owned())
+        }
+
+        fn phase_changed(&self) {}
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_board_on_which_nobody_hears_what_is_published_all_the_time_is_settled() {
+        let wall = wall();
+        let path = Arc::<str>::from("shop/restless");
+        wall.add_letters(
+            Arc::clone(&path),
+            &path,
+            Arc::new(Restless(Arc::clone(&wall))),
+        );
+        let settled = tokio::time::timeout(Duration::from_secs(1), wall.settle()).await;
+        assert_eq!(settled, Ok(Ok(())));
     }
 
     #[tokio::test]

@@ -13,6 +13,7 @@ use std::time::Duration;
 use tokio::runtime::Handle;
 
 use super::house::{House, OneThread, Rooms};
+use super::shutdown::Root;
 use super::watchdog::Watchdog;
 use super::{Board, Inner};
 use crate::broker::Broker;
@@ -143,8 +144,9 @@ impl BoardBuilder {
         self
     }
 
-    /// The time limit for a shutdown begun by a service, see
-    /// [`Context::stop_board`](crate::Context::stop_board); 5 s by default.
+    /// The time limit for a shutdown that was not requested from outside: one begun by a service
+    /// with [`Context::stop_board`](crate::Context::stop_board), or by a root supervisor that gives
+    /// up or has done its work. 5 s by default.
     pub fn shutdown_limit(mut self, limit: Duration) -> Self {
         self.shutdown_limit = limit;
         self
@@ -178,11 +180,7 @@ impl BoardBuilder {
         let house = House::raise(arbiters, self.blocking_threads).map_err(StartError::Threads)?;
         let clock = Clock::new(house.time.clone()).driven_by(house.driver.clone());
         let house = Arc::new(Mutex::new(house));
-        let rooms = Rooms {
-            house: Arc::clone(&house),
-            clock: clock.clone(),
-            spin: self.spin,
-        };
+        let rooms = Rooms::new(Arc::clone(&house), clock.clone(), self.spin);
         // Without a board the house is dropped, and its threads end.
         let board = self
             .open(root, names, clock, arbiters, Box::new(rooms))
@@ -315,8 +313,13 @@ impl Board {
     async fn rise(&self) -> Result<(), StartError> {
         let mut root = self.inner.root_state.subscribe();
         self.inner.order(Order::Start { generation: 1 });
-        let risen = root.wait_for(|root| root.started.is_some()).await;
-        let started = risen.ok().and_then(|root| root.started.clone());
+        let is_over = |root: &Root| root.started.is_some() || root.closed;
+        let risen = root.wait_for(is_over).await;
+        let started = risen.ok().and_then(|root| {
+            // Without a word a child blocks its thread, and the board has ended without it.
+            let given_up = || Err(root.falling.clone().unwrap_or(Exit::Killed));
+            root.started.clone().or_else(|| root.closed.then(given_up))
+        });
         let Some(Err(exit)) = started else {
             return Ok(());
         };

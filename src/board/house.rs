@@ -156,22 +156,30 @@ impl House {
 
 /// Hands out the threads of a house, whose clock they keep.
 pub(crate) struct Rooms {
-    pub(crate) house: Arc<Mutex<House>>,
-    pub(crate) clock: Clock,
+    house: Arc<Mutex<House>>,
+    clock: Clock,
     /// For how long an arbiter spins before it parks; zero is not at all.
-    pub(crate) spin: Duration,
+    spin: Duration,
+}
+
+impl Rooms {
+    /// All arbiters keep this clock from now on.
+    pub(crate) fn new(house: Arc<Mutex<House>>, clock: Clock, spin: Duration) -> Self {
+        for home in &lock(&house).arbiters {
+            adopt(home, &clock, spin);
+        }
+        Rooms { house, clock, spin }
+    }
 }
 
 impl Threads for Rooms {
     fn place(&self, placement: Placement) -> io::Result<Home> {
-        let home = match placement {
-            // Waited for without the lock: whoever answers may want it to take all down.
-            Placement::Dedicated => {
-                let raising = lock(&self.house).ask_for_one()?;
-                raising.home()?
-            }
-            _ => lock(&self.house).place(placement)?,
-        };
+        if placement != Placement::Dedicated {
+            return lock(&self.house).place(placement);
+        }
+        // Waited for without the lock: whoever answers may want it to take all down.
+        let raising = lock(&self.house).ask_for_one()?;
+        let home = raising.home()?;
         adopt(&home, &self.clock, self.spin);
         Ok(home)
     }

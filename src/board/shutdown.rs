@@ -30,6 +30,8 @@ const LAST_MOMENT: Duration = Duration::from_millis(150);
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Root {
     pub(crate) started: Option<Result<(), Exit>>,
+    /// Why it is on its way out, if that began by itself.
+    pub(crate) falling: Option<Exit>,
     pub(crate) ended: Option<Exit>,
     pub(crate) closed: bool,
 }
@@ -151,7 +153,11 @@ impl Board {
         let mut root = self.inner.root_state.subscribe();
         // The sender is held by the board itself, so it cannot have gone.
         let _ = root.wait_for(|root| root.closed).await;
-        let ended = root.borrow().ended.clone();
+        let ended = {
+            let root = root.borrow();
+            // What is stuck keeps the root from saying how it ended.
+            root.ended.clone().or_else(|| root.falling.clone())
+        };
         match ended {
             Some(exit) if exit.is_abnormal() => Err(BoardError {
                 root: self.inner.path().to_owned(),
@@ -185,6 +191,11 @@ impl Inner {
                 if failed {
                     self.end();
                 }
+            }
+            News::Falling(exit) => {
+                self.root_state
+                    .send_modify(|root| root.falling = Some(exit));
+                self.wall.begin_end();
             }
             News::Exited(exit) => {
                 if exit.is_abnormal() {

@@ -71,6 +71,8 @@ pub(crate) struct ChildReport {
 pub(crate) enum News {
     Started(Result<(), Exit>),
     Exited(Exit),
+    /// The root is on its way out by itself, for this reason; its exit follows when all are down.
+    Falling(Exit),
     /// All subscriptions of and below this child have ended.
     Closed,
 }
@@ -141,7 +143,7 @@ impl Host {
     fn start(&mut self, generation: u64, context: &mut Context<Self>) {
         let service = &*self.vitals.path;
         tracing::debug!(target: "callboard::host", service, generation, "starting");
-        let Some(begun) = self.stage.begin() else {
+        let Some(begun) = self.stage.begin(self.shutdown.farewell()) else {
             return self.report(generation, News::Started(Err(Exit::Killed)));
         };
         let control = Rc::clone(&begun.control);

@@ -11,6 +11,7 @@ use std::future::{Future, poll_fn};
 use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::task::Poll;
+use std::time::Duration;
 
 use tokio::time::Sleep;
 
@@ -92,7 +93,11 @@ impl<S: Service, L: Deliver<S>> Life<S, L> {
         cx.control.seal(&exit);
         if ends_in_order(&exit) {
             self.begin_turn(cx);
-            stopping(&exit, &mut *service, cx).await;
+            let limit = cx.control.farewell();
+            let stopping = stopping(&exit, &mut *service, cx);
+            if within(&self.pulse.clock, limit, stopping).await.is_none() {
+                note_cut_off(cx.path(), limit.unwrap_or_default());
+            }
         } else if let Exit::Panic(_) = exit {
             service.bury();
         }
@@ -618,6 +623,14 @@ pub(super) fn ends_in_order(exit: &Exit) -> bool {
 /// What has a number from this on is not read any more.
 fn below<S: Service>(cx: &Context<S>) -> u64 {
     cx.control.draining().unwrap_or(u64::MAX)
+}
+
+fn note_cut_off(service: &str, limit: Duration) {
+    tracing::warn!(
+        target: "callboard::supervision",
+        service, ?limit,
+        "`stopping` took too long and was cut off"
+    );
 }
 
 fn note_failed_letter(service: &str, unanswered: &Unanswered) {

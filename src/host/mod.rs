@@ -26,6 +26,7 @@ use std::future::Future;
 use std::ops::{Deref, DerefMut};
 use std::pin::Pin;
 use std::rc::Rc;
+use std::time::Duration;
 
 use crate::activity::Strand;
 use crate::exit::Exit;
@@ -132,8 +133,9 @@ pub(crate) struct Begun {
 
 /// A service whose types are not known here, between and during its lives.
 pub(crate) trait Stage {
-    /// Begins a life; `None` if the one before is not over, which is never seen.
-    fn begin(&mut self) -> Option<Begun>;
+    /// Begins a life, which may take so long for `stopping` if it ends by itself; `None` if the one
+    /// before is not over, which is never seen.
+    fn begin(&mut self, farewell: Duration) -> Option<Begun>;
     /// Makes the life look up before its next delivery.
     fn call(&self);
     /// Takes the mailbox back after a life, and settles what was in flight; a life that was
@@ -184,12 +186,12 @@ impl<S: Service, L: Deliver<S> + 'static> Engine<S, L> {
 }
 
 impl<S: Service, L: Deliver<S> + 'static> Stage for Engine<S, L> {
-    fn begin(&mut self) -> Option<Begun> {
+    fn begin(&mut self, farewell: Duration) -> Option<Begun> {
         self.reopen();
         let home = self.inbox.home().cloned()?;
         let recipe = self.recipe.lend()?;
         let mut mailbox = self.mailbox.take()?;
-        let control = Rc::new(Control::new(home.waiter.note_start()));
+        let control = Rc::new(Control::new(home.waiter.note_start(), farewell));
         let mark = Rc::new(Mark {
             waiter: home.waiter,
             others: Doors::default(),

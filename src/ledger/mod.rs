@@ -145,6 +145,14 @@ impl Ledger {
         self.deliveries.iter().all(delivered) && self.letters.iter().all(answered)
     }
 
+    /// Everything that was ever accepted: unchanged means that nothing was accepted since.
+    pub(crate) fn accepted(&self) -> u64 {
+        let deliveries = self.deliveries.iter().map(|row| row.accepted);
+        deliveries
+            .chain(self.letters.iter().map(|row| row.accepted))
+            .sum()
+    }
+
     /// The services with anything queued, in flight or deferred, and whether it is in flight.
     pub(crate) fn open_services(&self) -> BTreeMap<&str, bool> {
         let deliveries = self.deliveries.iter();

@@ -9,6 +9,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::task::Waker;
+use std::time::Duration;
 
 use crate::exit::Exit;
 use crate::waits::Waiting;
@@ -28,6 +29,8 @@ pub(crate) enum Kill {
 pub(crate) struct Control {
     /// Its supervisor waits for its start.
     starting: Cell<Option<Waiting>>,
+    /// How long `stopping` may take if the life ends by itself; else whoever ended it says.
+    farewell: Duration,
     risen: Cell<bool>,
     stop: Cell<bool>,
     /// What is numbered below this is handled before it stops.
@@ -41,9 +44,10 @@ pub(crate) struct Control {
 
 impl Control {
     /// For a life that `starting` waits for.
-    pub(crate) fn new(starting: Option<Waiting>) -> Self {
+    pub(crate) fn new(starting: Option<Waiting>, farewell: Duration) -> Self {
         Control {
             starting: Cell::new(starting),
+            farewell,
             ..Control::default()
         }
     }
@@ -62,6 +66,12 @@ impl Control {
 
     pub(crate) fn has_risen(&self) -> bool {
         self.risen.get()
+    }
+
+    /// How long `stopping` may take, unless somebody who ended the life watches over that.
+    pub(crate) fn farewell(&self) -> Option<Duration> {
+        let is_told = self.is_stopped() || self.draining().is_some();
+        (!is_told).then_some(self.farewell)
     }
 
     /// Lets the life handle what is numbered below this, then stops it in order.

@@ -98,7 +98,9 @@ pub trait Service: Sized + 'static {
         async { Ok(()) }
     }
 
-    /// Called last in a life that ends in order, within the child's shutdown time.
+    /// Called last in a life that ends in order, within the child's shutdown time (5 s by default,
+    /// and for [`Shutdown::Kill`](crate::Shutdown::Kill)); if it takes longer, it is dropped where
+    /// it waits.
     ///
     /// Not called after a panic, a kill, or a timeout that ends the life, because the state cannot
     /// be trusted then.

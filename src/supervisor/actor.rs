@@ -88,8 +88,11 @@ impl SupervisorActor {
         let added_from = children.last().map_or(0, |last| last.id + 1);
         let dice = grounds.wall.pulse.dice.fork(&plan.path);
         let waiter = grounds.wall.waits.waiter(&plan.path);
+        let members = children
+            .iter()
+            .map(|child| (child.id, child.member.clone()));
         SupervisorActor {
-            family: Family::new(plan.clone(), []),
+            family: Family::new(plan.clone(), members),
             grounds,
             plan,
             lot,
@@ -144,8 +147,12 @@ impl SupervisorActor {
 
     pub(super) fn step(&mut self, input: Input, context: &mut Context<Self>) {
         let now = self.grounds.wall.pulse.clock.since_start();
+        let was_ending = self.family.is_ending();
         for action in self.family.step(input, now) {
             self.act(action, context);
+        }
+        if !was_ending && let Some(last) = self.family.last_word() {
+            self.note_fall(last);
         }
     }
 
@@ -238,6 +245,8 @@ impl Handler<ChildReport> for SupervisorActor {
                     context,
                 );
             }
+            // Only the root says so, to its board.
+            News::Falling(_) => {}
             News::Closed => self.child_closed(child),
         }
     }

@@ -299,6 +299,7 @@ impl Supervisor {
             auto_shutdown: self.auto_shutdown,
             // Workers do not build on each other either: they start and stop all at once.
             dynamic: self.recipe.is_some() || self.troupe.is_some(),
+            workers: self.troupe.is_some(),
         }
     }
 }

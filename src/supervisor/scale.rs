@@ -193,11 +193,7 @@ impl SupervisorActor {
                 seat.answer_ends();
             }
         }
-        if self.family.is_ending() {
-            self.forget_child(child);
-        } else {
-            self.step(Input::Terminate { child }, context);
-        }
+        self.step(Input::Dismiss { child }, context);
         heard
     }
 }

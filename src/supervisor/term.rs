@@ -66,9 +66,11 @@ impl SupervisorActor {
             self.node.vitals.begin_life();
             self.enter_root(State::Starting, Change::Starting);
         }
-        let stay = self.seats.iter().filter(|(_, seat)| !seat.leaving);
-        let members = stay.map(|(child, seat)| (*child, seat.member.clone()));
-        self.family = Family::new(self.plan.clone(), members);
+        if !self.family.is_new() {
+            let stay = self.seats.iter().filter(|(_, seat)| !seat.leaving);
+            let members = stay.map(|(child, seat)| (*child, seat.member.clone()));
+            self.family = Family::new(self.plan.clone(), members);
+        }
         self.waiter.start_apart(false);
         self.rising = self.waiter.note_start();
         for (child, seat) in &self.seats {
@@ -76,7 +78,9 @@ impl SupervisorActor {
         }
         // Before anybody starts: each waits for its turn.
         for child in self.seats.keys().copied().collect::<Vec<_>>() {
-            self.settle_in(child, State::Waiting);
+            if self.family.standing(child) != Some(State::Closed) {
+                self.settle_in(child, State::Waiting);
+            }
         }
         self.step(Input::Start, context);
     }
@@ -186,10 +190,7 @@ impl SupervisorActor {
                 self.report(News::Started(Ok(())));
             }
             Action::StartFailed { child, exit } => {
-                let exit = Exit::Escalated {
-                    path: self.child_path(child),
-                    cause: Box::new(exit),
-                };
+                let exit = self.failed_start(child, exit);
                 self.report(News::Started(Err(exit)));
             }
             Action::Escalate(exit) => {
@@ -199,9 +200,31 @@ impl SupervisorActor {
                 );
                 self.report(News::Exited(exit));
             }
+            Action::Retired(exit) => self.report_end(exit),
             Action::Completed => self.report_end(Exit::Shutdown),
             Action::Down if self.ending.killed => self.report_end(Exit::Killed),
             _ => self.report_end(Exit::Shutdown),
+        }
+    }
+
+    /// If the root falls by itself, its board sees to it that this comes to an end, though a child
+    /// may block its thread.
+    pub(super) fn note_fall(&self, last: &Action) {
+        let exit = match last {
+            Action::StartFailed { child, exit } => self.failed_start(*child, exit.clone()),
+            Action::Escalate(exit) | Action::Retired(exit) => exit.clone(),
+            Action::Completed => Exit::Shutdown,
+            _ => return,
+        };
+        if let Parent::Board(tell) = &self.parent {
+            tell(News::Falling(exit));
+        }
+    }
+
+    fn failed_start(&self, child: ChildId, exit: Exit) -> Exit {
+        Exit::Escalated {
+            path: self.child_path(child),
+            cause: Box::new(exit),
         }
     }
 
@@ -246,6 +269,7 @@ impl SupervisorActor {
                 (State::Waiting, Change::Ended(exit.clone()))
             }
             News::Closed => (State::Closed, Change::Closed),
+            News::Falling(_) => return,
         };
         self.enter_root(state, change);
     }

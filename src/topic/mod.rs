@@ -127,7 +127,8 @@ impl<E: Event> Topic<E> {
             return Err((event, refusal));
         }
         let number = self.pulse.next_number();
-        if !writer.count_published() {
+        let lane = lane.unwrap_or_else(|| writer.next_lane());
+        if !writer.count_published(number, lane) {
             drop(writer);
             if let Some(watch) = watch {
                 let word = watch.expect(std::iter::empty());
@@ -137,8 +138,6 @@ impl<E: Event> Topic<E> {
             let _ = guard(move || drop(event));
             return Ok(EventId::new(number));
         }
-        // Without a key they take turns.
-        let lane = lane.unwrap_or(writer.tail);
         if let Some(watch) = watch {
             writer.expect(watch, number, lane);
         }
@@ -175,8 +174,9 @@ impl<E: Event> Topic<E> {
             let Some(event) = events.next() else { break };
             let number = self.pulse.next_number();
             accepted.push(EventId::new(number));
-            if writer.count_published() {
-                let lane = lanes.next().flatten().unwrap_or(writer.tail);
+            let lane = lanes.next().flatten();
+            let lane = lane.unwrap_or_else(|| writer.next_lane());
+            if writer.count_published(number, lane) {
                 self.write(&mut writer, number, lane, event, origin, None);
                 if writer.is_shared() {
                     // Each event wakes the worker whose it is, and is passed over for the others.

@@ -337,12 +337,29 @@ impl<E> Writer<E> {
         }
     }
 
-    /// Counts an event as published. False if nobody is there to hear it.
-    pub(super) fn count_published(&mut self) -> bool {
+    /// The lane of the next event, if it has no key: workers take turns.
+    pub(super) fn next_lane(&self) -> u64 {
+        self.published
+    }
+
+    /// Counts the event with this number as published. False if nobody is there to hear it.
+    pub(super) fn count_published(&mut self, number: u64, lane: u64) -> bool {
         self.published += 1;
-        let heard = !self.places.is_empty();
+        let heard = if self.squads.is_empty() {
+            !self.places.is_empty()
+        } else {
+            self.is_heard(number, lane)
+        };
         self.unheard += u64::from(!heard);
         heard
+    }
+
+    /// Whether a service without workers reads here, or a worker whose this is: of a service that
+    /// just closes, or opens again, some are there before others.
+    fn is_heard(&self, number: u64, lane: u64) -> bool {
+        let shared: usize = self.squads.iter().map(|squad| squad.places().count()).sum();
+        let owned = |squad: &Squad<E>| squad.owner(number, lane).is_some();
+        shared < self.places.len() || self.squads.iter().any(owned)
     }
 
     /// The event with this number and lane is watched: all who have it are to settle it.

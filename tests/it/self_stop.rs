@@ -343,3 +343,94 @@ fn who_waits_for_a_board_whose_service_is_stuck_waits_until_the_limit() {
     assert_eq!((report.drained, report.ledger.gap()), (false, 0));
     release.send(()).unwrap();
 }
+
+/// Blocks its thread over a note until it is let go.
+struct Stuck(mpsc::Sender<()>, mpsc::Receiver<()>);
+impl Service for Stuck {}
+impl Handle<Note> for Stuck {
+    async fn handle(&mut self, _: &Note, _: &mut Context<Self>) -> Outcome {
+        self.0.send(()).unwrap();
+        let _ = self.1.recv();
+        Ok(())
+    }
+}
+
+/// Ends the root of its board, by its policy or by failing in its start, once another is stuck.
+struct Fatal(mpsc::Receiver<()>, bool);
+impl Fatal {
+    fn fail(&self) -> Outcome {
+        self.0.recv()?;
+        Err(Failure::new("no"))
+    }
+}
+impl Service for Fatal {
+    async fn started(&mut self, cx: &mut Context<Self>) -> Outcome {
+        cx.publish(note(0)).await?;
+        if self.1 { Ok(()) } else { self.fail() }
+    }
+}
+impl Handle<Note> for Fatal {
+    async fn handle(&mut self, _: &Note, _: &mut Context<Self>) -> Outcome {
+        self.fail()
+    }
+}
+
+/// The board is to end though a service on another thread never lets go.
+fn start_falling(starts: bool) -> (Result<Board, StartError>, mpsc::Sender<()>) {
+    let ((entered, entering), (release, released)) = (mpsc::channel(), mpsc::channel());
+    let (mut stuck, mut fatal) = (Some(Stuck(entered, released)), Some(entering));
+    let stuck = service("stuck", move || stuck.take().unwrap()).on::<Note>();
+    let fatal = service("fatal", move || Fatal(fatal.take().unwrap(), starts)).on::<Note>();
+    let policy = Policy::new().retry(Retry::never());
+    let policy = policy.failure(OnFailure::dead_letter().escalate());
+    let root = shop()
+        .child(stuck.arbiter(1))
+        .child(fatal.policy(policy).arbiter(0));
+    let builder = Board::builder().arbiters(2).shutdown_limit(millis(50));
+    (builder.start(root), release)
+}
+
+#[test]
+fn a_root_that_gives_up_ends_its_board_though_a_service_is_stuck() {
+    let (started, release) = start_falling(true);
+    let board = started.unwrap();
+    let error = board.wait_blocking().unwrap_err().to_string();
+    assert!(error.starts_with("shop gave up: shop/fatal "), "{error}");
+    let report = board.shutdown_blocking(secs(60));
+    assert_eq!(report.stuck[0].service, "shop/stuck", "{report}");
+    assert_eq!(report.ledger.gap(), 0);
+    release.send(()).unwrap();
+}
+
+#[test]
+fn a_start_that_fails_while_a_service_is_stuck_ends() {
+    let (started, release) = start_falling(false);
+    let Err(StartError::Failed { path, exit, .. }) = started else {
+        panic!("it starts");
+    };
+    assert_eq!((&*path, &*exit.to_string()), ("shop/fatal", "failed: no"));
+    release.send(()).unwrap();
+}
+
+/// Ends its board and blocks its thread, in its start.
+struct Ender(mpsc::Receiver<()>);
+impl Service for Ender {
+    async fn started(&mut self, cx: &mut Context<Self>) -> Outcome {
+        cx.stop_board();
+        let _ = self.0.recv();
+        Ok(())
+    }
+}
+
+#[test]
+fn a_start_ends_with_its_board_though_it_is_stuck() {
+    let (release, released) = mpsc::channel();
+    let mut parts = Some(released);
+    let ender = service("ender", move || Ender(parts.take().unwrap()));
+    let builder = Board::builder().arbiters(1).shutdown_limit(millis(50));
+    let Err(StartError::Failed { path, exit, .. }) = builder.start(shop().child(ender)) else {
+        panic!("it starts");
+    };
+    assert_eq!((&*path, &*exit.to_string()), ("shop", "was killed"));
+    release.send(()).unwrap();
+}

@@ -5,7 +5,8 @@ use callboard::{AskError, ChildError, DeliveryRow, Shutdown, StartError, State};
 use tokio::time::Instant;
 
 use crate::support_lives::{
-    Deed, Do, Log, Note, Probe, end, hearer, here, note, paused, probe, try_here, until,
+    Deed, Do, Hook, Log, Note, Probe, end, hearer, here, note, paused, probe, probe_hooked,
+    try_here, until,
 };
 
 type Hearer =
@@ -428,5 +429,27 @@ fn one_that_would_leave_no_time_to_stop_is_refused_at_the_start() {
             "shop/team: drain within 0ns leaves no time to stop: use Shutdown::Kill",
         ];
         assert_eq!(texts, expected);
+    });
+}
+
+#[test]
+fn one_that_ends_by_itself_has_the_same_time_to_stop() {
+    paused(async {
+        for shutdown in [Shutdown::Graceful(secs(3)), Shutdown::Kill] {
+            let log = Log::new();
+            let hooks: (Hook, Hook) = (|_| Deed::Nothing, |_| Deed::Hang);
+            let spec = probe_hooked("a", &log, hooks).on::<Note>();
+            let board = here(shop().child(spec.shutdown(shutdown))).await;
+            let began = Instant::now();
+            board.publish(doing(1, Deed::Stop)).await.unwrap();
+            log.wait_for("a started 2").await;
+            let limit = if shutdown == Shutdown::Kill { 5 } else { 3 };
+            assert_eq!(began.elapsed().as_secs(), limit);
+            assert!(log.has("a stopping: ended normally"), "{:?}", log.lines());
+            let exit = board.inspect("shop/a").unwrap().last_exit.unwrap();
+            assert!(matches!(exit, Exit::Normal), "{exit}");
+            board.kill("shop/a").await.unwrap();
+            end(&board).await;
+        }
     });
 }

@@ -514,3 +514,87 @@ fn a_worker_with_nothing_to_do_holds_nobody_up() {
         assert_eq!(book.workers().len(), 1);
     });
 }
+
+/// Of 3 workers one handles what is given up, by a policy that says what becomes of it then.
+async fn one_gives_up(on_failure: OnFailure) -> (Board, hands::Book) {
+    let (spec, book) = hands(|seen| match seen.number {
+        7 => failing(),
+        _ => Step::Done,
+    });
+    let policy = Policy::new().retry(Retry::never()).failure(on_failure);
+    let spec = spec.on::<Order>().policy(policy).workers(3);
+    let board = here(shop().child(spec)).await;
+    board.publish(Order::new(7, 7)).await.unwrap();
+    (board, book)
+}
+
+#[test]
+fn a_worker_that_its_policy_stops_for_good_takes_its_service_along() {
+    paused(async {
+        let (board, book) = one_gives_up(OnFailure::dead_letter().stop()).await;
+        board.settle().await.unwrap();
+        let service = board.inspect("shop/hands").unwrap();
+        assert_eq!(service.state, State::Closed);
+        let exit = service.last_exit.unwrap();
+        assert!(matches!(exit, callboard::Exit::Retired(_)), "{exit}");
+        publish(&board, 10..40, 30).await;
+        let ledger = board.ledger();
+        assert_eq!(ledger.topic("order").unwrap().unheard, 30, "{ledger}");
+        board.restart("shop/hands").await.unwrap();
+        publish(&board, 40..70, 30).await;
+        board.settle().await.unwrap();
+        assert_eq!(book.handled().len(), 30);
+    });
+}
+
+#[test]
+fn a_worker_whose_policy_escalates_fails_the_supervisor_of_its_service() {
+    paused(async {
+        let (board, _) = one_gives_up(OnFailure::dead_letter().escalate()).await;
+        let error = board.wait().await.unwrap_err();
+        let text = error.to_string();
+        assert!(text.starts_with("shop gave up: shop/hands"), "{text}");
+    });
+}
+
+/// Publishes orders of all keys, and some of none, whenever it starts.
+struct Herald;
+impl Service for Herald {
+    async fn started(&mut self, cx: &mut Context<Self>) -> Outcome {
+        for number in 0..8 {
+            cx.publish(Order::new(number, number)).await?;
+            cx.publish(Note(number)).await?;
+        }
+        Ok(())
+    }
+}
+impl Handle<Order> for Herald {
+    async fn handle(&mut self, _: &Order, _: &mut Context<Self>) -> Outcome {
+        Ok(())
+    }
+}
+impl Handle<Note> for Herald {
+    async fn handle(&mut self, _: &Note, _: &mut Context<Self>) -> Outcome {
+        Ok(())
+    }
+}
+
+#[test]
+fn what_is_published_while_a_service_opens_again_is_in_a_row_or_unheard() {
+    paused(async {
+        let herald = service("herald", || Herald).on::<Order>().on::<Note>();
+        let board = here(shop().child(herald.workers(2))).await;
+        board.stop("shop/herald").await.unwrap();
+        board.restart("shop/herald").await.unwrap();
+        board.settle().await.unwrap();
+        let ledger = board.ledger();
+        for event in ["order", "note"] {
+            let topic = ledger.topic(event).unwrap();
+            assert_eq!(topic.published, 32, "{ledger}");
+            // The first life heard all of its own; of the second only what came too early is not.
+            assert!((1..=8).contains(&topic.unheard), "{ledger}");
+            let row = ledger.delivery("shop/herald", event).unwrap();
+            assert_eq!(row.acknowledged, topic.heard, "{ledger}");
+        }
+    });
+}

@@ -40,13 +40,16 @@ pub(crate) struct Plan {
     /// Children are made on demand from one recipe: they start and stop independently, all at
     /// once, whatever the strategy, and one that ends for good is forgotten.
     pub(crate) dynamic: bool,
+    /// The children are the workers of one service: when one has ended for good, so has the
+    /// service, for the same reason.
+    pub(crate) workers: bool,
 }
 
 /// What has happened, or is asked for.
 ///
 /// A report about a life that is over is ignored, so the actor may repeat itself or be late. What
 /// is asked for a child that does not exist, or of a family that is ending, is ignored as well;
-/// only `Add` is refused then, because somebody waits for the start.
+/// only `Add` is refused then, because somebody waits for the start, and `Dismiss` is heeded.
 #[derive(Clone, Debug)]
 pub(crate) enum Input {
     /// Bring all children up, in order. Only the first one counts.
@@ -71,6 +74,9 @@ pub(crate) enum Input {
     /// Stop a child in order, and let it stay down; its spec stays, unless it is temporary or
     /// dynamic. OTP's `terminate_child`.
     Terminate { child: ChildId },
+    /// As `Terminate`, for a worker that is let go; heeded while the family is ending, too: it does
+    /// not come back with it.
+    Dismiss { child: ChildId },
     /// Start a child that is closed. OTP's `restart_child`.
     Restart { child: ChildId },
     /// Stop a child in order and start it again, neither counted nor delayed: an operator's wish,
@@ -120,6 +126,8 @@ pub(crate) enum Action {
     StartFailed { child: ChildId, exit: Exit },
     /// The last action: the budget of restarts is spent, or a child's policy said so.
     Escalate(Exit),
+    /// The last action: a worker has ended for good, and the service with it.
+    Retired(Exit),
     /// The last action: significant children have ended by themselves, so the work is done.
     Completed,
     /// The last action: a requested stop is complete.

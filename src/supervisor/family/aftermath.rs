@@ -45,6 +45,10 @@ impl Family {
             After::ComeBack => self.siblings.set(child, Life::Waiting),
             After::Close => self.close(child, exit),
             After::Restart => self.fail(child, exit, now),
+            After::End | After::GiveUp if self.plan.workers => {
+                self.siblings.set(child, Life::Waiting);
+                self.end(Action::Retired(exit));
+            }
             After::End => self.end_of_own_accord(child, exit),
             After::GiveUp => {
                 self.siblings.set(child, Life::Waiting);

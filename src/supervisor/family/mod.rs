@@ -95,6 +95,19 @@ impl Family {
         matches!(self.phase, Phase::Ending(_) | Phase::Ended)
     }
 
+    /// Whether it has never been started: what has been asked for until then stands.
+    pub(crate) fn is_new(&self) -> bool {
+        matches!(self.phase, Phase::New)
+    }
+
+    /// What it will say last, while it is on its way out.
+    pub(crate) fn last_word(&self) -> Option<&Action> {
+        match &self.phase {
+            Phase::Ending(last) => Some(last),
+            _ => None,
+        }
+    }
+
     /// Whether the first start is under way.
     #[cfg(all(test, not(any(loom, shuttle))))]
     pub(crate) fn is_rising(&self) -> bool {
@@ -132,6 +145,7 @@ impl Family {
             Input::BackedOff { child, generation } => self.backed_off(child, generation, now),
             Input::Add { child, member } => self.add(child, member),
             Input::Terminate { child } => self.terminate(child),
+            Input::Dismiss { child } => self.dismiss(child),
             Input::Restart { child } => self.restart(child),
             Input::Renew { child } => self.renew(child),
             Input::Delete { child } => self.delete(child),

@@ -5,8 +5,8 @@
 //! Invariant: a request is never a failure: it counts no restart and waits for no backoff, and a
 //! start that was asked for and fails disturbs no sibling.
 //!
-//! It heeds nothing while the family is ending: then everything stops anyway, and what is closed
-//! may be wanted again when the whole family starts anew.
+//! It heeds nothing but `dismiss` while the family is ending: then everything stops anyway, and
+//! what is closed may be wanted again when the whole family starts anew.
 
 use super::Family;
 use super::action::{Action, ChildId, Member};
@@ -33,6 +33,18 @@ impl Family {
             Some(Life::Waiting | Life::BackingOff) => self.close(child, Exit::Shutdown),
             Some(life) if life.is_alive() => self.send_off(child, Fate::ForGood),
             _ => {}
+        }
+    }
+
+    pub(super) fn dismiss(&mut self, child: ChildId) {
+        if !self.is_ending() {
+            return self.terminate(child);
+        }
+        if self.siblings.life(child) == Some(Life::Closed) {
+            self.forget(child);
+        } else if let Some(found) = self.siblings.get_mut(child) {
+            // It is closed, and forgotten, when its life is over.
+            found.fate = Fate::ForGood;
         }
     }
 

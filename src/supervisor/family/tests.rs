@@ -48,6 +48,7 @@ fn plan(strategy: Strategy, max: u32) -> Plan {
         stable_after: None,
         auto_shutdown: AutoShutdown::Never,
         dynamic: false,
+        workers: false,
     }
 }
 
@@ -116,6 +117,7 @@ fn word(action: &Action) -> String {
         Action::StartFailed { child, .. } => format!("start failed at {child}"),
         Action::Escalate(Exit::Escalated { path, .. }) => format!("escalate {path}"),
         Action::Escalate(other) => format!("escalate without a path: {other:?}"),
+        Action::Retired(exit) => format!("retired: it {exit}"),
         Action::Completed => "completed".into(),
         Action::Down => "down".into(),
     }
@@ -166,6 +168,10 @@ fn add(child: ChildId, restart: Restart) -> Input {
 
 fn terminate(child: ChildId) -> Input {
     Input::Terminate { child }
+}
+
+fn dismiss(child: ChildId) -> Input {
+    Input::Dismiss { child }
 }
 
 fn restart(child: ChildId) -> Input {

@@ -1,5 +1,7 @@
 //! Whoever asks is answered, whatever else is asked meanwhile.
 
+use std::sync::{Arc, OnceLock};
+
 use callboard::prelude::*;
 use callboard::{ChildError, State};
 use tokio::time::Instant;
@@ -79,6 +81,58 @@ fn many_verbs_at_once_for_one_child_are_all_answered() {
         assert_eq!(began.elapsed().as_secs(), 0);
         assert_eq!(handle.children()[0].state, State::Running);
         handle.terminate_child("a").await.unwrap();
+        end(&board).await;
+    });
+}
+
+/// Hands its board out while the others still start.
+struct Usher(Arc<OnceLock<Board>>);
+impl Service for Usher {
+    async fn started(&mut self, cx: &mut Context<Self>) -> Outcome {
+        self.0.get_or_init(|| Board::of(cx).unwrap());
+        Ok(())
+    }
+}
+
+#[test]
+fn what_is_asked_of_a_supervisor_before_its_turn_to_start_stands() {
+    paused(async {
+        let (log, hall) = (Log::new(), Arc::<OnceLock<Board>>::default());
+        let usher = Arc::clone(&hall);
+        let pool = Supervisor::one_for_one("pool").child(probe("x", &log));
+        let root = shop()
+            .child(service("usher", move || Usher(Arc::clone(&usher))))
+            .child(probe_with("slow", &log, |_| Deed::Sleep(secs(10))))
+            .child(pool.child(probe("z", &log)));
+        let asking = async {
+            until(|| hall.get().is_some()).await;
+            let board = hall.get().unwrap();
+            let pool = board.supervisor("shop/pool").unwrap();
+            let began = Instant::now();
+            board.stop("shop/pool/x").await.unwrap();
+            assert_eq!(began.elapsed().as_secs(), 0);
+            let fails = probe_with("y", &log, |_| Deed::Fail);
+            let (added, failed) =
+                tokio::join!(pool.start_child(probe("w", &log)), pool.start_child(fails));
+            assert_eq!(added.unwrap(), "shop/pool/w");
+            assert!(
+                matches!(failed, Err(ChildError::Failed { .. })),
+                "{failed:?}"
+            );
+            assert_eq!(began.elapsed().as_secs(), 10);
+        };
+        let (board, ()) = tokio::join!(here(root), asking);
+        assert_eq!(
+            log.take(),
+            ["slow started 1", "z started 1", "w started 1", "y dropped"]
+        );
+        assert_eq!(
+            names(&board.supervisor("shop/pool").unwrap()),
+            ["x", "z", "w"]
+        );
+        assert_eq!(board.inspect("shop/pool/x").unwrap().state, State::Closed);
+        board.restart("shop/pool/x").await.unwrap();
+        assert!(log.has("x started 1"));
         end(&board).await;
     });
 }

@@ -511,3 +511,47 @@ fn a_worker_that_is_let_go_is_not_restarted() {
         assert_eq!(board.inspect("shop/slow").unwrap().workers, Some(1));
     });
 }
+
+/// Takes long to start, but for the first two, and its time to stop.
+struct Late(Arc<AtomicU64>);
+impl Service for Late {
+    async fn started(&mut self, _: &mut Context<Self>) -> Outcome {
+        if self.0.fetch_add(1, Ordering::Relaxed) == 2 {
+            tokio::time::sleep(secs(20)).await;
+        }
+        Ok(())
+    }
+    async fn stopping(&mut self, _: &Exit, _: &mut Context<Self>) {
+        tokio::time::sleep(secs(1)).await;
+    }
+}
+impl Handle<Note> for Late {
+    async fn handle(&mut self, _: &Note, _: &mut Context<Self>) -> Outcome {
+        Ok(())
+    }
+}
+
+#[test]
+fn a_worker_that_lives_is_let_go_in_order_when_a_restart_overtakes_the_change() {
+    paused(async {
+        let starts = Arc::new(AtomicU64::new(0));
+        let late = service("late", move || Late(Arc::clone(&starts)));
+        let late = late.on::<Note>().workers(1);
+        let board = here(shop().child(late)).await;
+        let restarting = async {
+            let is = |path, state| board.inspect(path).is_ok_and(|one| one.state == state);
+            until(|| is("shop/late/1", State::Running) && is("shop/late/2", State::Starting)).await;
+            board.restart("shop/late").await
+        };
+        let (scaled, restarted) = tokio::join!(board.scale("shop/late", 3), restarting);
+        let error = scaled.unwrap_err();
+        assert!(error.to_string().contains("shop/late"), "{error}");
+        restarted.unwrap();
+        assert_eq!(board.inspect("shop/late").unwrap().workers, Some(1));
+        for number in 0..3_000 {
+            board.publish(Note(number)).await.unwrap();
+        }
+        board.settle().await.unwrap();
+        assert_eq!(row(&board, "shop/late", "note").acknowledged, 3_000);
+    });
+}

@@ -27,6 +27,7 @@ impl Model {
             Input::Started { .. } | Input::Exited { .. } => {}
             Input::BackedOff { child, generation } => self.rested(child as usize, generation),
             Input::Add { member, .. } => self.add(member),
+            Input::Dismiss { child } => self.dismiss(child as usize),
             _ if self.is_ending() => {}
             Input::Terminate { child } => self.terminate(child as usize),
             Input::Restart { child } => self.restart(child as usize),
@@ -260,6 +261,21 @@ impl Model {
                     self.mark("a terminated pause");
                 }
             }
+        }
+    }
+
+    fn dismiss(&mut self, child: usize) {
+        if !self.is_ending() {
+            return self.terminate(child);
+        }
+        match &mut self.children[child].at {
+            At::Living(one) => {
+                if one.leaves.replace(Goal::Gone) == Some(Goal::WithFamily) {
+                    self.mark("a child let go on the way out");
+                }
+            }
+            At::Closed => self.delete(child),
+            _ => {}
         }
     }
 

@@ -36,6 +36,7 @@ pub(super) enum Stale {
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Ask {
     Terminate,
+    Dismiss,
     Restart,
     Renew,
     Delete,
@@ -93,7 +94,13 @@ fn reports() -> impl Generate<Value = Deed> {
 }
 
 fn requests() -> impl Generate<Value = Deed> {
-    let ask = select(&[Ask::Terminate, Ask::Restart, Ask::Renew, Ask::Delete]);
+    let ask = select(&[
+        Ask::Terminate,
+        Ask::Dismiss,
+        Ask::Restart,
+        Ask::Renew,
+        Ask::Delete,
+    ]);
     prop_oneof![
         1 => members().prop_map(|member| Deed::Add { member }),
         7 => (0usize..12, ask).prop_map(|(pick, what)| Deed::Ask { pick, what }),

@@ -282,3 +282,42 @@ fn requests_are_ignored_while_the_family_ends() {
         ],
     );
 }
+
+#[test]
+fn a_worker_is_let_go_while_the_family_ends_and_does_not_come_back() {
+    check(
+        &mut family(dynamic(5), &THREE),
+        vec![
+            (Input::Start, "start 0#1, start 1#1, start 2#1"),
+            (ready(0, 1), ""),
+            (ready(1, 1), ""),
+            (ready(2, 1), "up"),
+            (dismiss(0), "stop 0#1."),
+            (stopped(0, 1), "close 0, forget 0"),
+            (Input::Stop, "stop 2#1., stop 1#1."),
+            (dismiss(2), ""),
+            (stopped(1, 1), "close 1"),
+            (dismiss(1), "forget 1"),
+            (stopped(2, 1), "close 2, forget 2, down"),
+        ],
+    );
+}
+
+#[test]
+fn a_worker_that_ends_for_good_takes_its_service_along() {
+    let workers = Plan {
+        workers: true,
+        ..dynamic(5)
+    };
+    let retired = Exit::Retired(Failure::new("no"));
+    check(
+        &mut family(workers, &THREE[..2]),
+        vec![
+            (Input::Start, "start 0#1, start 1#1"),
+            (ready(0, 1), ""),
+            (ready(1, 1), "up"),
+            (exited(0, 1, retired), "close 0, stop 1#1."),
+            (stopped(1, 1), "close 1, retired: it was retired: no"),
+        ],
+    );
+}

@@ -56,7 +56,13 @@ impl World {
             for what in [Stale::Ready, Stale::Exit(failure()), Stale::Rested] {
                 self.repeat(pick, 0, what);
             }
-            for what in [Ask::Terminate, Ask::Restart, Ask::Renew, Ask::Delete] {
+            for what in [
+                Ask::Terminate,
+                Ask::Restart,
+                Ask::Renew,
+                Ask::Delete,
+                Ask::Dismiss,
+            ] {
                 self.ask(pick, what);
             }
         }
@@ -151,6 +157,7 @@ impl World {
         };
         self.feed(match what {
             Ask::Terminate => terminate(child),
+            Ask::Dismiss => dismiss(child),
             Ask::Restart => restart(child),
             Ask::Renew => renew(child),
             Ask::Delete => delete(child),
@@ -334,7 +341,7 @@ fn the_random_histories_reach_everything() {
     let is_often = |count: &u32| *count > 15;
     assert!(ends.len() == 4 && ends.values().all(is_often), "{ends:?}");
     assert!(
-        marks.len() == 15 && marks.values().all(is_often),
+        marks.len() == 16 && marks.values().all(is_often),
         "{marks:?}"
     );
 }
