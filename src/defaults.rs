@@ -78,7 +78,7 @@ pub const ASK_WAIT: Duration = Duration::from_secs(5);
 /// How long a child may take to stop before it is killed: 5 s.
 pub const SHUTDOWN_WAIT: Duration = Duration::from_secs(5);
 
-/// The time limit for a shutdown begun by a service: 5 s.
+/// The time limit for a shutdown begun by a service, or by a root supervisor that ends: 5 s.
 pub const BOARD_SHUTDOWN_WAIT: Duration = SHUTDOWN_WAIT;
 
 /// How long a child may take to start: 30 s. A fixed limit.
