@@ -33,8 +33,8 @@ where
 ///
 /// The event is cloned for the actor, which takes it by value. It is sent even if the actor's
 /// mailbox is full, one event at a time. An attempt that is cancelled by a timeout leaves its clone
-/// in that mailbox, where the actor may still handle it. If the actor has gone, it is a permanent
-/// failure and the event a dead letter. What the actor returns is not looked at.
+/// in that mailbox, where the actor may still handle it. If the actor is gone, that is a permanent
+/// failure, and the event becomes a dead letter. The actor's result is ignored.
 ///
 /// ```
 /// # use callboard::prelude::*;
@@ -68,7 +68,7 @@ where
     .on::<E>()
 }
 
-/// Somebody of actix who takes `E`: made from an `actix::Addr` or an `actix::Recipient`.
+/// An actix actor that takes `E`: made from an `actix::Addr` or an `actix::Recipient`.
 pub struct ActixRecipient<E>(Recipient<E>)
 where
     E: actix::Message + Send,

@@ -19,12 +19,12 @@ use crate::wall::Wall;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum RedriveError {
-    /// It has been given back already, or newer letters have pushed it off the shelf.
-    #[error("the dead letter is not on the shelf")]
+    /// It has already been redriven, or newer letters have pushed it off the shelf.
+    #[error("the dead letter is not on the shelf: it was redriven, or newer ones took its place")]
     NotOnTheShelf,
-    /// The subscription that failed has ended, or the board takes in nothing more. The letter
-    /// stays on the shelf.
-    #[error("its subscription has ended")]
+    /// The subscription that failed has ended, or the board is shutting down or has ended. The
+    /// letter stays on the shelf.
+    #[error("the subscription that failed this event has ended")]
     Ended,
     /// No answer within 60 s: a service blocks the thread of the broker, the board's first
     /// arbiter. It may still be given back.

@@ -28,7 +28,7 @@ use crate::topic::tally::Count;
 pub struct FailedAttempt {
     /// 1 for the first.
     pub number: u32,
-    /// Whether the handler failed, ran out of time, or panicked.
+    /// Whether the handler failed, ran out of time, panicked or was killed.
     pub trouble: Trouble,
     /// Why.
     pub failure: Failure,
@@ -38,8 +38,10 @@ pub struct FailedAttempt {
 
 /// An event that was given up for one subscriber, with every attempt; itself an event.
 ///
-/// Its subscriptions never make a publisher wait: they are always `Overflow::DropOldest`, and a
-/// dead letter whose own handler fails is discarded, not set aside again. Cheap to clone.
+/// The board keeps the last ones on a shelf: [`Board::dead_letters`](crate::Board::dead_letters),
+/// [`Board::redrive`](crate::Board::redrive). Any service may subscribe to them. Such subscriptions
+/// never make a publisher wait: they are always `Overflow::DropOldest`, and a dead letter whose own
+/// handler fails is discarded, and makes no further dead letter. Cheap to clone.
 #[derive(Clone)]
 pub struct DeadLetter(Arc<Inner>);
 
@@ -130,12 +132,12 @@ impl DeadLetter {
         self.0.reason
     }
 
-    /// Whose handling published the event, if a handler's did.
+    /// The event or letter whose handler published the event; `None` if it came from outside.
     pub fn cause(&self) -> Option<Cause> {
         self.0.cause
     }
 
-    /// Whether the event had been given back by `redrive` before it failed (again).
+    /// Whether the event had been redriven before it failed again.
     pub fn is_redriven(&self) -> bool {
         self.0.redriven
     }

@@ -4,8 +4,8 @@
 //!
 //! Invariant: a default is stated here and nowhere else.
 //!
-//! What has no default value is not here: there is no timeout, no deadline and no time to live
-//! unless you set one, what fails for good becomes a dead letter, a child is permanent, and the
+//! What is not a number is not here: there is no timeout, no deadline and no time to live unless
+//! you set one, an event that is given up becomes a dead letter, a child is permanent, and the
 //! board starts one arbiter per core.
 
 use std::time::Duration;
@@ -62,35 +62,36 @@ pub const LATERS: usize = 256;
 /// Keys of a per-key service that may be at work at once: 64.
 pub const KEYS_AT_ONCE: usize = 64;
 
-/// How long the instance of a key is kept that has nothing to do: 60 s.
+/// How long an idle instance of a key is kept: 60 s.
 pub const KEY_IDLE: Duration = Duration::from_secs(60);
 
-/// Instances that are kept though they have nothing to do: 1,024.
+/// Idle instances of keys that are kept at most: 1,024.
 pub const KEYS_KEPT: usize = 1_024;
 
-/// How long `publish` waits for room at most: 5 s, or what is left of the handler's own time.
+/// How long `publish` and `tell` wait for room at most: 5 s, or what is left of the handler's own
+/// time. A fixed limit.
 pub const PUBLISH_WAIT: Duration = Duration::from_secs(5);
 
-/// How long `ask` waits for the reply: 5 s.
+/// How long `ask` waits for room and reply together: 5 s. For another limit, use `ask_within`.
 pub const ASK_WAIT: Duration = Duration::from_secs(5);
 
 /// How long a child may take to stop before it is killed: 5 s.
 pub const SHUTDOWN_WAIT: Duration = Duration::from_secs(5);
 
-/// How long a board may take to end that is ended by one of its services: 5 s.
+/// The time limit for a shutdown begun by a service, or by a root supervisor that ends: 5 s.
 pub const BOARD_SHUTDOWN_WAIT: Duration = SHUTDOWN_WAIT;
 
-/// How long a child may take to start: 30 s.
+/// How long a child may take to start: 30 s. A fixed limit.
 pub const START_WAIT: Duration = Duration::from_secs(30);
 
 /// How long a control verb (start, stop, restart of a child) waits for the supervisor's answer:
-/// 60 s. It bounds the waiting only; what was asked for goes on.
+/// 60 s. A fixed limit, for the waiting only; what was requested goes on.
 pub const CONTROL_WAIT: Duration = Duration::from_secs(60);
 
-/// How long a handler may block its thread before the watchdog says so: 1 s.
+/// How long a handler may block its thread before the watchdog warns: 1 s.
 pub const BLOCKED_AFTER: Duration = Duration::from_secs(1);
 
-/// How long a handler may wait before the watchdog says so: 30 s.
+/// How long a handler may wait before the watchdog warns: 30 s.
 pub const WAITING_AFTER: Duration = Duration::from_secs(30);
 
 /// Dead letters the board keeps on its shelf; the oldest goes first: 1,024.

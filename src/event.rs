@@ -34,7 +34,7 @@ pub trait Event: Send + Sync + 'static {
     /// The durable name, such as `order.placed`; it stays when the type is renamed.
     const NAME: &'static str;
 
-    /// Says what the event is about; events with equal keys keep their order among workers.
+    /// What the event is about; events with equal keys keep their order among workers.
     /// [`Key::None`] unless overridden.
     fn key(&self) -> Key {
         Key::None

@@ -15,23 +15,24 @@ use crate::panic::Panic;
 
 /// Why a life of a service, or a supervisor, ended.
 ///
-/// It prints as what is said of somebody, so that `format!("{path} {exit}")` tells the whole chain:
+/// It prints as a predicate, so that `format!("{path} {exit}")` is a sentence with the whole chain:
 /// `shop/payments gave up: shop/payments/gateway panicked: boom`.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum Exit {
-    /// It had nothing more to do and ended by its own wish.
+    /// It ended of its own accord, by [`Context::stop`](crate::Context::stop); also what an idle
+    /// instance per key is given when it is retired.
     Normal,
-    /// It was told to stop, by its supervisor or because the board shuts down.
+    /// It was stopped by its supervisor, or because the board shuts down.
     Shutdown,
     /// It could not go on and said why, such as a `started` that failed.
     Failure(Failure),
     /// Its code panicked.
     Panic(Panic),
-    /// It took longer than this over an event, where a timeout restarts the service; or over
-    /// starting.
+    /// It exceeded this limit: while handling an event, where a timeout restarts the service, or
+    /// while starting.
     Timeout(Duration),
-    /// It did not stop in its time and was taken down.
+    /// It was killed: by `Board::kill`, or because it did not stop in time.
     Killed,
     /// Its failure policy ended it for good: it is not restarted, whatever its restart type.
     Retired(Failure),

@@ -20,8 +20,12 @@ pub type Outcome<T = ()> = Result<T, Failure>;
 
 /// Why handling failed: any error, made by `?`, and cheap to clone.
 ///
-/// It is not an [`Error`] itself, or `?` could not make it from every error; it becomes a
-/// `Box<dyn Error>` by `?` all the same. `{}` shows the error, `{:#}` all its causes as well.
+/// It is not an [`Error`] itself, because then `?` could not make it from every error; but `?`
+/// turns it into a `Box<dyn Error>`. `{}` shows the error, `{:#}` all its causes as well.
+///
+/// An error that is not `Send + Sync`, such as an [`AskError`](crate::AskError) with a message that
+/// is not `Sync`, needs `.map_err(|error| Failure::new(error.to_string()))`. A boxed error, or an
+/// `anyhow::Error`, needs `.map_err(|error| Failure::boxed(error.into()))`.
 ///
 /// ```
 /// use callboard::{Failure, Outcome};
@@ -48,12 +52,13 @@ impl Failure {
         Self::from(Text(text.into()))
     }
 
-    /// Makes a failure that retrying cannot help, from an error or a text: no further attempt.
+    /// Makes a failure after which trying again cannot help, from an error or a text: there is no
+    /// further attempt.
     pub fn permanent(error: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
         Self::boxed(error.into()).into_permanent()
     }
 
-    /// Makes a failure from a boxed error, which `?` cannot take.
+    /// Makes a failure from a boxed error, which `?` cannot convert.
     pub fn boxed(error: Box<dyn Error + Send + Sync>) -> Self {
         match error.downcast::<Carried>() {
             Ok(carried) => carried.0,
@@ -61,7 +66,7 @@ impl Failure {
         }
     }
 
-    /// Marks it as one that retrying cannot help. Clones made before are not marked.
+    /// Marks it as permanent: trying again cannot help. Clones made before are not marked.
     #[must_use]
     pub fn into_permanent(self) -> Self {
         match &self.inner.error {
@@ -70,12 +75,12 @@ impl Failure {
         }
     }
 
-    /// Says how long to wait before the next attempt, in place of what the policy's backoff says
-    /// (365 days at most): an answer such as "try again in 30 s" that came with the error. Clones
-    /// made before say nothing.
+    /// Sets how long to wait before the next attempt, in place of the policy's backoff (365 days at
+    /// most); for errors that come with an answer such as "try again in 30 s". Clones made before
+    /// are not changed.
     ///
-    /// It is the policy all the same that says whether there is a next attempt. After a crash, and
-    /// where a timeout restarts the service, there is no delay.
+    /// The policy still decides whether there is a next attempt. After a crash, and where a timeout
+    /// restarts the service, there is no delay.
     ///
     /// ```
     /// use std::time::Duration;
@@ -96,12 +101,12 @@ impl Failure {
         self.inner.delay
     }
 
-    /// Tells whether retrying cannot help, so that the event meets the failure policy at once.
+    /// Whether it is permanent, so that the failure policy applies at once.
     pub fn is_permanent(&self) -> bool {
         self.inner.permanent
     }
 
-    /// Tells whether the error itself (not one of its causes) is a `T`.
+    /// Whether the error itself (not one of its causes) is a `T`.
     pub fn is<T: Error + 'static>(&self) -> bool {
         self.error().is::<T>()
     }
@@ -111,7 +116,7 @@ impl Failure {
         self.error().downcast_ref()
     }
 
-    /// Returns the error itself, unguarded: what it does when shown is its own business.
+    /// Returns the error itself, unguarded: if its `Display` panics, that panic is the caller's.
     pub fn error(&self) -> &(dyn Error + Send + Sync + 'static) {
         match &self.inner.error {
             Some(error) => &**error,
@@ -238,24 +243,24 @@ impl fmt::Debug for Text {
     }
 }
 
-/// The failure of an event whose deadline had passed when it came to its turn: it is given up
-/// without an attempt, or without another one.
+/// The failure of an event whose deadline had passed when its turn came: it is given up without an
+/// attempt, or without another one.
 ///
-/// An attempt that the deadline cuts off fails with [`TimedOut`](crate::TimedOut); where no time is
-/// left for another one, the failure is that of the last. All of them have the reason
-/// [`DeadlinePassed`](crate::Reason::DeadlinePassed), unless they are not tried again for another.
+/// An attempt that is cut off by the deadline fails with [`TimedOut`](crate::TimedOut); if no time
+/// is left for another attempt, the failure is that of the last one. In all these cases the reason
+/// is [`DeadlinePassed`](crate::Reason::DeadlinePassed), unless another reason rules out a retry.
 ///
 /// A policy finds it by `failure.is::<Overdue>()`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("not handled within {limit:?} of its publication")]
 #[non_exhaustive]
 pub struct Overdue {
-    /// How long after its publication it might have been tried.
+    /// The deadline, counted from publication.
     pub limit: Duration,
 }
 
-/// The failure of an event that is given up without an attempt, because a breaker is open that
-/// [lets nothing wait](crate::Breaker::dead_letters).
+/// The failure of an event that is given up without an attempt, because its breaker is open and
+/// makes [dead letters](crate::Breaker::dead_letters).
 ///
 /// A policy finds it by `failure.is::<BreakerOpen>()`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]

@@ -1,9 +1,9 @@
 //! Event-driven services inside one binary.
 //!
-//! Each service is an actor with a mailbox; a supervisor tree restarts the ones that fail and
-//! applies retry and timeout policies; services subscribe to event types, which are published on
+//! Each service is an actor with a mailbox. A supervisor tree restarts the ones that fail and
+//! applies retry and timeout policies. Services subscribe to event types, which are published on
 //! one shared board. Every event that was accepted ends in exactly one visible state for every
-//! subscriber, whatever crashes in between, and [`Board::ledger`] proves it: its gap is 0.
+//! subscriber, whatever crashes in between, and [`Board::ledger`] shows it: its gap is 0.
 //!
 //! # A whole small service
 //!
@@ -65,15 +65,21 @@
 //! |---|---|---|
 //! | `Err(Failure)` | lives on | tried again as its [`Policy`] says, then a [`DeadLetter`] |
 //! | a panic | a new life, by its [`Supervisor`] | comes back first, one attempt counted |
-//! | a timeout | lives on, the handler is cancelled at its `.await` | as after a failure |
+//! | a timeout, if set | lives on, the handler is cancelled at its `.await` | as after a failure |
 //! | a restart of its group | a new life | comes back first, no attempt counted |
 //! | [`Board::kill`] while it hangs | a new life | as after a panic |
 //! | too many restarts | its supervisor gives up, the next one up decides | stays in the mailbox |
-//! | shutdown | stops in order | *undelivered*, named in the report: never a failure |
+//! | shutdown | stops in order | *undelivered* if not handled in time, and named in the report |
+//!
+//! A new life is made by the recipe, so its state starts afresh: keep what must survive outside, in
+//! an [`Arc`](std::sync::Arc) that the recipe clones, or rebuild it in [`Service::started`], which
+//! is also the place for setup that can fail or has to wait. A message is never tried again: if its
+//! service panics, the asker gets [`AskError::Crashed`] at once.
 //!
 #![doc = include_str!("both_ways.md")]
-//! All of it is set by one [`Policy`], inherited down the tree; [`Board::policies`] tells what is
-//! in force where, and [`Board::set_policy`] changes it while the board runs.
+//! Retries, time limits, failure and success policies are set by a [`Policy`], inherited down the
+//! tree; workers and instances per key are set on the service. [`Board::policies`] shows what is in
+//! force where, and [`Board::set_policy`] changes it while the board runs.
 //!
 //! ```
 //! use callboard::prelude::*;
@@ -116,14 +122,15 @@
 //! of them ([`one_for_all`](Supervisor::one_for_all)), or it and those after it
 //! ([`rest_for_one`](Supervisor::rest_for_one)), within its budget of restarts and after its
 //! [backoff](Supervisor::backoff); a [`dynamic`](Supervisor::dynamic) one makes children on
-//! demand. A child's spec says when it comes back ([`Restart`]) and how it is stopped
+//! demand. A child's spec says when it is started again ([`Restart`]) and how it is stopped
 //! ([`Shutdown`]). Mailboxes survive every restart.
 //!
-//! A running tree is looked at with [`Board::tree`] and [`Board::inspect`], heard through
-//! [`Lifecycle`] and [`Board::monitor`], and changed by path: [`Board::suspend`],
-//! [`Board::restart`], [`Board::stop`], [`Board::kill`], and the children of
-//! [`Board::supervisor`]. What blocks its thread goes to [`Context::blocking`];
-//! [`Context::stop_board`] ends it all from inside, [`Board::run_until_ctrl_c`] from outside.
+//! [`Board::tree`] and [`Board::inspect`] show a running tree; [`Lifecycle`] and
+//! [`Board::monitor`] report its changes; [`Board::suspend`], [`Board::restart`], [`Board::stop`],
+//! [`Board::kill`] and [`Board::supervisor`] change it by path. Code that blocks its thread belongs
+//! in [`Context::blocking`]. [`Context::stop_board`] ends the board from inside,
+//! [`Board::run_until_ctrl_c`] and [`Board::shutdown`] from outside; dropping a [`Board`] or an
+//! [`Address`] stops nothing.
 //!
 //! ```
 //! use callboard::{Backoff, Restart, Shutdown, prelude::*};
@@ -146,9 +153,14 @@
 //!
 //! # Order
 //!
-//! Per event type: by publishing. Across types: nobody sees an effect before its cause, for first
-//! attempts. A retry in place keeps the order; younger events of that service wait, letters do
-//! not. A retry that steps aside leaves it; one that is parked keeps it for its key. With workers,
+//! Events of one type are delivered in the order in which they were published. Across types,
+//! nobody sees an effect before its cause, for first attempts. This includes messages: if you
+//! await `publish(..)` and then `ask` a subscriber, it answers after its first attempt at the
+//! event. (Letters only go ahead of events that wait for a retry or a guard, or for their instance
+//! per key. With workers this holds where event and message go to the same worker.)
+//!
+//! A retry in place keeps the order; younger events of that service wait, letters do not. A
+//! deferred retry gives up its place; a parked one keeps the order within its key. With workers,
 //! and with an instance per key, order holds for each key.
 //!
 //! # Waiting in a circle
@@ -156,29 +168,34 @@
 //! A service handles one thing at a time. If `a` asks `b` while `b` waits for `a`, neither will
 //! ever answer. The wait that would close such a circle fails at once, and its error names the
 //! path, `shop/b -> shop/a -> shop/b`: [`AskError::Cycle`], [`TellError::Cycle`],
-//! [`PublishError::Cycle`], [`ChildError::Cycle`]. So does asking oneself.
+//! [`PublishError::Cycle`], [`ChildError::Cycle`]. The same happens to a service that asks itself.
 //!
-//! What counts is every wait of a handler, hook or timer for another service of its board: for an
-//! answer, for room in a mailbox or subscription, for [`settled`](Publish::settled), for what was
-//! to be published on success, and for the stop, restart or start of a child; while children start
-//! in order, at first or with their group, also for a sibling whose turn to start comes later.
-//! (To wait for [`Board::settle`] in a service is [`SettleError::Inside`].) It does not matter
-//! whether the verb was called through the
-//! [`Context`] or through an [`Address`], [`Recipient`], [`Publisher`] or [`Board`], nor whether
-//! several waits are joined. A wait counts until it is over or its future is dropped, also where
-//! another one of a `select!` would do.
+//! Every wait of a handler, hook or timer for another service of its board counts:
 //!
-//! What does not count: waits of tasks that a handler has spawned, of its blocking and its later
-//! work, of instances per key (the others go on meanwhile), and of code outside the board. Those
-//! end by their deadline.
+//! - for an answer;
+//! - for room in a mailbox or subscription, also for what is published on success;
+//! - for [`settled`](Publish::settled), and for follow-up events that a policy waits for;
+//! - for the stop, restart or start of a child;
+//! - while children start in order, at first or with their group: also for a sibling whose turn to
+//!   start comes later.
 //!
-//! The way out is that one of them does not wait: it tells instead of asking, or publishes and
-//! hears the answer as an event. [`BoardBuilder::cycles`] turns the error into a warning.
+//! (Waiting for [`Board::settle`] in a service is [`SettleError::Inside`].) It does not matter
+//! whether the verb was called through the [`Context`] or through an [`Address`], [`Recipient`],
+//! [`Publisher`] or [`Board`], nor whether several waits are joined. A wait counts until it
+//! completes or its future is dropped, even if another branch of a `select!` could complete first.
+//!
+//! Other waits do not count: those of tasks that a handler has spawned, of its blocking and its
+//! later work, of instances per key (the other keys go on), and of code outside the board. They end
+//! by their time limit; `settled` without [`within`](PublishSettled::within) has none.
+//!
+//! To avoid a circle, let one service not wait: it tells instead of asking, or publishes and
+//! receives the answer as an event. [`BoardBuilder::cycles`] turns the error into a warning.
 //!
 //! # Tests of your services
 //!
 //! [`BoardBuilder::on_this_thread`] runs the whole board on your thread, so that tokio's paused
-//! clock and one seed govern everything, and [`Board::settle`] waits for quiet, not for time:
+//! clock and one seed govern everything; [`Board::settle`] waits until nothing is left to do, and
+//! needs no sleeping:
 //!
 //! ```
 //! # use callboard::prelude::*;
@@ -319,13 +336,14 @@ pub mod prelude {
     };
 }
 
-/// So many milliseconds.
+/// A duration of this many milliseconds.
 #[must_use]
 pub const fn millis(count: u64) -> std::time::Duration {
     std::time::Duration::from_millis(count)
 }
 
-/// So many seconds.
+/// A duration of this many seconds.
+#[must_use]
 pub const fn secs(count: u64) -> std::time::Duration {
     std::time::Duration::from_secs(count)
 }

@@ -18,9 +18,9 @@ use crate::sync::Arc;
 /// subscribe.
 ///
 /// It is published only while somebody subscribes to it. Its subscriptions never make a publisher
-/// wait: they are always `Overflow::DropOldest`, so a slow subscriber loses the oldest ones (they
-/// are counted as *shed*), and changes within one path come in order. A service whose handler of
-/// `Lifecycle` panics causes changes itself; its restart budget ends that.
+/// wait: they are always `Overflow::DropOldest`, so a slow subscriber loses the oldest changes
+/// (counted as *shed*). The changes of one path arrive in order. A service that panics while it
+/// handles `Lifecycle` causes further changes; its restart budget ends that.
 ///
 /// ```
 /// use callboard::{Change, Lifecycle, prelude::*};
@@ -58,28 +58,28 @@ pub enum Change {
     Ended(Exit),
     /// Its next life begins after this delay.
     BackingOff(Duration),
-    /// It is told to stop, and may finish what it does.
+    /// It was ordered to stop, and may finish what it is doing.
     Stopping,
     /// It has ended for good: its subscriptions are closed. It may be started again on request.
     Closed,
-    /// It begins nothing more from now on; what it has begun it finishes.
+    /// It begins nothing more for now, but finishes what it has begun.
     Suspended,
-    /// It handles what has come in meanwhile.
+    /// It goes on, beginning with what has come in since.
     Resumed,
-    /// The breaker of one of its subscriptions has opened: too many attempts have failed. One that
-    /// is shared is told of where an attempt has made it change.
+    /// The breaker of one of its subscriptions has opened: too many attempts have failed. A shared
+    /// breaker is reported only for the service whose attempt changed it.
     #[non_exhaustive]
     BreakerOpened {
         /// The event's name.
         event: &'static str,
     },
-    /// That breaker lets a few attempts through, to see how they fare.
+    /// That breaker lets a few attempts through as probes.
     #[non_exhaustive]
     BreakerHalfOpen {
         /// The event's name.
         event: &'static str,
     },
-    /// That breaker has closed: those attempts have succeeded.
+    /// That breaker has closed: the probes have succeeded.
     #[non_exhaustive]
     BreakerClosed {
         /// The event's name.

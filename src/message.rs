@@ -8,7 +8,8 @@
 
 use crate::event::Key;
 
-/// A letter to one service. `tell` sends it; `ask` sends it and waits for the [`Reply`].
+/// A letter to one service: `tell` sends it; `ask` sends it and waits for the [`Reply`]. It is
+/// handled at most once.
 ///
 /// ```
 /// use callboard::Message;
@@ -20,7 +21,7 @@ use crate::event::Key;
 /// }
 /// ```
 ///
-/// What the asker must know about a refusal is part of the reply, such as
+/// If the service may refuse, make the refusal part of the reply, such as
 /// `type Reply = Result<Receipt, Declined>`.
 ///
 /// [`Reply`]: Message::Reply
@@ -34,7 +35,7 @@ pub trait Message: Send + 'static {
     /// What the service answers.
     type Reply: Send + 'static;
 
-    /// Says what the message is about; messages with equal keys keep their order among workers.
+    /// What the message is about; messages with equal keys keep their order among workers.
     /// [`Key::None`] unless overridden.
     fn key(&self) -> Key {
         Key::None

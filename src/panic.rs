@@ -16,7 +16,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::task::Poll;
 
-/// What is known of a panic in user code.
+/// A panic in user code.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("panicked: {message}")]
 #[non_exhaustive]
@@ -25,8 +25,8 @@ pub struct Panic {
     pub message: String,
     /// Where it panicked, as `file:line:column`.
     ///
-    /// Only a panic hook is told the place, and this crate installs none, so this is `None`; the
-    /// program's own hook, which runs first, has printed it.
+    /// Always `None` so far: only a panic hook knows the place, and this crate installs none. The
+    /// program's own hook, which runs first, prints it.
     pub location: Option<String>,
 }
 

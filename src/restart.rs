@@ -13,11 +13,11 @@ use crate::exit::Exit;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Restart {
-    /// Always, also after a normal end or a shutdown that its supervisor did not ask for; but not
+    /// Always, also after a normal end, or a shutdown that its supervisor did not request; but not
     /// when its failure policy has [retired](Exit::Retired) it. The default.
     #[default]
     Permanent,
-    /// Only after an abnormal end, so neither after a normal one nor after a shutdown.
+    /// Only after an abnormal end: neither after a normal one nor after a shutdown.
     Transient,
     /// Never, not even together with its group.
     Temporary,

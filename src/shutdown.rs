@@ -11,9 +11,9 @@ use std::time::Duration;
 
 use crate::defaults;
 
-/// How a child is stopped, and what time it has; OTP's `shutdown`.
+/// How a child is stopped, and how long that may take; OTP's `shutdown`.
 ///
-/// When the time is over the child is killed: its handler is dropped where it waits, `stopping`
+/// When the time is over, the child is killed: its handler is dropped where it waits, `stopping`
 /// is not called, and the event in flight goes back to the mailbox without a counted attempt. A
 /// handler that blocks its thread cannot be killed; it is left behind and reported.
 ///
@@ -21,12 +21,12 @@ use crate::defaults;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Shutdown {
-    /// Handles what it had accepted when it was told to stop, retries included, then stops as
+    /// Handles what it had accepted when the stop began, retries included, then stops as
     /// `Graceful` does, all within this time.
     ///
-    /// Only where the child will not come back: in the restart of a group its mailbox is kept, so
-    /// there it is as `Graceful`. For a supervisor: all services below drain. One that is
-    /// [suspended](crate::Board::suspend) handles nothing, so it does not drain.
+    /// Only if the child will not be started again: in the restart of a group its mailbox is kept,
+    /// so there it acts as `Graceful`. For a supervisor: all services below drain. A
+    /// [suspended](crate::Board::suspend) service handles nothing, so it does not drain.
     Drain(Duration),
     /// Finishes the event it is handling, calls `stopping`, and ends, within this time. The
     /// default, with 5 s; for a supervisor without a limit of its own.

@@ -29,20 +29,20 @@ const MONITOR_LAG: usize = 256;
 /// those who tell them at the same instant.
 const NEWS_KEPT: usize = 2 * MONITOR_LAG;
 
-/// Where a service or supervisor stands between its first start and its end.
+/// The state of a service or supervisor.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum State {
-    /// Has no life; one begins when it is its turn.
+    /// Has no life; one begins when its turn comes.
     #[default]
     Waiting,
     /// Has no life; one begins when its backoff is over.
     BackingOff,
     /// `started` is running; for a supervisor: its children are being started.
     Starting,
-    /// Lives.
+    /// Is running.
     Running,
-    /// Has been told to stop.
+    /// Is being stopped.
     Stopping,
     /// Has ended for good, unless it is started again on request.
     Closed,

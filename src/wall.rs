@@ -84,35 +84,36 @@ pub(crate) struct Wall {
     end: OnceLock<Box<dyn Fn() + Send + Sync>>,
 }
 
-/// Why a board does not settle: what these services hold does not move by itself.
+/// Why a board does not settle: the work that is left does not move by itself.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum SettleError {
-    /// All else is settled, but these are suspended and hold events or letters.
-    #[error("suspended, with work to do: {}", services.join(", "))]
+    /// Everything else is settled, but these services are suspended and hold events or letters.
+    #[error("cannot settle: suspended services still hold work: {}", services.join(", "))]
     #[non_exhaustive]
     Suspended {
         /// Their paths, sorted.
         services: Vec<String>,
     },
-    /// All else is settled, or suspended, but in these subscriptions an open breaker makes events
-    /// wait.
-    #[error("held by open breakers: {}", subscriptions.join(", "))]
+    /// Everything else is settled, or suspended, but in these subscriptions an open breaker makes
+    /// events wait.
+    #[error("cannot settle: open breakers hold events: {}", subscriptions.join(", "))]
     #[non_exhaustive]
     BreakerOpen {
         /// The path of each service, ` on ` and the event's name; sorted.
         subscriptions: Vec<String>,
     },
-    /// The board has ended and left these behind with events or letters, since one of its services
-    /// blocks its thread: nothing of it will ever be settled.
-    #[error("the board has ended, and left work behind: {}", services.join(", "))]
+    /// The board has ended and left these services behind with events or letters, because a service
+    /// blocks its thread: that work will never be settled.
+    #[error("cannot settle: the board has ended and left work behind: {}", services.join(", "))]
     #[non_exhaustive]
     LeftBehind {
         /// Their paths, sorted.
         services: Vec<String>,
     },
-    /// A service of this board, or its blocking work, asked: it would wait for itself.
-    #[error("a service that waits for its own board to settle would wait for itself")]
+    /// It was called inside a service of this board, or in its blocking work, which would wait for
+    /// itself.
+    #[error("a service cannot wait for its own board to settle: it would wait for itself")]
     Inside,
 }
 

@@ -13,7 +13,7 @@ use std::time::Duration;
 use crate::event::EventId;
 use crate::sync::{Arc, AtomicBool, Mutex, Ordering, lock};
 
-/// Tells blocking work whether anybody still waits for what it does.
+/// Tells blocking work whether it should stop, because nobody waits for its result any more.
 ///
 /// See [`Context::blocking_with`](crate::Context::blocking_with). Cheap to clone; usable from
 /// any thread.
@@ -23,8 +23,9 @@ pub struct Stop {
 }
 
 impl Stop {
-    /// Whether the work has been given up: its handler was cancelled by its timeout, its life has
-    /// ended, or the future was dropped. It stays so; the result will be dropped.
+    /// Whether a stop is wanted, because the work has been given up: its handler was cancelled by a
+    /// timeout, its life has ended, or the future was dropped. Once true it stays true, and the
+    /// result will be dropped.
     pub fn is_wanted(&self) -> bool {
         self.wanted.load(Ordering::Acquire)
     }

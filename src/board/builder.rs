@@ -31,15 +31,15 @@ use crate::sync::{Arc, Mutex};
 use crate::waits::Cycles;
 use crate::wall::Wall;
 
-/// Why a board was not started. Nothing runs.
+/// Why a board was not started. Nothing is left running.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum StartError {
-    /// The tree cannot be meant; nothing was started.
-    #[error("the tree is impossible: {}", list(problems))]
+    /// The tree is invalid; nothing was started.
+    #[error("invalid supervisor tree: {}", list(problems))]
     #[non_exhaustive]
     Refused {
-        /// Everything that is impossible about it.
+        /// Everything that is wrong with it.
         problems: Vec<Problem>,
     },
     /// A child did not start; those before it have been stopped again.
@@ -51,7 +51,7 @@ pub enum StartError {
         /// Why it did not start.
         exit: Exit,
     },
-    /// The system gave no thread or runtime.
+    /// The system could not provide a thread or runtime.
     #[error("no thread for the board")]
     Threads(#[source] io::Error),
     /// `on_this_thread` was used outside a tokio `LocalSet`.
@@ -67,7 +67,7 @@ fn list(problems: &[Problem]) -> String {
     texts.join("; ")
 }
 
-/// How a board is to run.
+/// The settings of a board: threads, limits, watchdog, seed. `Board::builder()` makes one.
 #[derive(Clone, Debug)]
 #[must_use]
 pub struct BoardBuilder {
@@ -109,10 +109,10 @@ impl BoardBuilder {
     /// For how long an arbiter that has run out of work stays awake before it parks, counted from
     /// the last time a service ran on it; not at all by default.
     ///
-    /// Waking a thread that is parked takes 40 to 100 µs on many a virtual machine, far more than a
-    /// message does. Within this time what comes from another thread is taken up in a few
-    /// microseconds, and each arbiter keeps a core busy meanwhile: less than a millisecond is
-    /// usual, and no more arbiters than cores. A board on this thread does not spin.
+    /// Waking a parked thread takes 40 to 100 µs on many virtual machines, far more than a message
+    /// does. Within this time, work from another thread is taken up in a few microseconds, but each
+    /// arbiter keeps a core busy: less than a millisecond is usual, with no more arbiters than
+    /// cores. A board on this thread does not spin.
     pub fn spin(mut self, time: Duration) -> Self {
         self.spin = time;
         self
@@ -124,14 +124,14 @@ impl BoardBuilder {
         self
     }
 
-    /// How many dead letters the shelf keeps; 1,024 by default.
+    /// How many dead letters the shelf keeps before it drops the oldest; 1,024 by default.
     pub fn shelf(mut self, most: usize) -> Self {
         self.shelf = most;
         self
     }
 
-    /// What becomes of a wait that would close a cycle of services which wait for each other;
-    /// refused by default. See [the tour](crate#waiting-in-a-circle).
+    /// What happens to a wait that would close a cycle of services waiting for each other; refused
+    /// by default. See [the tour](crate#waiting-in-a-circle).
     pub fn cycles(mut self, cycles: Cycles) -> Self {
         self.cycles = cycles;
         self
@@ -144,9 +144,9 @@ impl BoardBuilder {
         self
     }
 
-    /// The time limit for an end that nobody asked for from outside: a shutdown begun by a service
-    /// with [`Context::stop_board`](crate::Context::stop_board), or a root supervisor that gives up
-    /// or has done its work. 5 s by default.
+    /// The time limit for a shutdown that was not requested from outside: one begun by a service
+    /// with [`Context::stop_board`](crate::Context::stop_board), or by a root supervisor that gives
+    /// up or has done its work. 5 s by default.
     pub fn shutdown_limit(mut self, limit: Duration) -> Self {
         self.shutdown_limit = limit;
         self
@@ -165,11 +165,11 @@ impl BoardBuilder {
         LocalBoardBuilder(self)
     }
 
-    /// Starts the tree: every child in order, each up before the next. Blocks until all are, at
-    /// most 30 s for each.
+    /// Starts the tree: every child in order, each one up before the next. Blocks the thread until
+    /// all are up, at most 30 s for each.
     ///
     /// # Errors
-    /// [`StartError`]: the tree is impossible, a child did not start, or there are no threads.
+    /// [`StartError`]: the tree is invalid, a child did not start, or there are no threads.
     pub fn start(self, root: Supervisor) -> Result<Board, StartError> {
         if current_board().is_some() {
             return Err(StartError::Blocking);
@@ -269,7 +269,7 @@ impl LocalBoardBuilder {
     /// Starts the tree on this thread; see [`BoardBuilder::start`].
     ///
     /// # Errors
-    /// [`StartError`]: the tree is impossible, a child did not start, or there is no `LocalSet`.
+    /// [`StartError`]: the tree is invalid, a child did not start, or there is no `LocalSet`.
     ///
     /// # Cancel safety
     /// Dropping the future begins the shutdown of what has been started, within

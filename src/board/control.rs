@@ -17,8 +17,8 @@ use crate::supervisor::{
 use crate::sync::Arc;
 
 impl Board {
-    /// The supervisor at `path`, such as `shop/payments`: its children, started and stopped on
-    /// request.
+    /// A handle to the supervisor at `path`, such as `shop/payments`, to list, add, stop and
+    /// restart its children.
     ///
     /// # Errors
     /// [`LookupError`] if there is none.
@@ -27,14 +27,15 @@ impl Board {
         Ok(SupervisorHandle::new(Arc::clone(&self.inner.wall), node))
     }
 
-    /// Lets the service at `path` begin nothing from its next delivery on: no event, letter or
-    /// timer. What it has begun it finishes: the handler that runs,
+    /// Suspends the service at `path`: after its current delivery it begins no event, letter or
+    /// timer. It finishes what it has begun: the running handler,
     /// [later work](crate::Context::later) with its result, and what its instances
     /// [per key](crate::ServiceSpec::per_key) are doing. What comes in waits, within its capacity;
-    /// so does what is to be tried again, and what is to follow an event that is given up.
+    /// so do retries, and the follow-up events of events that are given up.
     ///
-    /// It stays suspended over restarts until [`Board::resume`]: a state, not a count. Returns at
-    /// once, whatever the service does. Meanwhile [`Board::settle`] is an error if it holds work.
+    /// It stays suspended across restarts until [`Board::resume`]: this is a state, not a count.
+    /// Returns at once, whatever the service is doing. While it holds work, [`Board::settle`]
+    /// returns an error.
     ///
     /// # Errors
     /// [`LookupError`] if there is no such service.
@@ -42,8 +43,8 @@ impl Board {
         self.set_suspended(path, true)
     }
 
-    /// Lets a suspended service go on; timers that were due meanwhile run at once. Does nothing if
-    /// it is not suspended.
+    /// Resumes a suspended service; timers that have become due run at once. Does nothing if it is
+    /// not suspended.
     ///
     /// # Errors
     /// [`LookupError`] if there is no such service.
@@ -77,15 +78,15 @@ impl Board {
 
     /// Changes how many [workers](crate::ServiceSpec::workers) the service at `path` has, at least
     /// 1 and at most [`WORKERS_MAX`](crate::defaults::WORKERS_MAX), and waits until the new number
-    /// is in force: until what was published and sent before has been settled by whose it was,
-    /// what waits to be tried again included.
+    /// is in force: until the workers so far have settled all that was published and sent before,
+    /// retries included.
     ///
-    /// Nothing is lost, and what has equal keys keeps its order: what comes after the change waits
-    /// until all before it is settled. Workers are added and taken away at the end of their row;
-    /// one that is added has started before anything is its own.
+    /// Nothing is lost, and events with equal keys keep their order: what comes after the change
+    /// waits until everything before it is settled. Workers are added and removed at the end of the
+    /// row; a new one has started before it is assigned anything.
     ///
     /// # Errors
-    /// [`ChildError`]: there is no such service, or it has no workers; the number is impossible;
+    /// [`ChildError`]: there is no such service, or it has no workers; the number is out of range;
     /// another change is under way; an added worker did not start. Nothing has changed then. On
     /// [`ChildError::TimedOut`], after [`CONTROL_WAIT`](crate::defaults::CONTROL_WAIT), the change
     /// goes on. [`ChildError::Cycle`] at once in a handler of one of the workers.
@@ -114,66 +115,68 @@ impl Board {
     /// same mailbox, a supervisor with all below it. Not counted against the budget of restarts.
     /// Waits until it has started, at most [`CONTROL_WAIT`](crate::defaults::CONTROL_WAIT).
     ///
-    /// One in backoff starts at once. One that has ended for good, by itself or after
-    /// [`Board::stop`], is started, and hears what is published from then on.
+    /// A child in backoff starts at once. One that has ended for good, by itself or after
+    /// [`Board::stop`], is started, and receives what is published from then on.
     ///
     /// # Errors
-    /// [`ChildError`]: there is no such child, or none any more, as of a temporary or dynamic one
-    /// that has ended ([`Lookup`](ChildError::Lookup)); the supervisor above is stopping or has
-    /// ended ([`Stopping`](ChildError::Stopping)); it is the root; it is a worker that is being let
-    /// go ([`Scaling`](ChildError::Scaling)). If it did not start, or a stop overtook it
-    /// ([`Failed`](ChildError::Failed)): one that had ended for good stays ended; any other is
+    /// [`ChildError`]: there is no such child, or a temporary or dynamic one has ended
+    /// ([`Lookup`](ChildError::Lookup)); the supervisor above is stopping or has ended
+    /// ([`Stopping`](ChildError::Stopping)); it is the root; it is a worker that is being removed
+    /// ([`Scaling`](ChildError::Scaling)). If it did not start, or a stop overtook the restart
+    /// ([`Failed`](ChildError::Failed)): a child that had ended for good stays ended; any other is
     /// tried again as after any failed restart, which is counted, unless it was stopped or is
     /// temporary.
-    /// [`ChildError::Cycle`] at once in a service that this waits for, itself above all.
-    /// [`ChildError::TimedOut`]: the restarting goes on.
+    /// [`ChildError::Cycle`] at once in a service that this would wait for, such as the one to be
+    /// restarted. [`ChildError::TimedOut`]: the restart goes on.
     ///
     /// # Cancel safety
-    /// Dropping the future does not stop the restarting.
+    /// Dropping the future does not stop the restart.
     pub async fn restart(&self, path: &str) -> Result<(), ChildError> {
         self.ask_above(path, Ask::Renew).await
     }
 
-    /// Stops what is at `path` in order, and waits until it has ended; one in backoff stays ended.
-    /// What has ended already is left as it is: that is no error. It stays ended until
-    /// [`Board::restart`] starts it again, or its supervisor is restarted as a whole. See
-    /// [`SupervisorHandle::terminate_child`].
+    /// Stops what is at `path` in order, and waits until it has ended, at most
+    /// [`CONTROL_WAIT`](crate::defaults::CONTROL_WAIT); a child in backoff stays ended. Stopping
+    /// what has already ended is no error. It stays ended until [`Board::restart`] starts it again,
+    /// or its supervisor is restarted as a whole. See [`SupervisorHandle::terminate_child`].
     ///
     /// # Errors
-    /// [`ChildError`]: there is no such child, or none any more, as of a temporary or dynamic one
-    /// that has ended ([`Lookup`](ChildError::Lookup)); the supervisor above is stopping or has
-    /// ended ([`Stopping`](ChildError::Stopping)); it is the root. [`ChildError::Running`] at once
-    /// when a restart that is asked for meanwhile overtakes it: the last one to ask is heeded.
+    /// [`ChildError`]: there is no such child, or a temporary or dynamic one has ended
+    /// ([`Lookup`](ChildError::Lookup)); the supervisor above is stopping or has ended
+    /// ([`Stopping`](ChildError::Stopping)); it is the root. [`ChildError::Running`] at once
+    /// when a later restart request replaces this one; the latest request wins.
     /// [`ChildError::Workers`] for one worker of a service. [`ChildError::Cycle`] at once in a
-    /// service that this waits for, itself above all. [`ChildError::TimedOut`] after
-    /// [`CONTROL_WAIT`](crate::defaults::CONTROL_WAIT): the stopping goes on.
+    /// service that this would wait for, such as the one to be stopped. [`ChildError::TimedOut`]:
+    /// the stop goes on.
     ///
     /// # Cancel safety
-    /// Dropping the future does not stop the stopping.
+    /// Dropping the future does not cancel the stop.
     pub async fn stop(&self, path: &str) -> Result<(), ChildError> {
         self.ask_above(path, Ask::Terminate).await
     }
 
-    /// Ends the life of what is at `path` now: its handler is dropped where it waits, `stopping`
-    /// is not called, and its supervisor does what follows a crash.
+    /// Kills what is at `path`: its life ends now, its handler is dropped where it waits,
+    /// `stopping` is not called, and its supervisor acts as after a crash.
     ///
     /// The event in flight gets its verdict, as after a panic: one attempt is counted, and out of
-    /// attempts it is a dead letter. So a handler that waits for ever is ended with its event; one
-    /// that blocks its thread cannot be. No attempt is counted of what is open in
-    /// [later work](crate::Context::later); of a supervisor, or of a service with
-    /// [workers](crate::ServiceSpec::workers) as a whole, where all below ends (kill the worker,
-    /// `books/0`, instead); nor of a service with an instance
-    /// [per key](crate::ServiceSpec::per_key), where nobody knows which of its instances is to
-    /// blame. One without a life, as in backoff, is left as it is: that is no error. Returns when
-    /// the kill has been ordered.
+    /// attempts it becomes a dead letter. So a handler that waits for ever is ended together with
+    /// its event; one that blocks its thread cannot be ended.
+    ///
+    /// No attempt is counted for events that are open in [later work](crate::Context::later); nor
+    /// if a supervisor, or a service with [workers](crate::ServiceSpec::workers), is killed as a
+    /// whole (kill the worker instead, such as `books/0`); nor in a service with an instance
+    /// [per key](crate::ServiceSpec::per_key), where it is unknown which instance is to blame.
+    ///
+    /// Killing a child that has no life, as in backoff, is no error and changes nothing. Returns
+    /// when the kill has been ordered.
     ///
     /// # Errors
-    /// [`ChildError`]: there is no such child, or none any more ([`Lookup`](ChildError::Lookup));
+    /// [`ChildError`]: there is no such child, or it is gone ([`Lookup`](ChildError::Lookup));
     /// it has ended for good ([`NotRunning`](ChildError::NotRunning)); the supervisor above is
     /// stopping or has ended ([`Stopping`](ChildError::Stopping)); it is the root.
     ///
     /// # Cancel safety
-    /// Dropping the future may or may not leave it killed.
+    /// If the future is dropped, the kill may or may not have been ordered.
     pub async fn kill(&self, path: &str) -> Result<(), ChildError> {
         self.ask_above(path, Ask::Kill).await
     }
@@ -202,7 +205,7 @@ impl Board {
         blocking(self.kill(path))
     }
 
-    /// Hears of every change in the life of one service from now on.
+    /// Reports every change in the life of one service from now on.
     ///
     /// # Errors
     /// [`SubscribeError::NotRunning`] if it does not belong to this board.

@@ -26,7 +26,7 @@ pub struct Inspection {
     pub path: String,
     /// Its type, for a service.
     pub type_name: Option<&'static str>,
-    /// Whom it restarts with whom, for a supervisor.
+    /// Which children it restarts together, for a supervisor.
     pub strategy: Option<Strategy>,
     /// How many workers it has, for a service with workers: its children.
     pub workers: Option<usize>,
@@ -37,11 +37,11 @@ pub struct Inspection {
     pub dynamic: bool,
     /// When it is started again after it has ended.
     pub restart: Restart,
-    /// Where it stands.
+    /// Its state.
     pub state: State,
-    /// Whether it begins nothing for now; what it had begun it finishes.
+    /// Whether it is suspended: it begins nothing for now, but finishes what it had begun.
     pub suspended: bool,
-    /// Which of its lives this is; 1 for the first.
+    /// The number of its current life; 1 for the first.
     pub life: u64,
     /// How its last life ended, if one has.
     pub last_exit: Option<Exit>,
@@ -51,9 +51,9 @@ pub struct Inspection {
     pub current: Option<Current>,
     /// What its mailbox holds.
     pub mailbox: MailboxLoad,
-    /// How the guards of its subscriptions stand, by event, where its policy has any.
+    /// The state of breakers, rate limits and retry budgets, by event, where its policy has any.
     pub guards: Vec<Guarded>,
-    /// Its children, for a supervisor, in the order of their starting.
+    /// Its children, for a supervisor, in the order in which they start.
     pub children: Vec<Inspection>,
 }
 
@@ -82,20 +82,20 @@ pub struct Current {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct MailboxLoad {
-    /// Events not taken yet, of all its subscriptions.
+    /// Queued events, of all its subscriptions.
     pub queued: u64,
     /// Events being handled.
     pub in_flight: u64,
     /// Events that wait to be tried again, or behind an older event of their key.
     pub deferred: u64,
-    /// Letters not taken yet.
+    /// Queued letters.
     pub letters: u64,
     /// Letters being answered.
     pub letters_in_flight: u64,
 }
 
 impl Inspection {
-    /// How often it was started again.
+    /// How often it has been restarted.
     pub fn restarts(&self) -> u64 {
         self.life.saturating_sub(1)
     }

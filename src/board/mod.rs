@@ -55,7 +55,8 @@ use shutdown::Root;
 pub use tree::Tree;
 pub use watchdog::Watchdog;
 
-/// A running board. Cheap to clone; usable from any thread and any runtime.
+/// A running board. Cheap to clone; usable from any thread and any runtime. Dropping it stops
+/// nothing: see [`Board::shutdown`].
 #[derive(Clone)]
 pub struct Board {
     inner: Arc<Inner>,
@@ -113,8 +114,8 @@ impl Board {
         Board::builder().start(root)
     }
 
-    /// The board that a service runs on, from inside one of its handlers or hooks; `None` if that
-    /// has ended and the handler was left behind.
+    /// The board that a service runs on, for its handlers and hooks; `None` if the board has ended
+    /// and left the handler behind.
     ///
     /// ```
     /// # use callboard::prelude::*;
@@ -138,12 +139,12 @@ impl Board {
         Some(Board { inner })
     }
 
-    /// Settings of a board to be started.
+    /// Begins to set up a board.
     pub fn builder() -> BoardBuilder {
         BoardBuilder::new()
     }
 
-    /// Publishes one event; waits for room at most 5 s. See [`Publish`].
+    /// Publishes one event to all who subscribe; waits for room, at most 5 s. See [`Publish`].
     pub fn publish<E: Event>(&self, event: E) -> Publish<E> {
         self.publisher().publish(event)
     }
@@ -164,8 +165,8 @@ impl Board {
         self.publisher().publish_blocking(event)
     }
 
-    /// Publishes many events of one type in order, faster than one by one; waits for room wherever
-    /// it has to, at most 5 s each time. See [`PublishAll`]. The iterator is read to its end first.
+    /// Publishes many events of one type in order, faster than one by one; waits for room where it
+    /// must, at most 5 s each time. See [`PublishAll`]. The iterator is read to its end first.
     pub fn publish_all<E: Event>(&self, batch: impl IntoIterator<Item = E>) -> PublishAll<E> {
         self.publisher().publish_all(batch)
     }
@@ -186,13 +187,12 @@ impl Board {
     ///
     /// `make` is given how many events it has made before: 0, 1, 2 and so on. It runs on the
     /// board's own thread and must not block: all deadlines of the board would wait for it. If it
-    /// panics the series ends, and `tracing` is told so as an error with the target
-    /// `callboard::series`.
+    /// panics, the series ends, and an error is logged with the target `callboard::series`.
     ///
-    /// An event that meets a full subscriber waits for room, at most 5 s; then it is dropped, which
-    /// `tracing` is told as a warning, and the series goes on. What becomes of the ticks that pass
-    /// meanwhile says [`Series::missed`]; they are left out by default. Nothing waits for a series:
-    /// [`Board::settle`] ignores it, as it does timers.
+    /// If a subscriber is full, the event waits for room, at most 5 s; then it is dropped with a
+    /// warning, and the series goes on. [`Series::missed`] decides what happens to ticks that pass
+    /// in the meantime; they are skipped by default. Nothing waits for a series: [`Board::settle`]
+    /// ignores it, as it does timers.
     ///
     /// A service has its own ticks by [`Context::every`], which end with its life.
     ///
@@ -216,7 +216,7 @@ impl Board {
         self.publisher().every(interval, make)
     }
 
-    /// A typed handle for hot paths: publishing through it looks nothing up.
+    /// A typed handle for hot paths: publishing through it needs no look-up.
     pub fn publisher<E: Event>(&self) -> Publisher<E> {
         Publisher::new(&self.inner.wall)
     }
@@ -234,14 +234,14 @@ impl Board {
         self.inner.grounds.registry.services()
     }
 
-    /// Subscribes a running service to an event type, with default terms: it hears what is
+    /// Subscribes a running service to an event type, with default terms: it receives what is
     /// published from now on, until it ends for good.
     ///
     /// # Errors
     /// [`SubscribeError`], if it has subscribed already or does not run here.
     ///
     /// # Cancel safety
-    /// Dropping the future may or may not leave the subscription made.
+    /// If the future is dropped, the subscription may or may not have been made.
     pub async fn subscribe<E: Event>(
         &self,
         service: &Address<impl Handle<E>>,
@@ -253,7 +253,7 @@ impl Board {
     ///
     /// # Errors
     /// [`SubscribeError`], if it has subscribed already, does not run here, or the terms are
-    /// impossible.
+    /// invalid.
     ///
     /// # Cancel safety
     /// As [`Board::subscribe`].
@@ -268,8 +268,8 @@ impl Board {
             .await
     }
 
-    /// Ends a subscription of a running service, before its next delivery; what it had not read
-    /// is counted as undelivered.
+    /// Ends a subscription of a running service, before its next delivery; events that it had not
+    /// read are counted as undelivered.
     ///
     /// # Errors
     /// [`SubscribeError`], if it has not subscribed or does not run here.
@@ -305,19 +305,19 @@ impl Board {
 
     /// The accounting of everything that was accepted; its gap is 0 at every moment.
     ///
-    /// Each row is consistent in itself, under load too. No service is asked, so it works while
-    /// one is stuck.
+    /// Each row is consistent in itself, even under load. It asks no service, so it works while one
+    /// is stuck.
     pub fn ledger(&self) -> Ledger {
         self.inner.wall.ledger()
     }
 
-    /// Waits until nothing is queued, in flight or deferred. Timers are not waited for.
+    /// Waits until nothing is queued, in flight or deferred. It does not wait for timers, and has
+    /// no time limit of its own.
     ///
     /// # Errors
-    /// [`SettleError`], as soon as all else is settled, if what is left is held by services that
-    /// are suspended, or by breakers that are open: it would wait for ever, or for long. So it is
-    /// once the board has ended and left something stuck behind. At once if a service of this board
-    /// waits for it.
+    /// [`SettleError`], returned as soon as only suspended services or open breakers hold work,
+    /// since waiting could take for ever; also after the board has ended with stuck work, and at
+    /// once when called inside one of its services.
     ///
     /// # Cancel safety
     /// Dropping the future only stops the waiting.
@@ -339,19 +339,20 @@ impl Board {
         crate::park::block_on(self.settle())
     }
 
-    /// The last dead letters, the oldest first.
+    /// The dead letters on the shelf, the oldest first: the last 1,024, unless
+    /// [`BoardBuilder::shelf`] says otherwise.
     pub fn dead_letters(&self) -> Vec<DeadLetter> {
         self.inner.wall.shelf.letters()
     }
 
-    /// Gives a dead letter back to the very subscriber that failed it: a new accepted delivery,
-    /// attempt 1, marked as redriven. It leaves the shelf.
+    /// Gives a dead letter back to the subscriber that failed it, and to no other: a new accepted
+    /// delivery, attempt 1, marked as redriven. It leaves the shelf.
     ///
     /// # Errors
-    /// [`RedriveError`] if it is not on the shelf any more, or its subscription has ended.
+    /// [`RedriveError`] if it is no longer on the shelf, or its subscription has ended.
     ///
     /// # Cancel safety
-    /// Dropping the future may or may not leave it given back.
+    /// If the future is dropped, the letter may or may not have been given back.
     pub async fn redrive(&self, letter: &DeadLetter) -> Result<EventId, RedriveError> {
         let broker = self.inner.broker.get().ok_or(RedriveError::Ended)?;
         let clock = &self.inner.wall.pulse.clock;

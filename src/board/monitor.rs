@@ -44,8 +44,8 @@ impl Monitor {
         Monitor { changes, missed: 0 }
     }
 
-    /// Waits for the next change; `None` once nothing can happen any more, because the board has
-    /// ended or the service was deleted.
+    /// Waits for the next change; `None` once there can be no more, because the board has ended or
+    /// the service was deleted.
     ///
     /// # Cancel safety
     /// Dropping the future loses no change.
@@ -70,7 +70,7 @@ impl Monitor {
         }
     }
 
-    /// How many changes it has missed because it was not read: those beyond the last 256.
+    /// How many changes it has missed because it was not read in time: it keeps the last 256.
     pub fn missed(&self) -> u64 {
         self.missed
     }

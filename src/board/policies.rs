@@ -17,14 +17,14 @@ use crate::service::wish::against;
 use crate::supervisor::{LookupError, Node};
 use crate::sync::Arc;
 
-/// Why a policy was not changed: the old one stays.
+/// Why a policy was not changed; the old one stays in force.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum PolicyError {
     /// There is no service or supervisor at this path.
     #[error(transparent)]
     NotFound(#[from] LookupError),
-    /// The service at this path has no subscription to this event.
+    /// The service at this path does not subscribe to this event.
     #[error("{service} has not subscribed to {event}")]
     #[non_exhaustive]
     NotSubscribed {
@@ -33,7 +33,7 @@ pub enum PolicyError {
         /// The event's name.
         event: &'static str,
     },
-    /// The policy cannot be meant, here or for a service below.
+    /// The policy is invalid, here or for a service below.
     #[error("{}", in_words(problems))]
     #[non_exhaustive]
     Impossible {
@@ -59,7 +59,8 @@ pub struct PolicyRow {
     pub policy: Explanation,
 }
 
-/// What is in force for each subscription of a board: [`Board::policies`]. It prints as a table.
+/// What is in force for each subscription of a board: [`Board::policies`]. It prints as an indented
+/// list.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Policies {
@@ -75,7 +76,7 @@ impl Policies {
     }
 }
 
-/// Each subscription, then its parts, with those left out that nobody has set.
+/// Each subscription, and below it the parts that have been set.
 impl fmt::Display for Policies {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (number, row) in self.rows.iter().enumerate() {
@@ -98,9 +99,9 @@ impl fmt::Display for Policies {
 }
 
 impl Board {
-    /// Tells what is in force for each subscription, and where each part of it was set.
+    /// What is in force for each subscription, and where each part of it was set.
     ///
-    /// A service that has ended for good has no subscription any more.
+    /// A service that has ended for good has no subscriptions any more.
     #[must_use]
     pub fn policies(&self) -> Policies {
         let mut rows = Vec::new();
@@ -115,15 +116,15 @@ impl Board {
         Policies { rows }
     }
 
-    /// Replaces the policy of the service or supervisor at `path`, for it and all below it that
-    /// does not set a part nearer. Returns at once.
+    /// Replaces the policy of the service or supervisor at `path`. It applies to it and all below
+    /// it, except for parts that are set further down. Returns at once.
     ///
-    /// It applies from the next attempt, and the next failure, of each service on; delays that
-    /// have begun stay, and an attempt that is under way keeps its timeout. It stays over restarts.
-    /// Subscriptions keep what they set themselves: see [`Board::set_policy_on`].
+    /// It is in force from the next attempt and the next failure of each service; delays that have
+    /// begun stay, and an attempt under way keeps its timeout. It survives restarts. Parts that a
+    /// subscription sets itself stay: see [`Board::set_policy_on`].
     ///
     /// # Errors
-    /// [`PolicyError`]; nothing has changed then.
+    /// [`PolicyError`]; then nothing has changed.
     pub fn set_policy(&self, path: &str, policy: Policy) -> Result<(), PolicyError> {
         let registry = &self.inner.grounds.registry;
         let node = registry.node(path).filter(|node| !node.is_worker());
@@ -148,11 +149,11 @@ impl Board {
         Ok(())
     }
 
-    /// Replaces the policy that a service's subscription to `E` sets itself, as
-    /// [`Board::set_policy`] does that of a whole service.
+    /// Replaces the policy that a service sets for its subscription to `E`, as
+    /// [`Board::set_policy`] does for a whole service.
     ///
     /// # Errors
-    /// [`PolicyError`]; nothing has changed then.
+    /// [`PolicyError`]; then nothing has changed.
     pub fn set_policy_on<E: Event>(&self, path: &str, policy: Policy) -> Result<(), PolicyError> {
         let (node, entry) = self.inner.grounds.registry.service(path)?;
         let event = TypeId::of::<E>();

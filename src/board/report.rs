@@ -19,20 +19,21 @@ use crate::ledger::Ledger;
 pub struct ShutdownReport {
     /// Whether everything was settled before the deadline.
     pub drained: bool,
-    /// What was accepted and not handled, by service and event. What the board tells of itself, as
-    /// `Lifecycle`, is left out; the ledger has it.
+    /// What was accepted and not handled, by service and event. What the board itself publishes,
+    /// such as `Lifecycle`, is left out; the ledger has it.
     pub undelivered: Vec<Undelivered>,
-    /// How many [scheduled](crate::Scheduled) events were not due when the shutdown began: nobody
-    /// has accepted them, so no ledger has them.
+    /// How many [scheduled](crate::Scheduled) events were not due when the shutdown began: they
+    /// were never accepted, so they are not in the ledger.
     #[serde(default)]
     pub not_due: u64,
-    /// Services whose handlers did not let go of their thread.
+    /// Services that were still busy at the end: those whose code blocks its thread, and those that
+    /// only wait; see [`Stuck::blocks`].
     pub stuck: Vec<Stuck>,
-    /// Blocking work that was given up and had not ended: its thread was left to it.
+    /// Blocking work that was given up and had not ended; its threads were left behind with it.
     #[serde(default)]
     pub left_behind: Vec<LeftBehind>,
     /// Whether the shutdown is over. False in what [`Board::shutdown`](crate::Board::shutdown)
-    /// returns inside the board itself: then it has only begun, and this is what was open.
+    /// returns inside the board itself: then it has only begun, and this shows what was open.
     pub over: bool,
     /// How long it took.
     pub took: Duration,
@@ -51,8 +52,8 @@ pub struct Undelivered {
     /// How many.
     pub count: u64,
     /// Their numbers, where they could still be read: not those of a stuck service. At most
-    /// [`UNDELIVERED_IDS`](crate::defaults::UNDELIVERED_IDS), those left unread last; of several
-    /// workers or children in the order of their ends, not of the numbers.
+    /// [`UNDELIVERED_IDS`](crate::defaults::UNDELIVERED_IDS), the last ones; with several workers
+    /// or children, in the order in which these ended, not in the order of the numbers.
     pub event_ids: Vec<u64>,
 }
 
@@ -66,7 +67,7 @@ pub struct Stuck {
     pub event: Option<String>,
     /// For how long.
     pub age: Duration,
-    /// Whether it blocks its thread, which is left behind with it; else it only waits.
+    /// Whether it blocks its thread, which is left behind with it; otherwise it only waits.
     #[serde(default)]
     pub blocks: bool,
     /// The services that it held up: its neighbours on the thread it blocks, sorted.
@@ -74,7 +75,7 @@ pub struct Stuck {
     pub neighbours: Vec<String>,
 }
 
-/// [Blocking work](crate::Context::blocking) that runs on although nobody waits for it any more.
+/// [Blocking work](crate::Context::blocking) that still runs though nobody waits for it any more.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct LeftBehind {
@@ -106,10 +107,14 @@ impl fmt::Display for ShutdownReport {
             )?;
         }
         if self.not_due > 0 {
-            write!(f, "\nnot due: {} of the scheduled events", self.not_due)?;
+            let what = match self.not_due {
+                1 => "scheduled event was",
+                _ => "scheduled events were",
+            };
+            write!(f, "\n{} {what} not due yet", self.not_due)?;
         }
         for stuck in &self.stuck {
-            let event = stuck.event.as_deref().unwrap_or("something");
+            let event = stuck.event.as_deref().unwrap_or("a letter, hook or timer");
             write!(
                 f,
                 "\nstuck: {} on {event}, for {:?}",

@@ -57,21 +57,22 @@ pub struct BoardError {
 impl Board {
     /// Stops the board in two phases.
     ///
-    /// First outsiders are refused, while what handlers still publish flows, until everything is
-    /// settled, and no hook or timer is running, or `limit` is over. Then children stop in reverse
-    /// order, each within its own shutdown time, and not beyond `limit`. What was not handled is
-    /// counted as undelivered and named in the report; so is blocking work that was left behind. A
-    /// second call waits for the first and returns the same report.
+    /// First, callers outside the board are refused, while handlers may still publish, until
+    /// everything is settled and no hook or timer is running, or until `limit` is over. Then
+    /// children stop in reverse order, each within its own shutdown time, and not beyond `limit`
+    /// (well under a second more if something is stuck). Events that were not handled are counted
+    /// as undelivered and named in the report, as is blocking work that was left behind. A second
+    /// call waits for the first and returns the same report.
     ///
     /// **From inside** a service of this board (a handler, hook or timer, or the blocking work of
     /// one) it would wait for its own caller. There it only begins the shutdown and returns at
     /// once, as [`Context::stop_board`](crate::Context::stop_board) does: the report is not
-    /// [over](ShutdownReport::over) and says what is open at this moment. Call it again, or
+    /// [over](ShutdownReport::over), and shows what is open at this moment. Call it again, or
     /// [`Board::wait`], from outside to see the end.
     ///
     /// # Cancel safety
-    /// Dropping the future leaves the board where it is: refusing outsiders. Call it again. What
-    /// was begun from inside goes on.
+    /// If the future is dropped, the board goes on refusing callers outside; call it again. A
+    /// shutdown that was begun from inside continues.
     pub async fn shutdown(&self, limit: Duration) -> ShutdownReport {
         if serves(self.inner.wall.id()) {
             self.begin_shutdown(limit);
@@ -82,8 +83,8 @@ impl Board {
 
     /// As [`Board::shutdown`], for callers outside any runtime: blocks the thread.
     ///
-    /// On a thread of any board, where blocking might stop what it waits for, and in blocking work
-    /// of this one, it only begins the shutdown, as [`Board::shutdown`] does from inside.
+    /// On a thread of any board, where blocking could stop what it waits for, and in blocking work
+    /// of this board, it only begins the shutdown, as [`Board::shutdown`] does from inside.
     pub fn shutdown_blocking(&self, limit: Duration) -> ShutdownReport {
         if self.would_wait_for_itself() {
             self.begin_shutdown(limit);
@@ -133,14 +134,15 @@ impl Board {
         current_board().is_some() || serves(self.inner.wall.id())
     }
 
-    /// Blocking work that runs on though nobody waits for it any more: its handler was cancelled
-    /// by its timeout, or its life has ended. By service, the oldest first.
+    /// Blocking work that still runs though nobody waits for it: its handler was cancelled by a
+    /// timeout, or its life has ended. By service, the oldest first.
     pub fn left_behind(&self) -> Vec<LeftBehind> {
         self.inner.left_behind()
     }
 
     /// Waits until the board has ended: by [`Board::shutdown`], by
-    /// [`Context::stop_board`](crate::Context::stop_board), or because its root gave up.
+    /// [`Context::stop_board`](crate::Context::stop_board), or because its root gave up. There is
+    /// no time limit.
     ///
     /// # Errors
     /// [`BoardError`] if the root supervisor gave up, with the whole chain of reasons.

@@ -17,13 +17,14 @@ use super::{Board, BoardError, ShutdownReport};
 use crate::park::block_on;
 
 impl Board {
-    /// Waits for Ctrl-C, on Unix also for SIGTERM (what container runtimes and service managers
+    /// Waits for Ctrl-C, on Unix also for SIGTERM (which container runtimes and service managers
     /// send), or for the board's own end, then shuts down within `limit`.
     ///
-    /// Blocks the thread; for `main`, and not for a board
-    /// [on this thread](crate::BoardBuilder::on_this_thread), which could not go on meanwhile. From
-    /// this call on these signals no longer end the process by themselves: a second one during the
-    /// shutdown changes nothing, because that ends by its deadline.
+    /// Blocks the thread. It is meant for `main`, and not for a board
+    /// [on this thread](crate::BoardBuilder::on_this_thread), which could not run at the same time.
+    /// In an async `main`, await a signal and then [`Board::shutdown`] instead. From this call on,
+    /// these signals no longer end the process by themselves: a second one during the shutdown
+    /// changes nothing, because the shutdown ends by its deadline.
     ///
     /// ```no_run
     /// # use callboard::prelude::*;
@@ -32,8 +33,8 @@ impl Board {
     /// # Ok(()) }
     /// ```
     ///
-    /// On a thread of a board, and in its blocking work, it waits for nothing and returns at once,
-    /// with a warning: the report is not [over](ShutdownReport::over), and the board goes on.
+    /// On a thread of a board, and in its blocking work, it does not wait: it logs a warning and
+    /// returns at once. The report is not [over](ShutdownReport::over), and the board goes on.
     ///
     /// # Errors
     /// [`BoardError`] if the root supervisor gave up.
@@ -51,7 +52,10 @@ impl Board {
             listen()
         };
         match &listening {
-            Ok(_) => tracing::info!(target: "callboard::board", "runs until it is told to end"),
+            Ok(_) => tracing::info!(
+                target: "callboard::board",
+                "the board runs until it is told to end"
+            ),
             Err(error) => tracing::warn!(
                 target: "callboard::board", %error,
                 "no signal can be heard, so the board runs until it ends by itself"

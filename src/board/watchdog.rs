@@ -24,15 +24,14 @@ const LOOK_MIN: Duration = Duration::from_millis(10);
 
 /// When a handler counts as stuck. `Board::builder().watchdog(..)`.
 ///
-/// A handler that *blocks* does not return to its thread: nothing else on that arbiter moves, and
-/// nobody can end it, so the neighbours are named. One that *waits* holds up its own service only
-/// and can be ended by a timeout or by [`Board::kill`](crate::Board::kill). Each is told once, as
-/// a warning of the target `callboard::watchdog`, and is seen in
+/// A handler that *blocks* does not yield its thread: nothing else on that arbiter moves, and it
+/// cannot be ended, so the neighbours are named. A handler that *waits* holds up its own service
+/// only, and can be ended by a timeout or by [`Board::kill`](crate::Board::kill). Each is logged
+/// once, as a warning with the target `callboard::watchdog`, and is visible in
 /// [`Board::inspect`](crate::Board::inspect) and in the report of a shutdown.
 ///
-/// It is noticed at most half a limit late. On a board of the caller's own thread there is no
-/// watchdog unless one is asked for: it could not look while a handler blocks, and would let a
-/// paused clock move.
+/// It is noticed at most half a limit late. A board on the caller's thread has no watchdog unless
+/// one is set: it could not look while a handler blocks, and would make a paused clock move.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[must_use]
 pub struct Watchdog {
@@ -236,13 +235,13 @@ impl Look {
             tracing::warn!(
                 target: "callboard::watchdog",
                 service, event, event_id, attempt, ?age, neighbours,
-                "a handler blocks its thread, and with it its neighbours there"
+                "a handler is blocking its thread and every service on it"
             );
         } else {
             tracing::warn!(
                 target: "callboard::watchdog",
                 service, event, event_id, attempt, ?age,
-                "a handler has been waiting for long"
+                "a handler has been waiting for long: set a timeout, or end it with Board::kill"
             );
         }
     }

@@ -213,7 +213,7 @@ impl Host {
             tracing::warn!(
                 target: "callboard::supervision",
                 service = &*path, ?grace,
-                "did not stop in its time, and is killed"
+                "did not stop in time and is being killed"
             );
             control.kill(overdue);
         }

@@ -113,7 +113,7 @@ fn tell(ruling: &Ruling, service: &str) {
             target: "callboard::policy",
             service, event, event_id, attempt, ?trouble, failure = failure.describe(), %then,
             %reason,
-            "given up: the event is let go"
+            "given up: the event is discarded"
         ),
         (then, None) => tracing::warn!(
             target: "callboard::policy",

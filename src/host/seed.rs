@@ -26,7 +26,7 @@ use crate::sync::Arc;
 use crate::vitals::Vitals;
 use crate::wall::{AnyLetters, Wall};
 
-/// One thing that is impossible about a tree.
+/// One thing that is wrong with a tree, a child or a policy.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Problem {

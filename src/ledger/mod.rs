@@ -47,11 +47,11 @@ pub struct DeliveryRow {
     pub acknowledged: u64,
     /// Given up and kept as a dead letter. Final.
     pub dead_lettered: u64,
-    /// Given up and let go, because the policy says so. Final.
+    /// Given up and dropped by the failure policy, or a copy of an earlier event. Final.
     pub discarded: u64,
-    /// Too old when its turn came. Final.
+    /// Older than its time to live when its turn came. Final.
     pub expired: u64,
-    /// Passed over, because the subscription drops the oldest when it is full. Final.
+    /// Dropped, because the subscription drops the oldest when it is full. Final.
     pub shed: u64,
     /// Not handled when its service ended for good. Final.
     pub undelivered: u64,
@@ -65,7 +65,7 @@ pub struct DeliveryRow {
     pub late: u64,
     /// A note, not a state: attempts beyond the first.
     pub retried: u64,
-    /// How many left the queue, those redriven included: the other side of the gap.
+    /// How many left the queue, redriven ones included: the other side of the gap.
     pub taken: u64,
 }
 
@@ -84,7 +84,7 @@ pub struct LetterRow {
     pub answered: u64,
     /// Answered with a failure, or consumed by a crash. Final.
     pub failed: u64,
-    /// Dropped when its turn came, because nobody waited for the answer any more. Final.
+    /// Dropped when its turn came, because nobody was waiting for the answer any more. Final.
     pub expired: u64,
     /// Not answered when its service ended for good. Final.
     pub undelivered: u64,
@@ -218,10 +218,10 @@ impl DeliveryRow {
     }
 
     /// Returns `taken - (acknowledged + dead_lettered + discarded + expired + shed + undelivered +
-    /// in_flight + deferred)`: 0 unless something was lost (above) or counted twice (below).
+    /// in_flight + deferred)`: 0 unless something was lost (positive) or counted twice (negative).
     ///
-    /// If that is 0, `accepted - queued - taken`: what the workers of a service took is not what
-    /// was theirs.
+    /// If that is 0, returns `accepted - queued - taken`: not 0 if the workers of a service took
+    /// other events than those assigned to them.
     pub fn gap(&self) -> i64 {
         let finals = [
             self.acknowledged,
@@ -262,7 +262,7 @@ impl LetterRow {
     }
 
     /// Returns `taken - (answered + failed + expired + undelivered + in_flight)`: 0 unless
-    /// something was lost (above) or counted twice (below).
+    /// something was lost (positive) or counted twice (negative).
     pub fn gap(&self) -> i64 {
         let states = [
             self.answered,

@@ -11,7 +11,7 @@ use std::time::Duration;
 use crate::policy::{BreakerState, Circuit, GuardState, Purse};
 use crate::sync::{Arc, Mutex, lock};
 
-/// How the guards of one subscription stand; see [`Inspection`](crate::Inspection).
+/// The state of the guards of one subscription; see [`Inspection`](crate::Inspection).
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Guarded {
@@ -19,8 +19,8 @@ pub struct Guarded {
     pub event: &'static str,
     /// The state of its breaker, if it has one.
     pub breaker: Option<BreakerState>,
-    /// When an event that breaker or rate limit makes wait asks again, counted from the board's
-    /// start; `None` if none waits.
+    /// Until when the breaker or rate limit makes an event wait, counted from the board's start;
+    /// `None` if none waits.
     pub paused_until: Option<Duration>,
     /// How many retries its budget would allow now, if it has one.
     pub retries_left: Option<u64>,

@@ -13,7 +13,7 @@ use std::time::Duration;
 /// The longest delay there is: 365 days. What is set or computed beyond it is cut off.
 pub const LONGEST: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 
-/// A series of delays that grows by a factor, up to a bound, and is spread by chance.
+/// A series of delays that grows by a factor, up to a bound, and is spread at random.
 ///
 /// `base = min(at_most, first * factor^(attempt - 1))`, then by [`Jitter`]:
 ///
@@ -38,7 +38,7 @@ pub struct Backoff {
     jitter: Jitter,
 }
 
-/// How delays are spread by chance, so that what failed together does not come back together.
+/// How delays are spread at random, so that what failed together is not retried together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub enum Jitter {
@@ -63,7 +63,7 @@ impl Backoff {
         }
     }
 
-    /// Waits as long each time, without jitter.
+    /// Always this delay, without jitter.
     #[must_use]
     pub const fn fixed(delay: Duration) -> Self {
         Self {
@@ -81,14 +81,14 @@ impl Backoff {
         self
     }
 
-    /// Sets what each delay is multiplied by to get the next; at least 1.
+    /// Sets the factor by which each delay grows, at least 1.
     #[must_use]
     pub const fn factor(mut self, factor: f64) -> Self {
         self.factor = factor;
         self
     }
 
-    /// Sets how delays are spread by chance.
+    /// Sets how delays are spread at random.
     #[must_use]
     pub const fn jitter(mut self, jitter: Jitter) -> Self {
         self.jitter = jitter;
@@ -121,7 +121,7 @@ impl Backoff {
         }
     }
 
-    /// Names the settings that cannot be meant, in plain words.
+    /// Names the invalid settings, in plain words.
     pub(crate) fn problems(&self) -> Vec<String> {
         let (first, longest) = (self.first, "longer than 365 days");
         let mut problems = Vec::new();

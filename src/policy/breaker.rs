@@ -21,15 +21,15 @@ use crate::policy::verdict::Trouble;
 
 type Condition = Arc<dyn Fn(&Failure) -> bool + Send + Sync>;
 
-/// Stops handling for a while when too many attempts fail, so that what they call may recover.
+/// Stops handling for a while when too many attempts fail, so that what they call can recover.
 ///
-/// It is *closed* at first: all goes through and is counted. Once enough attempts were made within
-/// the window and too large a part of them has failed, it *opens*: nothing goes through. After a
-/// while it is *half open*: a few attempts are let through as probes. If all of them succeed it
-/// closes, and counts anew; if one fails it opens again.
+/// It is *closed* at first: all attempts pass and are counted. Once there were enough attempts
+/// within the window and too large a share of them failed, it *opens*: no attempt passes. After a
+/// while it is *half open*: a few attempts pass as probes. If all of them succeed, it closes and
+/// counts afresh; if one fails, it opens again.
 ///
-/// Failures that are [permanent](Failure::is_permanent) are not counted at all, for they speak of
-/// the event; panics, timeouts and kills always count as failures.
+/// [Permanent](Failure::is_permanent) failures are not counted at all, because they are due to the
+/// event; panics, timeouts and kills always count as failures.
 ///
 /// ```
 /// use callboard::{Breaker, secs};
@@ -66,11 +66,11 @@ pub(super) enum WhileOpen {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum BreakerState {
-    /// All are.
+    /// All attempts pass.
     Closed,
-    /// None is.
+    /// No attempt passes.
     Open,
-    /// A few are, to see how they fare.
+    /// A few attempts pass as probes.
     HalfOpen,
 }
 
@@ -90,7 +90,7 @@ impl Breaker {
         }
     }
 
-    /// Sets which part of the attempts must have failed for it to open: more than 0, at most 1;
+    /// Sets the share of attempts that must have failed for it to open: more than 0, at most 1;
     /// by default 0.5 ([`defaults::BREAKER_FAILURE_RATE`]).
     pub fn failure_rate(mut self, part: f64) -> Self {
         self.failure_rate = part;
@@ -126,21 +126,21 @@ impl Breaker {
         self.changed()
     }
 
-    /// Lets events wait in the mailbox while it is open: the default.
+    /// Events wait in the mailbox while it is open. The default.
     pub fn waits(mut self) -> Self {
         self.while_open = WhileOpen::Wait;
         self.changed()
     }
 
-    /// Makes dead letters of events at once that come while it is open, without an attempt.
+    /// Events that come up while it is open become dead letters at once, without an attempt.
     pub fn dead_letters(mut self) -> Self {
         self.while_open = WhileOpen::DeadLetter;
         self.changed()
     }
 
-    /// Counts a failure only if the function says so, permanent ones too; the others count neither
-    /// as failures nor as successes. It is not asked after a panic, a timeout or a kill. If it
-    /// panics itself, the failure counts.
+    /// Counts a failure, permanent or not, only if the function returns `true`; the others count
+    /// neither as failures nor as successes. The function is not asked after a panic, a timeout or
+    /// a kill. If it panics itself, the failure counts.
     pub fn when(mut self, condition: impl Fn(&Failure) -> bool + Send + Sync + 'static) -> Self {
         self.condition = Some(Arc::new(condition));
         self.changed()
@@ -149,7 +149,7 @@ impl Breaker {
     /// Lets all subscriptions that inherit this breaker, or a clone of it, share one; by default
     /// each has its own.
     ///
-    /// It is for one board: two boards count their time from different moments.
+    /// Use it on one board only: two boards count their time from different moments.
     pub fn shared(mut self) -> Self {
         self.sharing.begin();
         self
@@ -190,7 +190,7 @@ impl Breaker {
         }
     }
 
-    /// Names the settings that cannot be meant, in plain words.
+    /// Names the invalid settings, in plain words.
     pub(crate) fn problems(&self) -> Vec<String> {
         let mut problems = Vec::new();
         let part = self.failure_rate;

@@ -17,10 +17,9 @@ use crate::policy::window::Window;
 
 /// How many retries there may be: a share of the deliveries, and a reserve.
 ///
-/// Retries help when few events fail. When all do, they multiply the load on what is down, and
-/// keep it down. Within each window there are at most `share` retries for each delivery, and
-/// besides as many as the reserve allows each second; what fails beyond that meets the failure
-/// policy at once.
+/// Retries help when few events fail. When all do, retries multiply the load on whatever is down,
+/// and keep it down. Within each window there are at most `share` retries for each delivery, plus
+/// the reserve for each second; beyond that, the failure policy applies at once.
 ///
 /// ```
 /// use callboard::{RetryBudget, secs};
@@ -38,8 +37,8 @@ pub struct RetryBudget {
 }
 
 impl RetryBudget {
-    /// Allows so many retries for each delivery, such as 0.2 for one in five; from 0 to 1,000, in
-    /// steps of a millionth.
+    /// Allows this many retries for each delivery, such as 0.2 for one retry in five deliveries;
+    /// from 0 to 1,000, in steps of a millionth.
     pub const fn new(share: f64) -> Self {
         Self {
             share,
@@ -49,8 +48,8 @@ impl RetryBudget {
         }
     }
 
-    /// Sets how many retries a second are allowed besides, however few deliveries there are; by
-    /// default 10 ([`defaults::RETRY_BUDGET_AT_LEAST`]).
+    /// Sets the reserve: how many more retries a second are allowed, however few deliveries there
+    /// are; by default 10 ([`defaults::RETRY_BUDGET_AT_LEAST`]).
     pub fn at_least(mut self, per_second: u32) -> Self {
         self.at_least = per_second;
         self.sharing.renew();
@@ -68,7 +67,7 @@ impl RetryBudget {
     /// Lets all subscriptions that inherit this budget, or a clone of it, share one; by default
     /// each has its own.
     ///
-    /// It is for one board: two boards count their time from different moments.
+    /// Use it on one board only: two boards count their time from different moments.
     pub fn shared(mut self) -> Self {
         self.sharing.begin();
         self
@@ -87,7 +86,7 @@ impl RetryBudget {
         same && self.sharing.is_like(&other.sharing)
     }
 
-    /// Names the settings that cannot be meant, in plain words.
+    /// Names the invalid settings, in plain words.
     pub(crate) fn problems(&self) -> Vec<String> {
         let (share, window) = (self.share, self.window);
         let mut problems = Vec::new();

@@ -25,11 +25,10 @@ type Told = Arc<dyn Fn(&dyn Any) -> Key + Send + Sync>;
 
 /// Which events are copies of earlier ones, and so discarded instead of handled.
 ///
-/// Each subscription remembers what it has let through, for the window and at most so many of
-/// them; the oldest is forgotten first. What is remembered does not depend on what became of it:
-/// a copy of an event that is now a dead letter is discarded, for the dead letter can be redriven.
-/// A retry is no copy, and neither is a redriven dead letter: each delivery is asked about once,
-/// before its first attempt, and those that come back are not.
+/// Each subscription remembers what it has let through, for the window and up to a number of
+/// events; the oldest is forgotten first. The outcome does not matter: a copy of an event that is
+/// now a dead letter is discarded, because the dead letter can be redriven. Neither a retry nor a
+/// redriven dead letter is a copy: each delivery is checked once, before its first attempt.
 ///
 /// ```
 /// use callboard::{Dedupe, secs};
@@ -53,25 +52,26 @@ enum By {
 }
 
 impl Dedupe {
-    /// Lets through what one attempt at a cause has published, and not what later attempts at the
-    /// same cause publish again, within this time of the first.
+    /// What one attempt at a cause has published passes; what later attempts at the same cause
+    /// publish again, within this time of the first, is a copy.
     ///
-    /// Several events of one type and cause are told apart by their order: the second one of the
-    /// second attempt is a copy if there was a second one before. So it suits handlers whose
-    /// attempts publish the same events in the same order; where they do not, use
-    /// [`by_key`](Self::by_key). What has no cause, as it was published from outside, is no copy.
+    /// Several events of one type and cause are distinguished by their order: the second one of the
+    /// second attempt is a copy if there was a second one before. So this suits handlers whose
+    /// attempts publish the same events in the same order; for others, use
+    /// [`by_key`](Self::by_key). An event without a cause, published from outside, is never a copy.
     pub fn by_cause(window: Duration) -> Self {
         Self::within(window, By::Cause)
     }
 
-    /// Lets through the first of those with an equal [`Event::key`] within this time; those with
-    /// [`Key::None`] all.
+    /// Of events with equal [keys](Event::key), only the first within the window passes. Events
+    /// with [`Key::None`] always pass.
     pub fn by_key(window: Duration) -> Self {
         Self::within(window, By::Key)
     }
 
-    /// Lets through the first of the `E`s for which the function says the same, within this time;
-    /// those with [`Key::None`] all, and whatever is no `E`. If it panics, the event goes through.
+    /// Of the events of type `E` for which the function returns equal keys, only the first within
+    /// the window passes. Events with [`Key::None`], and events of any other type, always pass. If
+    /// the function panics, the event passes.
     pub fn by<E: Event>(window: Duration, key: impl Fn(&E) -> Key + Send + Sync + 'static) -> Self {
         let told = move |event: &dyn Any| event.downcast_ref().map_or(Key::None, &key);
         Self::within(window, By::Told(Arc::new(told)))
@@ -120,7 +120,7 @@ impl Dedupe {
         }
     }
 
-    /// Names the settings that cannot be meant, in plain words.
+    /// Names the invalid settings, in plain words.
     pub(crate) fn problems(&self) -> Vec<String> {
         let mut problems = Vec::new();
         if self.window.is_zero() {

@@ -12,7 +12,7 @@ use crate::policy::Policy;
 use crate::policy::limit::Limit;
 use crate::policy::part::Part;
 
-/// Where each part of a policy comes from: a table that prints itself.
+/// What each part of a policy is set to and where; it prints as a list, one part a line.
 ///
 /// See [`Policy::explain`](crate::Policy::explain).
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -26,21 +26,21 @@ pub struct Explanation {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ExplainedPart {
-    /// Its name, as that of the method which sets it.
+    /// Its name: that of the method which sets it.
     pub name: &'static str,
     /// What it is set to.
     pub value: String,
     /// The path of the supervisor or service that sets it, with ` on ` and the event's name where
     /// its subscription does; `None` for a default, and for a policy that is in no tree.
     pub from: Option<String>,
-    /// Whether nobody has set it.
+    /// Whether it is a default, set nowhere.
     pub is_default: bool,
 }
 
 impl Policy {
-    /// Tells what each part is set to, and where.
+    /// What each part is set to, and where.
     ///
-    /// On a running board, see [`Board::policies`](crate::Board::policies).
+    /// For a running board, see [`Board::policies`](crate::Board::policies).
     #[must_use]
     pub fn explain(&self) -> Explanation {
         let limit = |limit: Option<&Limit>| limit.map_or_else(|| "none".into(), Limit::to_string);

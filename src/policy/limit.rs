@@ -25,7 +25,7 @@ impl Limit {
         }
     }
 
-    /// What cannot be meant about it; `what` follows from zero.
+    /// What is invalid about it; `what` follows from zero.
     pub(super) fn problem(self, name: &str, what: &str) -> Option<String> {
         match self {
             Self::After(Duration::ZERO) => Some(format!("the {name} is zero, so {what}")),

@@ -60,31 +60,33 @@ use on_failure::FailureOf;
 use part::Part;
 use parts::Parts;
 
-/// What happens to events that succeed or fail; every part is optional, and what is not set here
+/// What happens to events that succeed or fail. Every part is optional; a part that is not set here
 /// is taken from the next policy up the tree (subscription, service, supervisor, and so on), and
-/// at last from the [defaults](crate::defaults).
+/// finally from the [defaults](crate::defaults).
 ///
 /// The parts are applied in a fixed order, whatever the order in which they were set:
 ///
-/// 1. [`time_to_live`](Self::time_to_live): what has waited for too long is *expired*;
+/// 1. [`time_to_live`](Self::time_to_live): an event that has waited too long is *expired*;
 /// 2. [`dedupe`](Self::dedupe): a copy of an earlier event is *discarded*;
-/// 3. [`breaker`](Self::breaker): while it is open, nothing is tried;
-/// 4. [`rate_limit`](Self::rate_limit): what comes too fast waits;
+/// 3. [`breaker`](Self::breaker): while it is open, no attempt is made;
+/// 4. [`rate_limit`](Self::rate_limit): events that come too fast wait;
 /// 5. the attempt, cut off by [`timeout`](Self::timeout) and [`deadline`](Self::deadline);
 /// 6. after a success: [`success`](Self::success), then the event is acknowledged;
 /// 7. after a failure: [`retry`](Self::retry), bounded by its attempts, its total time, the
 ///    deadline and the [`retry_budget`](Self::retry_budget);
-/// 8. when it is given up: [`failure_of`](Self::failure_of) the type of the failure, else
+/// 8. when the event is given up: [`failure_of`](Self::failure_of) the type of the failure, else
 ///    [`failure`](Self::failure).
 ///
-/// The first two are asked once for each event, breaker and rate limit before each attempt. While
-/// either of these makes the first event of a subscription wait, all events of its service wait, as
-/// during a retry in place, for their order is promised; letters and timers go on. What has passed
-/// its deadline asks neither, for it is not tried. What they count outlives restarts, and changes
-/// of the policy that leave them as they are.
+/// The first two are asked once for each event, breaker and rate limit before each attempt, the
+/// retry budget after a failure that is to be tried again.
 ///
-/// Each subscription has guards of its own, and so has each worker of a service, unless they are
-/// `shared`.
+/// While the breaker or rate limit delays the first event of a subscription, all events of the
+/// service wait, as in an in-place retry, to keep order; letters and timers go on. Events past
+/// their deadline skip both, because they are not tried.
+///
+/// Each subscription, and each worker of a service, has dedupe memory, breaker, rate limit and
+/// retry budget of its own; the last three can be `shared`. Their counts survive restarts, and
+/// changes of the policy that do not change them.
 ///
 /// ```
 /// use std::time::Duration;
@@ -115,13 +117,13 @@ impl Policy {
     }
 
     /// Sets how long one attempt may take, with its [later work](crate::Context::later), before it
-    /// is cancelled; by default as long as it likes.
+    /// is cancelled at its `.await`; no limit by default.
     pub fn timeout(mut self, limit: Duration) -> Self {
         self.change().timeout = Some(Part::new(Limit::After(limit)));
         self
     }
 
-    /// Lets an attempt take as long as it likes, whatever is set further up the tree.
+    /// Sets no limit for an attempt, whatever is set further up the tree.
     pub fn no_timeout(mut self) -> Self {
         self.change().timeout = Some(Part::new(Limit::Never));
         self
@@ -133,35 +135,35 @@ impl Policy {
         self
     }
 
-    /// Sets how long after its publication an event may still be tried, all attempts together; by
-    /// default for ever.
+    /// Sets how long after its publication an event may still be tried, all attempts together; no
+    /// limit by default.
     ///
-    /// An attempt that is under way then is cancelled as by a timeout, and fails with
-    /// [`TimedOut`](crate::TimedOut); no further one is made, and one whose delay would end later
-    /// is not waited for. An event that comes to its turn too late is given up without an attempt,
-    /// and its failure is [`Overdue`](crate::Overdue). It then meets the failure policy; see
-    /// [`time_to_live`](Self::time_to_live) for what is to be let go. What was published before
-    /// its topic had a subscriber with a deadline or a time to live has none.
+    /// An attempt under way at the deadline is cancelled as by a timeout, and fails with
+    /// [`TimedOut`](crate::TimedOut). No further attempt is made, nor one whose delay would end
+    /// after the deadline. An event whose turn comes too late is given up without an attempt, and
+    /// its failure is [`Overdue`](crate::Overdue). The failure policy then applies; to drop such
+    /// events instead, use [`time_to_live`](Self::time_to_live). An event that was published before
+    /// its topic had a subscriber with a deadline or a time to live has no deadline.
     pub fn deadline(mut self, limit: Duration) -> Self {
         self.change().deadline = Some(Part::new(Limit::After(limit)));
         self
     }
 
-    /// Lets an event be tried however old it is, whatever is set further up the tree.
+    /// Sets no deadline, whatever is set further up the tree.
     pub fn no_deadline(mut self) -> Self {
         self.change().deadline = Some(Part::new(Limit::Never));
         self
     }
 
-    /// Sets how long an event may wait for its first attempt, counted from its publication; by
-    /// default for ever. One that has waited longer is let go when it comes to its turn, and
-    /// counted as *expired*. A dead letter that was given back is not let go so.
+    /// Sets how long an event may wait for its first attempt, counted from its publication; no
+    /// limit by default. An event that has waited longer is dropped when its turn comes, and
+    /// counted as *expired*. Redriven dead letters never expire this way.
     pub fn time_to_live(mut self, limit: Duration) -> Self {
         self.change().time_to_live = Some(Part::new(Limit::After(limit)));
         self
     }
 
-    /// Lets an event wait for ever, whatever is set further up the tree.
+    /// Sets no time to live, whatever is set further up the tree.
     pub fn no_time_to_live(mut self) -> Self {
         self.change().time_to_live = Some(Part::new(Limit::Never));
         self
@@ -173,9 +175,9 @@ impl Policy {
         self
     }
 
-    /// Sets what happens to an event that is given up because of a failure of this type, ahead of
-    /// [`failure`](Self::failure). Each type is a part of its own; of several that apply, the
-    /// nearest and then the one set last counts.
+    /// Sets what happens to an event that is given up because of a failure of this type, in place
+    /// of [`failure`](Self::failure). Each type is a part of its own; if several apply, the nearest
+    /// counts, and of these the one set last.
     ///
     /// The type is that of the error itself, not of its causes; see
     /// [`Failure::is`](crate::Failure::is). [`TimedOut`](crate::TimedOut),
@@ -198,13 +200,13 @@ impl Policy {
         self
     }
 
-    /// Handles copies as well, whatever is set further up the tree.
+    /// Sets no dedupe, whatever is set further up the tree: copies are handled as well.
     pub fn no_dedupe(mut self) -> Self {
         self.change().dedupe = Some(Part::new(None));
         self
     }
 
-    /// Stops trying for a while when too many attempts fail; by default nothing does.
+    /// Stops trying for a while when too many attempts fail; no breaker by default.
     ///
     /// ```
     /// use callboard::{Breaker, Policy, RateLimit, RetryBudget, secs};
@@ -219,33 +221,33 @@ impl Policy {
         self
     }
 
-    /// Tries whatever fails, whatever is set further up the tree.
+    /// Sets no breaker, whatever is set further up the tree.
     pub fn no_breaker(mut self) -> Self {
         self.change().breaker = Some(Part::new(None));
         self
     }
 
-    /// Bounds how often attempts are made; by default nothing does.
+    /// Limits how often attempts are made; no limit by default.
     pub fn rate_limit(mut self, limit: RateLimit) -> Self {
         self.change().rate_limit = Some(Part::new(Some(limit)));
         self
     }
 
-    /// Makes attempts as fast as they come, whatever is set further up the tree.
+    /// Sets no rate limit, whatever is set further up the tree.
     pub fn no_rate_limit(mut self) -> Self {
         self.change().rate_limit = Some(Part::new(None));
         self
     }
 
-    /// Bounds how many retries there are for so many events; by default nothing does. What was to
-    /// be tried again and is not meets the failure policy, with the reason
-    /// [`RetryBudgetSpent`](crate::Reason::RetryBudgetSpent); retries after crashes count too.
+    /// Limits retries to a share of the deliveries; no limit by default. An event that may not be
+    /// tried again because of it meets the failure policy, with the reason
+    /// [`RetryBudgetSpent`](crate::Reason::RetryBudgetSpent). Retries after crashes count too.
     pub fn retry_budget(mut self, budget: RetryBudget) -> Self {
         self.change().retry_budget = Some(Part::new(Some(budget)));
         self
     }
 
-    /// Retries however many events fail, whatever is set further up the tree.
+    /// Sets no retry budget, whatever is set further up the tree.
     pub fn no_retry_budget(mut self) -> Self {
         self.change().retry_budget = Some(Part::new(None));
         self
@@ -262,7 +264,7 @@ impl Policy {
         failures.chain(success)
     }
 
-    /// Names the settings that cannot be meant, in plain words.
+    /// Names the invalid settings, in plain words.
     pub(crate) fn problems(&self) -> Vec<String> {
         let Some(parts) = &self.parts else {
             return Vec::new();

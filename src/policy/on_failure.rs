@@ -15,8 +15,8 @@ use crate::failure::Failure;
 use crate::policy::step::{Step, in_words};
 use crate::policy::verdict::WorkerVerdict;
 
-/// What happens to an event that is given up, and to its service: its attempts are used up, or
-/// trying again cannot help.
+/// What happens to an event that is given up, and to its service. An event is given up when its
+/// attempts are used up, or trying again cannot help.
 ///
 /// The default is [`OnFailure::dead_letter`], with the service left as it is.
 ///
@@ -54,7 +54,7 @@ impl OnFailure {
         }
     }
 
-    /// The event is let go, and counted as discarded.
+    /// The event is dropped, and counted as discarded.
     pub const fn discard() -> Self {
         Self {
             discards: true,
@@ -64,8 +64,8 @@ impl OnFailure {
         }
     }
 
-    /// The service is restarted as well: its supervisor counts that as any other failure. For what
-    /// shows that its state is not to be trusted.
+    /// The service is restarted as well; its supervisor counts that as any other failure. For
+    /// failures which show that its state cannot be trusted.
     pub const fn restart(mut self) -> Self {
         self.worker = Some(WorkerVerdict::Restart);
         self
@@ -77,16 +77,16 @@ impl OnFailure {
         self
     }
 
-    /// The service's supervisor gives up as well, whatever is left of its restarts.
+    /// The service's supervisor gives up as well, however many restarts it has left.
     pub const fn escalate(mut self) -> Self {
         self.worker = Some(WorkerVerdict::Escalate);
         self
     }
 
     /// The next event waits until all subscribers have settled what is published because of this
-    /// one: the dead letter, and what [`publish`](Self::publish) makes. Without, the next event
-    /// waits only until it is accepted. (An instance per key does not wait for the dead letter
-    /// itself, and only its own key waits for the rest.)
+    /// one: the dead letter, and what [`publish`](Self::publish) makes. Without this, the next
+    /// event waits only until they are accepted. (An instance per key does not wait for the dead
+    /// letter, and only its own key waits for the rest.)
     pub const fn waited(mut self) -> Self {
         self.waited = true;
         self

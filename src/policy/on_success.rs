@@ -36,7 +36,7 @@ pub struct OnSuccess {
 }
 
 impl OnSuccess {
-    /// The event is acknowledged, and that is all. The default.
+    /// The event is acknowledged; nothing follows. The default.
     pub const fn acknowledge() -> Self {
         Self {
             steps: Vec::new(),
@@ -45,7 +45,7 @@ impl OnSuccess {
     }
 
     /// The event is acknowledged, and the next one handled, only when all subscribers have settled
-    /// what is published because of it. Without, it waits only until that is accepted.
+    /// what is published because of it. Without this, it waits only until that is accepted.
     pub const fn waited(mut self) -> Self {
         self.waited = true;
         self

@@ -24,9 +24,9 @@ use crate::policy::sharing::{GuardState, Sharing};
 /// How often events may be handled; what comes faster waits in the mailbox, in its order.
 ///
 /// Each attempt counts, retries too. It is a leaky bucket (GCRA): in any stretch of time there are
-/// at most as many attempts as the rate gives in it, and one burst. By default the burst is what
-/// the rate gives in one period, so that a late timer costs nothing; with [`burst(1)`](Self::burst)
-/// attempts are spaced evenly.
+/// at most as many attempts as the rate allows in it, plus one burst. By default the burst is what
+/// the rate allows in one period, so that a late timer loses no throughput; with
+/// [`burst(1)`](Self::burst) attempts are spaced evenly.
 ///
 /// ```
 /// use std::time::Duration;
@@ -45,12 +45,12 @@ pub struct RateLimit {
 }
 
 impl RateLimit {
-    /// Allows so many attempts a second.
+    /// Allows this many attempts a second.
     pub const fn per_second(events: u32) -> Self {
         Self::per(events, Duration::from_secs(1))
     }
 
-    /// Allows so many attempts in each period of this length; at least 1, and a period from 1 ns
+    /// Allows this many attempts in each period of this length; at least 1, and a period from 1 ns
     /// per attempt to 365 days.
     pub const fn per(events: u32, period: Duration) -> Self {
         Self {
@@ -72,7 +72,7 @@ impl RateLimit {
     /// Lets all subscriptions that inherit this limit, or a clone of it, share one rate; by default
     /// each has its own.
     ///
-    /// It is for one board: two boards count their time from different moments.
+    /// Use it on one board only: two boards count their time from different moments.
     pub fn shared(mut self) -> Self {
         self.sharing.begin();
         self
@@ -90,7 +90,7 @@ impl RateLimit {
         said(self) == said(other) && self.sharing.is_like(&other.sharing)
     }
 
-    /// Names the settings that cannot be meant, in plain words.
+    /// Names the invalid settings, in plain words.
     pub(crate) fn problems(&self) -> Vec<String> {
         let (events, period, burst) = (self.events, self.period, self.burst_max());
         let mut problems = Vec::new();

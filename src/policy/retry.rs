@@ -22,7 +22,7 @@ type Condition = Arc<dyn Fn(&Failure) -> bool + Send + Sync>;
 /// How often, after which delays, and in which order an event is tried again.
 ///
 /// The default is 3 attempts in place, after 50 ms doubled each time to at most 5 s, with full
-/// jitter. A failure may say itself how long to wait: [`Failure::retry_after`].
+/// jitter. A failure can set its own delay: [`Failure::retry_after`].
 ///
 /// While an event waits to be tried again:
 ///
@@ -83,12 +83,11 @@ impl Retry {
         Self::spaced(Backoff::exponential(first))
     }
 
-    /// Waits as long as the function says after the failed attempt it is given (1 is the first);
-    /// `None` gives up. Without jitter; 3 attempts, so set [`attempts`](Self::attempts) to let the
-    /// function go on for longer.
+    /// Waits as long as the function returns for the attempt that failed (1 is the first); `None`
+    /// gives up. Without jitter; 3 attempts, so set [`attempts`](Self::attempts) to allow more.
     ///
-    /// It is asked after a panic too, where only the giving up counts. If it panics itself, that is
-    /// giving up.
+    /// It is asked after a panic too, but then only a `None` matters: there is no delay. If it
+    /// panics itself, that counts as `None`.
     #[must_use]
     pub fn with(delays: impl Fn(u32) -> Option<Duration> + Send + Sync + 'static) -> Self {
         Self {
@@ -111,25 +110,27 @@ impl Retry {
         self
     }
 
-    /// Bounds the time from the beginning of the first attempt to that of the last: after a failure
-    /// no attempt is made whose delay would end later. What else makes it wait (a guard, a
-    /// suspension, a restart, other events) is not foreseen. With an instance per key the time
-    /// begins when the event is handed out to it. Without a bound by default.
+    /// Limits the time from the beginning of the first attempt to the beginning of the last; no
+    /// limit by default.
+    ///
+    /// After a failure, no further attempt is made if its delay would end beyond this limit. Other
+    /// waits (guards, suspension, restarts, other events) are not taken into account in advance.
+    /// With an instance per key the time begins when the event is handed to the instance.
     #[must_use]
     pub fn within(mut self, total: Duration) -> Self {
         self.within = Some(total);
         self
     }
 
-    /// Lets younger events of the service wait while an event waits to be tried again, so that
-    /// their order is kept; the default.
+    /// Younger events of the service wait while an event waits to be tried again, so that order is
+    /// kept. The default.
     #[must_use]
     pub fn in_place(mut self) -> Self {
         self.manner = Manner::InPlace;
         self
     }
 
-    /// Lets an event step aside while it waits to be tried again: younger ones go on.
+    /// An event steps aside while it waits to be tried again: younger events go on.
     ///
     /// At most as many of a subscription step aside as its capacity; what fails beyond that waits
     /// in place.
@@ -139,8 +140,8 @@ impl Retry {
         self
     }
 
-    /// Lets an event step aside while it waits to be tried again, and younger ones with the same
-    /// [key](crate::Event::key) wait behind it, in their order; all others go on.
+    /// An event steps aside while it waits to be tried again, and younger events with the same
+    /// [key](crate::Event::key) wait behind it, in order; all others go on.
     ///
     /// Events without a key are [deferred](Self::deferred). At most as many of a subscription wait
     /// aside as its capacity; beyond that its service reads nothing more until one of them is done.
@@ -150,7 +151,7 @@ impl Retry {
         self
     }
 
-    /// Sets what each delay is multiplied by to get the next, at least 1; no matter for
+    /// Sets the factor by which each delay grows, at least 1; has no effect on
     /// [`with`](Self::with).
     #[must_use]
     pub fn factor(mut self, factor: f64) -> Self {
@@ -158,15 +159,16 @@ impl Retry {
         self
     }
 
-    /// Sets how delays are spread by chance.
+    /// Sets how delays are spread at random.
     #[must_use]
     pub fn jitter(mut self, jitter: Jitter) -> Self {
         self.backoff = self.backoff.jitter(jitter);
         self
     }
 
-    /// Tries again only if the function says so of the failure; else the event meets the failure
-    /// policy at once. It is not asked after a panic. If it panics itself, that is a no.
+    /// Tries again only after failures for which the function returns `true`; after any other the
+    /// failure policy applies at once. The function is not asked after a panic. If it panics
+    /// itself, that counts as `false`.
     #[must_use]
     pub fn when(mut self, condition: impl Fn(&Failure) -> bool + Send + Sync + 'static) -> Self {
         self.condition = Some(Arc::new(condition));
@@ -213,7 +215,7 @@ impl Retry {
         }
     }
 
-    /// Names the settings that cannot be meant, in plain words.
+    /// Names the invalid settings, in plain words.
     pub(crate) fn problems(&self) -> Vec<String> {
         let mut problems = self.backoff.problems();
         if self.attempts == 0 {

@@ -21,7 +21,7 @@ use crate::policy::{LONGEST, Rules};
 pub enum Trouble {
     /// The handler returned a [`Failure`].
     Failed,
-    /// The handler passed its deadline and was cancelled.
+    /// The handler was cancelled by its timeout, or by the deadline of its event.
     TimedOut,
     /// The handler panicked, and its worker is lost.
     Crashed,
@@ -65,19 +65,19 @@ pub struct Attempt<'a> {
 pub enum Reason {
     /// The policy's attempts were used up.
     AttemptsUsedUp,
-    /// The failure says of itself that trying again cannot help.
+    /// The failure is permanent: trying again cannot help.
     Permanent,
-    /// The policy does not try such a failure again.
+    /// The policy does not retry after such a failure.
     NotRetried,
     /// Another attempt would begin later than the policy's total time allows.
     TimeUsedUp,
     /// The event's deadline has passed, or would before the next attempt.
     DeadlinePassed,
-    /// It was to be followed by other events, and one of them could not be published.
+    /// A follow-up event required by the failure policy could not be published.
     NotFollowedUp,
-    /// The policy's breaker was open, and lets nothing wait.
+    /// The policy's breaker was open, and makes dead letters of what comes.
     BreakerOpen,
-    /// There have been as many retries lately as the policy's budget allows.
+    /// The policy's retry budget was used up.
     RetryBudgetSpent,
 }
 
@@ -136,7 +136,7 @@ pub enum EventVerdict {
     StepAside(Duration),
     /// It becomes a dead letter.
     DeadLetter,
-    /// It is let go, and counted as discarded.
+    /// It is dropped, and counted as discarded.
     Discard,
 }
 

@@ -22,7 +22,8 @@ use crate::sync::Arc;
 use crate::topic::Origin;
 use crate::wall::Wall;
 
-/// The address of one service: typed, cheap to clone, `Send` and `Sync` whatever the service is.
+/// The address of one service: typed, cheap to clone, `Send` and `Sync` even if the service is not.
+/// It stays valid across restarts; dropping it stops nothing.
 pub struct Address<S: Service> {
     pub(crate) inbox: Arc<Inbox<S>>,
 }
@@ -31,20 +32,20 @@ pub struct Address<S: Service> {
 #[derive(thiserror::Error)]
 #[non_exhaustive]
 pub enum TellError<M> {
-    /// The mailbox had no room, for as long as the sender could wait.
+    /// The mailbox was full for as long as the sender could wait.
     #[error("the mailbox is full")]
     Full(M),
-    /// The service has ended for good, or the board takes in nothing more.
+    /// The service has ended for good, or the board is shutting down or has ended.
     #[error("the service has stopped")]
     Stopped(M),
     /// The board that the service belongs to has not been started.
     #[error("the service has not been started")]
     NotStarted(M),
     /// A `_blocking` form was called on one of the board's own threads, which it would block.
-    #[error("a blocking call on a thread of the board would stop its services")]
+    #[error("a blocking call on a thread of a board would stop its services: use the async form")]
     Blocking(M),
-    /// The services on this path would wait for each other for ever: the one without room waits
-    /// for the sender. See [the tour](crate#waiting-in-a-circle).
+    /// The services on this path would wait for each other for ever: the one whose mailbox is full
+    /// waits for the sender. See [the tour](crate#waiting-in-a-circle).
     #[error("a cycle of waits: {path}")]
     #[non_exhaustive]
     Cycle {
@@ -117,11 +118,12 @@ impl<S: Service> Address<S> {
         self.inbox.home().map_or("", |home| home.path())
     }
 
-    /// Sends a message, and waits for room at most 5 s. There is no answer.
+    /// Sends a message; waits for room, at most 5 s. There is no answer, and it is not known
+    /// whether the message was handled.
     ///
     /// # Errors
-    /// [`TellError`], with the message; [`TellError::Cycle`] at once if a handler would wait for
-    /// the room of a service that waits for its own.
+    /// [`TellError`], with the message; in a handler [`TellError::Cycle`] at once if the mailbox is
+    /// full and its service is already waiting for the calling one.
     ///
     /// # Cancel safety
     /// Dropping the future before it is ready sends nothing; the message is dropped with it.
@@ -165,7 +167,7 @@ impl<S: Service> Address<S> {
     /// As [`Address::tell`]; one worker without room is enough.
     ///
     /// # Panics
-    /// If cloning the message does; nobody has a copy then.
+    /// If cloning the message panics; then no worker has a copy.
     ///
     /// # Cancel safety
     /// As [`Address::tell`].

@@ -31,17 +31,17 @@ use crate::wall::Wall;
 #[derive(thiserror::Error)]
 #[non_exhaustive]
 pub enum AskError<M> {
-    /// The mailbox had no room, for as long as the asker could wait. Not accepted.
+    /// The mailbox was full for as long as the asker could wait. Not accepted.
     #[error("the mailbox is full")]
     Full(M),
-    /// The service has ended for good, or the board takes in nothing more. Not accepted.
+    /// The service has ended for good, or the board is shutting down or has ended. Not accepted.
     #[error("the service has stopped")]
     Stopped(M),
     /// The board that the service belongs to has not been started. Not accepted.
     #[error("the service has not been started")]
     NotStarted(M),
     /// A `_blocking` form was called on one of the board's own threads. Not accepted.
-    #[error("a blocking call on a thread of the board would stop its services")]
+    #[error("a blocking call on a thread of a board would stop its services: use the async form")]
     Blocking(M),
     /// The services on this path would wait for each other for ever: the one that is asked waits
     /// for the asker, or is the asker. Not accepted. See
@@ -54,26 +54,27 @@ pub enum AskError<M> {
         /// The message that was not sent.
         message: M,
     },
-    /// The service died while it answered.
+    /// The service panicked, was killed or failed while it answered.
     #[error("the service crashed while it answered")]
     Crashed,
-    /// The service was taken down while it answered, because its group was being restarted or
-    /// somebody asked for its restart: nobody's failure. What it had done before, it has done.
+    /// The service was stopped while it answered, because its group was being restarted or a
+    /// restart was requested. What it had already done stays done.
     #[error("the service was restarted while it answered")]
     Restarted,
-    /// The service ended before it came to the message.
-    #[error("the service ended before it came to the message")]
+    /// The service ended before it handled the message.
+    #[error("the service ended before it handled the message")]
     Undelivered,
-    /// No answer came in time. The message may still be answered, unless it is still queued.
+    /// No answer came in time. A message that is being handled is handled to its end; one that is
+    /// still queued is dropped when its turn comes.
     #[error("no answer within {0:?}")]
     TimedOut(Duration),
     /// The service answered with a failure.
-    #[error("the answer failed: {0}")]
+    #[error("the answer failed: {0:#}")]
     Failed(Failure),
 }
 
 impl<M> AskError<M> {
-    /// The message, if it was never accepted.
+    /// The message, if it was not accepted.
     pub fn into_message(self) -> Option<M> {
         match self {
             AskError::Full(message)
@@ -85,7 +86,7 @@ impl<M> AskError<M> {
         }
     }
 
-    /// Whether the message was certainly never handled, so that asking again repeats nothing.
+    /// Whether the message was certainly not handled, so that it is safe to ask again.
     pub fn is_unheard(&self) -> bool {
         !matches!(
             self,
@@ -140,12 +141,12 @@ impl<S: Service> Address<S> {
     ///
     /// # Errors
     /// [`AskError`]: the message if it was never accepted, else why there is no answer.
-    /// [`AskError::Cycle`] at once if a handler asks its own service, or one that is waiting for
-    /// its own service already.
+    /// [`AskError::Cycle`] at once if a handler asks its own service, or a service that is already
+    /// waiting for the calling one.
     ///
     /// # Cancel safety
-    /// Dropping the future gives up the answer. A message still queued is then dropped unhandled;
-    /// one being handled is handled to its end.
+    /// Dropping the future gives up the answer. A message that is still queued is then dropped
+    /// unhandled; one that is being handled is handled to its end.
     pub async fn ask<M: Message>(&self, message: M) -> Result<M::Reply, AskError<M>>
     where
         S: Answer<M>,

@@ -28,21 +28,21 @@ use crate::works::{Stop, Work, Works};
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum BlockingError {
-    /// The work panicked, on its own thread: nobody else was hurt.
+    /// The work panicked, on its own thread; nothing else is affected.
     #[error("no result of the blocking work")]
     Panicked(#[source] Panic),
-    /// No thread took the work up: the system gave none, or the board's own time has ended.
+    /// No thread took up the work: the system provided none, or the board's runtime has ended.
     #[error("no thread took up the blocking work")]
     NotRun,
 }
 
 /// The result of blocking work, to be awaited. See [`Context::blocking`].
 ///
-/// It borrows nothing, so several may be under way at a time.
+/// It borrows nothing, so several can be under way at a time.
 ///
 /// # Cancel safety
-/// Dropping it gives the work up: work that no thread has taken up is dropped, other work runs on
-/// until it looks at its [`Stop`] or ends, and its result is dropped.
+/// Dropping it gives the work up: work that no thread has taken up is dropped; other work runs on
+/// until it checks its [`Stop`] or ends, and its result is dropped.
 #[must_use = "dropping it gives the work up"]
 pub struct Blocking<R> {
     stop: Stop,
@@ -51,13 +51,13 @@ pub struct Blocking<R> {
 }
 
 impl<S: Service> Context<S> {
-    /// Runs work that blocks its thread on a thread of its own, and waits for the result.
+    /// Runs code that blocks on a separate thread, and waits for its result.
     ///
-    /// The work begins at once. The service takes up nothing else until the handler returns; its
-    /// neighbours on the arbiter go on. What the handler is working on keeps waiting for the
-    /// work: when the handler is cancelled by its [timeout](crate::Policy::timeout), or its life
-    /// ends, the work is given up and the event gets its verdict as after any timeout or end. Its
-    /// thread cannot be interrupted; see [`Context::blocking_with`] for work that can look.
+    /// The work begins at once. The service begins nothing else until the handler returns; its
+    /// neighbours on the arbiter go on. If the handler is cancelled by its
+    /// [timeout](crate::Policy::timeout), or its life ends, the work is given up, and the event
+    /// gets its verdict as after any timeout or end. The thread cannot be interrupted; see
+    /// [`Context::blocking_with`] for work that can check whether it is still wanted.
     ///
     /// ```
     /// # use callboard::prelude::*;
@@ -76,17 +76,17 @@ impl<S: Service> Context<S> {
     /// ```
     ///
     /// The work may call the blocking verbs of the board, such as
-    /// [`Board::publish_blocking`](crate::Board::publish_blocking), and is then no outsider: while
-    /// the board drains, what it publishes still flows. It must not ask its own service, which
-    /// waits for it: such an ask ends by its own deadline.
+    /// [`Board::publish_blocking`](crate::Board::publish_blocking), and counts as inside: while the
+    /// board drains, what it publishes is still accepted. It must not ask its own service, which
+    /// waits for it: such an ask ends by its time limit.
     ///
     /// **Threads.** A board has at most
     /// [`blocking_threads`](crate::BoardBuilder::blocking_threads) for such work, 512 by default;
     /// more work waits for one of them. They are started when needed and end when idle for 10 s. A
     /// board [on this thread](crate::BoardBuilder::on_this_thread) uses those of the caller's
-    /// runtime, whose paused clock stands still while work is under way: in such a test work that
-    /// waits for a timeout waits for ever. Dropping that runtime waits for the work, as tokio
-    /// says; a board with threads of its own waits for nobody.
+    /// runtime, whose paused clock stands still while work is under way: in such a test, work that
+    /// waits for a timeout waits for ever. Dropping that runtime waits for the work, as tokio's
+    /// docs say; a board with threads of its own does not wait.
     ///
     /// **Shutdown.** Work that has not ended by the deadline is left behind, and named in the
     /// [report](crate::ShutdownReport::left_behind).
@@ -100,8 +100,8 @@ impl<S: Service> Context<S> {
         self.blocking_with(|_| work())
     }
 
-    /// As [`Context::blocking`], for long work that looks from time to time whether it is still
-    /// wanted.
+    /// As [`Context::blocking`], for long work that checks from time to time whether it is still
+    /// wanted: [`Stop::is_wanted`] is true once it should stop.
     ///
     /// ```
     /// # use callboard::prelude::*;

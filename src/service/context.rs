@@ -64,7 +64,7 @@ impl Doing {
     }
 }
 
-/// The service's view of its board, lent to every handler and hook.
+/// What a handler or hook can do: publish, tell, ask, set timers, subscribe, stop.
 pub struct Context<S: Service> {
     pub(crate) wall: Arc<Wall>,
     pub(crate) timers: Timers<S>,
@@ -106,8 +106,8 @@ impl<S: Service> Context<S> {
     /// is left of the handler's own time, as [`Context::ask`] does. See [`Publish`].
     ///
     /// Publishing is immediate: a handler that publishes and then fails publishes again in its
-    /// next attempt, with the same [cause](Cause) and a higher attempt. See
-    /// [`Context::publish_on_success`] for the other way.
+    /// next attempt, with the same [cause](Cause) and a higher attempt. To publish only after a
+    /// success, use [`Context::publish_on_success`].
     pub fn publish<E: Event>(&self, event: E) -> Publish<E> {
         let wait = self.patience(PUBLISH_WAIT);
         let (topic, board) = (self.wall.topic(), self.wall.id());
@@ -132,7 +132,7 @@ impl<S: Service> Context<S> {
         PublishAll::new(topic, events, self.origin(), wait, board)
     }
 
-    /// Publishes an event once the handler has succeeded, before its own event is acknowledged.
+    /// Publishes an event once the handler has succeeded, before the handled event is acknowledged.
     ///
     /// If it cannot be published, the attempt has failed. In `started` and in timers it is
     /// published when they end.
@@ -147,8 +147,8 @@ impl<S: Service> Context<S> {
     /// Sends a message to another service; waits for room as [`Context::publish`] does.
     ///
     /// # Errors
-    /// [`TellError`], with the message; [`TellError::Cycle`] at once if `to` has no room and waits
-    /// for this service, or is this service.
+    /// [`TellError`], with the message; [`TellError::Cycle`] at once if the mailbox of `to` is full
+    /// and `to` is already waiting for this service, or is this service.
     ///
     /// # Cancel safety
     /// As [`Address::tell`].
@@ -173,13 +173,14 @@ impl<S: Service> Context<S> {
         to.try_tell_from(message, &self.origin())
     }
 
-    /// Asks another service; waits at most 5 s or what is left of the handler's own time: that of
-    /// its timeout, of its event's deadline, or of the ask that it answers. So a chain of asks ends
-    /// when the first of them does. See [`Context::ask_within`] for a longer time than 5 s.
+    /// Asks another service; waits at most 5 s or what is left of the handler's own time: its
+    /// timeout, its event's deadline, or the ask that it answers. So a chain of asks ends when the
+    /// first of them does. Use [`Context::ask_within`] for more than 5 s.
     ///
     /// # Errors
-    /// [`AskError`]; [`AskError::Cycle`] at once if `to` waits for this service, through whomever,
-    /// or is this service. See [the tour](crate#waiting-in-a-circle).
+    /// [`AskError`]; [`AskError::Cycle`] at once if `to` is already waiting for this service,
+    /// directly or through others, or is this service. See
+    /// [the tour](crate#waiting-in-a-circle).
     ///
     /// # Cancel safety
     /// As [`Address::ask`].
@@ -211,8 +212,8 @@ impl<S: Service> Context<S> {
 
     /// Runs `job` once, after `delay`, between two deliveries of this service.
     ///
-    /// Timers stand outside the order of events: one that is due runs before what is queued.
-    /// They end with this life. A failure of the job ends the life, as a panic does.
+    /// Timers are not part of the order of events: one that is due runs before what is queued. They
+    /// end with this life. If the job fails or panics, the life ends.
     ///
     /// ```
     /// # use callboard::prelude::*;
@@ -250,13 +251,13 @@ impl<S: Service> Context<S> {
         self.timers.add(self.wall.pulse.next_timer(), due, job)
     }
 
-    /// Cancels a timer of this life (or of this instance [per key](crate::ServiceSpec::per_key));
-    /// one that has run, or is of another, is left alone.
+    /// Cancels a timer of this life (or of this instance [per key](crate::ServiceSpec::per_key)).
+    /// Does nothing if it has run, or belongs to another life or instance.
     pub fn cancel(&mut self, timer: TimerId) {
         self.timers.cancel(timer);
     }
 
-    /// Subscribes this service to an event type, with default terms: it hears what is published
+    /// Subscribes this service to an event type, with default terms: it receives what is published
     /// from now on, also in later lives, until it ends for good or unsubscribes.
     ///
     /// # Errors
@@ -271,7 +272,7 @@ impl<S: Service> Context<S> {
     /// As [`Context::subscribe`], with terms.
     ///
     /// # Errors
-    /// [`SubscribeError`], if it has subscribed already or the terms are impossible.
+    /// [`SubscribeError`], if it has subscribed already or the terms are invalid.
     pub fn subscribe_with<E: Event>(
         &self,
         terms: impl FnOnce(On<E>) -> On<E>,
@@ -282,8 +283,8 @@ impl<S: Service> Context<S> {
         self.address.subscribe(&terms(On::new()))
     }
 
-    /// Ends a subscription of this service once the current handler has returned; what it had
-    /// not read is counted as undelivered.
+    /// Ends a subscription of this service once the current handler has returned; events that it
+    /// had not read are counted as undelivered.
     ///
     /// # Errors
     /// [`SubscribeError`], if it has not subscribed.
@@ -291,26 +292,27 @@ impl<S: Service> Context<S> {
         self.address.unsubscribe::<E>()
     }
 
-    /// Ends this life normally once the current handler has returned. What its restart type
-    /// says of a normal end follows.
+    /// Ends this life normally once the current handler has returned. Its restart type then
+    /// decides whether it is started again.
     ///
-    /// In an instance [per key](crate::ServiceSpec::per_key) it ends that instance alone; what
-    /// comes next for its key makes another.
+    /// In an instance [per key](crate::ServiceSpec::per_key) this ends that instance alone; the
+    /// next event or message for its key makes another.
     pub fn stop(&mut self) {
         self.stopping = true;
         self.address.inbox.call();
     }
 
-    /// Begins the end of the whole board, and returns at once: a service that ends its board never
-    /// waits for itself.
+    /// Begins the shutdown of the whole board, and returns at once, so that the service does not
+    /// wait for itself.
     ///
-    /// From now on outsiders are refused; the rest happens as in
+    /// From now on callers outside the board are refused; the rest happens as in
     /// [`Board::shutdown`](crate::Board::shutdown), within the board's
-    /// [`shutdown_limit`](crate::BoardBuilder::shutdown_limit): what is under way is finished, this
-    /// handler included, then children stop in reverse order. In the first `started` the rest of
-    /// the tree is started before it is stopped. [`Board::wait`](crate::Board::wait) returns once
-    /// the board has ended, and [`Board::shutdown`](crate::Board::shutdown) then returns the
-    /// report. Called again it changes nothing.
+    /// [`shutdown_limit`](crate::BoardBuilder::shutdown_limit): work under way is finished, this
+    /// handler included, then children stop in reverse order. If it is called during the first
+    /// start, the rest of the tree is started before it is stopped.
+    /// [`Board::wait`](crate::Board::wait) returns once the board has ended, and
+    /// [`Board::shutdown`](crate::Board::shutdown) then returns the report. A second call changes
+    /// nothing.
     pub fn stop_board(&self) {
         tracing::info!(
             target: "callboard::supervision",
@@ -331,13 +333,13 @@ impl<S: Service> Context<S> {
         self.doing.attempt
     }
 
-    /// Whose handling published the event, if a handler's did. Copies published by several
-    /// attempts carry the same id and a higher attempt.
+    /// The event or letter whose handler published this event; `None` if it came from outside.
+    /// Copies published by several attempts carry the same id and rising attempts.
     pub fn cause(&self) -> Option<Cause> {
         self.doing.cause
     }
 
-    /// Whether the event was a dead letter that has been given back.
+    /// Whether the event is a redriven dead letter.
     pub fn is_redriven(&self) -> bool {
         self.doing.redriven
     }
@@ -354,8 +356,8 @@ impl<S: Service> Context<S> {
         share.map(|share| share.index)
     }
 
-    /// The address of this service, to be handed around. That of a worker leads to this very
-    /// worker, whatever the key of a message says.
+    /// The address of this service, to pass on to others. In a worker it leads to this worker,
+    /// whatever the key of a message.
     pub fn address(&self) -> Address<S> {
         self.address.clone()
     }
@@ -572,7 +574,7 @@ impl<S: Service> Context<S> {
             event,
             event_id = self.doing.number,
             failure = failure.describe(),
-            "what was to follow a failure could not be published"
+            "the follow-up event of a failure policy could not be published"
         );
     }
 

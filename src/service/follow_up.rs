@@ -64,14 +64,14 @@ enum AfterSuccess<S: Service, E> {
 }
 
 impl OnFailure {
-    /// Another event is published as well, made from the one that is given up and from its last
-    /// failure: one that compensates for it, say. It carries the event given up as its
-    /// [cause](crate::Cause). For events of the type `E` only, so one policy may have several.
+    /// Also publishes another event, such as a compensation, made from the event that is given up
+    /// and its last failure. Its [cause](crate::Cause) is the event given up. Only for events of
+    /// the type `E`, so one policy may have several.
     ///
-    /// The event is settled after that. If the function panics, or what it makes cannot be
+    /// The event given up is settled after that. If the function panics, or the new event cannot be
     /// published within 5 s, the event becomes a dead letter, whatever else is set, with
-    /// [`Reason::NotFollowedUp`](crate::Reason::NotFollowedUp). It is published again if the
-    /// service dies, or is restarted, before the event is settled.
+    /// [`Reason::NotFollowedUp`](crate::Reason::NotFollowedUp). If the service crashes or is
+    /// restarted before the event is settled, the new event is published again.
     pub fn publish<E: Event, F: Event>(
         self,
         make: impl Fn(&E, &Failure) -> F + Send + Sync + 'static,
@@ -89,9 +89,9 @@ impl OnFailure {
 }
 
 impl OnSuccess {
-    /// Another event is published, made from the service as it is after handling and from the
-    /// event that was handled. For services of the type `S` and events of the type `E` only, so
-    /// one policy may have several.
+    /// Publishes another event, made from the service as it is after handling and the event that
+    /// was handled. Only for services of the type `S` and events of the type `E`, so one policy may
+    /// have several.
     ///
     /// If it cannot be published (within 5 s or what is left of the handler's own time), the
     /// attempt has failed.
@@ -104,10 +104,10 @@ impl OnSuccess {
         self.success_step::<S, E>(AfterSuccess::Publish(Box::new(act)), makes)
     }
 
-    /// A function is called with the service, the event that was handled, and the context. For
-    /// services of the type `S` and events of the type `E` only.
+    /// Calls a function with the service, the event that was handled, and the context. Only for
+    /// services of the type `S` and events of the type `E`.
     ///
-    /// If it fails or panics, so has the attempt.
+    /// If it fails or panics, the attempt has failed.
     pub fn hook<S: Service, E: Event>(
         self,
         hook: impl Fn(&mut S, &E, &mut Context<S>) -> Outcome + Send + Sync + 'static,

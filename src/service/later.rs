@@ -226,8 +226,8 @@ impl<S: Service> Drop for Works<S> {
 }
 
 impl<S: Service> Context<S> {
-    /// Goes on with this event later: the handler returns, the service handles other events and
-    /// letters, and the event stays open, in flight in the ledger, until `future` is ready and
+    /// Continues with this event later: the handler returns, and the service handles other events
+    /// and letters. The event stays open (in flight in the ledger) until `future` is ready and
     /// `done` has run with its result.
     ///
     /// ```
@@ -248,34 +248,35 @@ impl<S: Service> Context<S> {
     /// }
     /// ```
     ///
-    /// The future runs on the service's own thread, need not be `Send`, and borrows nothing of the
-    /// service. `done` runs between two deliveries, as a handler does, ahead of what is queued. A
-    /// handler may begin several; its event is acknowledged when all are done, and what it
-    /// [publishes on success](Self::publish_on_success) is published then. `done` may itself go on
-    /// later.
+    /// The future runs on the service's own thread, need not be `Send`, and borrows nothing from
+    /// the service. `done` runs between two deliveries, as a handler does, ahead of what is queued.
+    /// A handler may begin several pieces of work; its event is acknowledged when all are done, and
+    /// what it [publishes on success](Self::publish_on_success) is published then. `done` may call
+    /// `later` itself.
     ///
-    /// The time of the attempt, which is its [timeout](crate::Policy::timeout) or what is left to
-    /// its [deadline](crate::Policy::deadline), goes on, and covers all of its later work and what
-    /// is run with the results. If that is over, or `done` fails, or the future panics, the attempt
-    /// has failed: whatever else is under way for the event is dropped, and its policy acts.
-    /// Another attempt runs the handler again, aside: [deferred](crate::Retry::deferred), or
-    /// [parked](crate::Retry::parked) if its policy says so, for the service has gone on. A panic
-    /// in `done` ends the life, as in a handler; one in the future of an event does not, since it
-    /// holds nothing of the service.
+    /// **Time and failure.** The time of the attempt, which is its
+    /// [timeout](crate::Policy::timeout) or what is left of its
+    /// [deadline](crate::Policy::deadline), includes all of its later work and `done`. If it runs
+    /// out, or `done` fails, or the future panics, the attempt has failed: whatever else is under
+    /// way for the event is dropped, and its policy acts. The next attempt runs the handler again,
+    /// aside, because the service has gone on: [deferred](crate::Retry::deferred), or
+    /// [parked](crate::Retry::parked) if the policy says so. A panic in `done` ends the life, as in
+    /// a handler; one in the future of an event does not, since it holds nothing of the service.
     ///
-    /// At most 256 events are open at a time (see
-    /// [`ServiceSpec::laters`](crate::ServiceSpec::laters)); then the service reads no more events
-    /// until one is done. The work ends with the life: it is dropped at its next wait, and the
-    /// event comes back in the next life, without a counted attempt.
+    /// **Limits.** At most 256 events are open at a time (see
+    /// [`ServiceSpec::laters`](crate::ServiceSpec::laters)); at that limit the service reads no
+    /// more events until one is done. The work ends with the life: it is dropped at its next wait,
+    /// and the event comes back in the next life, without a counted attempt.
     ///
-    /// In a service with an instance [per key](crate::ServiceSpec::per_key) it is the instance that
-    /// waits for the work, so the next event of its key does too, and the others go on. What one
-    /// handler begins is done one after the other there, and a panic in it costs the instance.
+    /// **Per key.** In a service with an instance [per key](crate::ServiceSpec::per_key), the
+    /// instance waits for the work, and so does the next event of its key; other keys go on. There
+    /// the pieces of work of one handler are done one after the other, and a panic in one ends the
+    /// instance.
     ///
-    /// In a hook, a timer or an answer there is no event to keep open: the work is begun when that
-    /// has succeeded, and a failure of `done`, or a panic of the future, ends the life (or the
-    /// instance), as that of a timer does. In an answer of an instance a failure only counts the
-    /// message as failed: whoever asked has the reply already.
+    /// **Without an event.** In a hook, a timer or an answer there is no event to keep open: the
+    /// work begins when the hook, timer or answer has succeeded. A failure of `done`, or a panic of
+    /// the future, ends the life (or the instance), as in a timer. In an answer of an instance, a
+    /// failure only counts the message as failed: the asker already has the reply.
     pub fn later<T, F, D>(&mut self, future: F, done: D)
     where
         T: 'static,

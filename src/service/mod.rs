@@ -62,8 +62,11 @@ pub(crate) use spec::Subscriptions;
 pub(crate) use subscription::{AddedSource, misplaced};
 pub(crate) use timers::run_job;
 
-/// An actor: a struct that handles one thing at a time and is rebuilt by its recipe when it
-/// fails.
+/// An actor: a struct that handles one thing at a time, and is made anew by its recipe when it
+/// crashes.
+///
+/// State does not survive a restart: keep what must survive outside, in an `Arc` that the recipe
+/// clones, or rebuild it in [`started`](Service::started).
 ///
 /// ```
 /// use callboard::prelude::*;
@@ -83,24 +86,25 @@ pub(crate) use timers::run_job;
     note = "write `impl Service for {Self} {{}}`: both hooks have defaults"
 )]
 pub trait Service: Sized + 'static {
-    /// Called first in every life, before any event; the next sibling starts only after it.
+    /// Called first in every life, before any event; the next sibling starts only after it. The
+    /// place for setup that can fail or has to wait, which the recipe cannot.
     ///
     /// # Errors
-    /// A failure ends this life. In the first start it reaches whoever starts the board;
-    /// afterwards it counts as a failure of the service. At most 30 s are allowed
-    /// ([`defaults::START_WAIT`](crate::defaults::START_WAIT)), where it waits: one that blocks its
-    /// thread cannot be ended.
+    /// A failure ends this life. In the first start the board does not start, and returns the
+    /// error; later it counts as a failure of the service. It may wait for at most 30 s
+    /// ([`defaults::START_WAIT`](crate::defaults::START_WAIT)), then it is cancelled; if it blocks
+    /// its thread, it cannot be.
     fn started(&mut self, cx: &mut Context<Self>) -> impl Future<Output = Outcome> {
         let _ = cx;
         async { Ok(()) }
     }
 
-    /// Called last in a life that ends in an orderly way, within the child's shutdown time (5 s by
-    /// default, and for [`Shutdown::Kill`](crate::Shutdown::Kill)): one that takes longer is
-    /// dropped where it waits.
+    /// Called last in a life that ends in order, within the child's shutdown time (5 s by default,
+    /// and for [`Shutdown::Kill`](crate::Shutdown::Kill)); if it takes longer, it is dropped where
+    /// it waits.
     ///
-    /// Not called after a panic, a kill, or a timeout that ends the life: then the service's
-    /// state is not to be trusted.
+    /// Not called after a panic, a kill, or a timeout that ends the life, because the state cannot
+    /// be trusted then.
     fn stopping(&mut self, exit: &Exit, cx: &mut Context<Self>) -> impl Future<Output = ()> {
         let _ = (exit, cx);
         async {}
@@ -120,16 +124,16 @@ pub trait Handle<E: Event>: Service {
     /// The next event waits until this is done, and the state is borrowed across `.await`.
     ///
     /// # Errors
-    /// A [`Failure`](crate::Failure) is what the policy acts on: the event is tried again, and
-    /// at last becomes a dead letter. The service lives on.
+    /// The policy acts on a [`Failure`](crate::Failure): by default the event is tried again, up to
+    /// 3 attempts, and then becomes a dead letter. The service lives on.
     ///
     /// # Panics
     /// A panic ends this life; the event comes back first in the next one, with one attempt
     /// counted.
     ///
     /// # Cancel safety
-    /// With a timeout or a deadline the future may be dropped at any `.await`, and the state is
-    /// kept: compute first, then commit. A kill drops it as well, with the state.
+    /// With a timeout or a deadline the future may be dropped at any `.await` while the state is
+    /// kept: compute first, then change the state. A kill drops the state as well.
     fn handle(&mut self, event: &E, cx: &mut Context<Self>) -> impl Future<Output = Outcome>;
 }
 
@@ -143,10 +147,11 @@ pub trait Answer<M: Message>: Service {
     /// Answers one message.
     ///
     /// # Errors
-    /// A [`Failure`](crate::Failure) goes to the asker. Letters are never tried again.
+    /// A [`Failure`](crate::Failure) goes to the asker, as [`AskError::Failed`]. Letters are never
+    /// tried again.
     ///
     /// # Panics
-    /// A panic ends this life; the asker hears of it at once.
+    /// A panic ends this life; the asker gets [`AskError::Crashed`] at once.
     fn answer(
         &mut self,
         message: M,

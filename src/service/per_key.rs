@@ -27,23 +27,23 @@ pub struct PerKey {
 }
 
 impl PerKey {
-    /// How many keys may be at work at once, at least 1; 64 by default. Then no more events are
-    /// read until one is done. They all share the thread of the service: what this bounds is how
-    /// much may be waited for.
+    /// How many keys may be at work at once, at least 1; 64 by default. At that limit no more
+    /// events are read until one is done. All instances share the thread of the service, so this
+    /// limits how many can wait at the same time.
     pub fn at_once(mut self, keys: usize) -> Self {
         self.at_once = keys;
         self
     }
 
-    /// After which time without an event, a letter or a timer an instance is retired, at least
-    /// 1 ms; 60 s by default. An instance with a timer that is still to come is not idle.
+    /// How long an instance may be idle before it is retired, at least 1 ms; 60 s by default. An
+    /// instance with a timer that has not run yet is not idle.
     pub fn idle(mut self, time: Duration) -> Self {
         self.idle = time;
         self
     }
 
-    /// How many idle instances are kept at most; 1,024 by default. Beyond that the one that has
-    /// been idle longest is retired at once. With 0 each event gets an instance of its own.
+    /// How many idle instances are kept at most; 1,024 by default. Beyond that, the one that has
+    /// been idle longest is retired at once. With 0, none outlives its work.
     pub fn kept(mut self, instances: usize) -> Self {
         self.kept = instances;
         self

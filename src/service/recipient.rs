@@ -21,7 +21,7 @@ use crate::service::{Address, Answer, AskError, TellError};
 type Answering<M> =
     Pin<Box<dyn Future<Output = Result<<M as Message>::Reply, AskError<M>>> + Send>>;
 
-/// Somebody who takes the message `M`.
+/// The address of some service that answers the message `M`; made from an [`Address`].
 pub struct Recipient<M: Message>(Arc<dyn Takes<M>>);
 
 trait Takes<M: Message>: Send + Sync {

@@ -27,7 +27,8 @@ use crate::sync::Arc;
 /// Describes a service: `service("accounts", Accounts::default)`.
 ///
 /// The name is part of its path and unique among its siblings; it must not be empty or contain
-/// a `/`. The recipe is called for every life, on the thread where the service runs.
+/// a `/`. The recipe is called for every life, on the thread where the service runs. It cannot fail
+/// or wait: [`Service::started`] can.
 pub fn service<S: Service>(
     name: impl Into<String>,
     recipe: impl FnMut() -> S + Send + 'static,
@@ -51,19 +52,19 @@ pub fn service<S: Service>(
     }
 }
 
-/// Where a service or subtree runs. By default where its parent does; below the root, the
-/// arbiters take turns.
+/// Where a service or subtree runs. By default with its parent; the children of the root are
+/// distributed over the arbiters in turn.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Placement {
-    /// With its parent, so that what talks to each other shares a thread.
+    /// With its parent, so that services which talk to each other share a thread.
     #[default]
     Together,
     /// On the arbiter with this number, counted from 0.
     Arbiter(usize),
-    /// On the arbiter whose turn it is.
+    /// On the next arbiter in turn.
     Spread,
-    /// On a thread of its own, for what blocks.
+    /// On a thread of its own, for code that blocks.
     Dedicated,
 }
 
@@ -129,13 +130,13 @@ impl<S: Service, L> ServiceSpec<S, L> {
         }
     }
 
-    /// The service's policy; parts not set here are its supervisor's.
+    /// The service's policy; parts not set here are taken from its supervisor's.
     pub fn policy(mut self, policy: Policy) -> Self {
         self.parts.policy = policy;
         self
     }
 
-    /// When it is started again after it has ended; by default always.
+    /// When it is started again after it has ended; [`Restart::Permanent`], so always, by default.
     pub fn restart(mut self, restart: Restart) -> Self {
         self.parts.restart = restart;
         self
@@ -148,26 +149,26 @@ impl<S: Service, L> ServiceSpec<S, L> {
         self
     }
 
-    /// Its end by its own accord may end its supervisor: see
+    /// When it ends of its own accord, its supervisor may end too: see
     /// [`AutoShutdown`](crate::AutoShutdown). Only for children that are not permanent.
     pub fn significant(mut self) -> Self {
         self.parts.significant = true;
         self
     }
 
-    /// How many letters may be queued, at least 1; 1,024 by default. A service with an instance per
-    /// key hands out as many again, which wait for their instances.
+    /// How many letters may be queued, at least 1; 1,024 by default. In a service with an instance
+    /// per key, as many again may wait for their instances.
     pub fn letters(mut self, capacity: usize) -> Self {
         self.parts.letters = capacity;
         self
     }
 
-    /// Runs so many instances of the service, at least 1 and at most
-    /// [`WORKERS_MAX`](defaults::WORKERS_MAX), which share what it hears.
+    /// Runs this many instances of the service, at least 1 and at most
+    /// [`WORKERS_MAX`](defaults::WORKERS_MAX), which share its events and letters.
     ///
     /// Events and letters with equal [keys](Event::key) go to one worker and keep their order;
-    /// those without a key are shared out in turn. The number may be changed by
-    /// [`Board::scale`](crate::Board::scale) while all runs, and the order is kept then, too.
+    /// those without a key are distributed in turn. [`Board::scale`](crate::Board::scale) changes
+    /// the number while the board runs, and keeps that order.
     ///
     /// ```
     /// use callboard::prelude::*;
@@ -187,26 +188,26 @@ impl<S: Service, L> ServiceSpec<S, L> {
     /// let books = service("books", Bookkeeper::default).on::<Paid>().workers(4);
     /// ```
     ///
-    /// In the tree they stand below the service, as `books/0` to `books/3`, each on the arbiter
-    /// whose turn it is unless something else is said. They are restarted one by one, as often as
-    /// the supervisor of the service allows: while one is, what is its own waits, and the rest
-    /// flows. When they fail more often, the service fails as a whole. A worker that ends by its
-    /// own accord is started again.
+    /// In the tree they stand below the service, as `books/0` to `books/3`, by default each on the
+    /// next arbiter in turn. They are restarted one by one, as often as the supervisor of the
+    /// service allows: while one is being restarted, its own events wait, and the others go on.
+    /// When they fail more often, the service fails as a whole. A worker that ends of its own
+    /// accord is started again.
     ///
-    /// The ledger has one row for the service, and dead letters bear its path. What else is said
-    /// here holds for each worker alone, as its policy and capacities: how many events a worker
-    /// may lag behind, those of the others included, and how many letters it may have waiting.
-    /// The recipe is called for one worker at a time.
+    /// The ledger has one row for the service, and dead letters carry its path. All other settings
+    /// of this spec, such as policy and capacities, apply to each worker alone: how many events a
+    /// worker may lag behind, those of the others included, and how many letters it may have
+    /// waiting. The recipe is called for one worker at a time.
     ///
-    /// An event type is subscribed to here and not while running; restart types other than
-    /// [`Restart::Permanent`] are refused, as what ends would leave its keys to nobody.
+    /// Workers subscribe in the spec only, not at run time. Only [`Restart::Permanent`] is allowed,
+    /// because a worker that stayed ended would leave its keys unserved.
     pub fn workers(mut self, number: usize) -> Self {
         self.parts.workers = Some(number);
         self
     }
 
     /// How many of its events may be open in [later work](crate::Context::later), at least 1; 256
-    /// by default. Then it reads no more events until one is done.
+    /// by default. At that limit it reads no more events until one is done.
     pub fn laters(mut self, most: usize) -> Self {
         self.parts.laters = most;
         self
@@ -218,7 +219,7 @@ impl<S: Service, L> ServiceSpec<S, L> {
         self
     }
 
-    /// Runs it on the arbiter whose turn it is, apart from its siblings.
+    /// Runs it on the next arbiter in turn, apart from its siblings.
     pub fn spread(mut self) -> Self {
         self.parts.placement = Placement::Spread;
         self
@@ -231,12 +232,14 @@ impl<S: Service, L> ServiceSpec<S, L> {
     }
 
     /// Keeps one instance for each [key](Event::key) of its events and messages, made by this
-    /// recipe when the first of a key comes; the recipe given to [`service()`] is not used.
+    /// recipe for the first event or message of a key; the recipe given to [`service()`] is not
+    /// used.
     ///
-    /// Events of one key are handled one after the other, in their order whatever their types, each
-    /// by the instance of its key; keys do not wait for each other. Letters go to the instance as
-    /// they come, past events that wait. So state that belongs to an order, an account or a case
-    /// needs no map. Events without a key share one instance. The default [`PerKey`] holds.
+    /// Events of one key are handled one after the other, in order across event types, by the
+    /// instance of that key; keys do not wait for each other. Letters go to the instance as they
+    /// come, past events that wait. So state that belongs to an order, an account or a case needs
+    /// no map. Events without a key share one instance. The limits are those of the default
+    /// [`PerKey`].
     ///
     /// ```
     /// # use callboard::prelude::*;
@@ -249,7 +252,7 @@ impl<S: Service, L> ServiceSpec<S, L> {
     /// struct Parcel { scans: u32 }
     /// impl Service for Parcel {
     ///     async fn stopping(&mut self, _: &Exit, cx: &mut Context<Self>) {
-    ///         // Idle, or the board stops: what is to be kept is stored or published here.
+    ///         // Idle, or the board stops: store or publish here what is to be kept.
     ///     }
     /// }
     /// impl Handle<Scanned> for Parcel {
@@ -265,16 +268,18 @@ impl<S: Service, L> ServiceSpec<S, L> {
     ///
     /// All instances share the thread, the mailbox, the path and the ledger's rows of the service.
     /// An instance is started (its `started` hook) for its first event, and retired (`stopping`)
-    /// when it has been idle for long; its state goes with it. An instance that panics is lost
-    /// alone: the event comes back to a new one, with one attempt counted, and no restart of the
-    /// service is. So it is when its recipe panics, or when it fails or stops before it has begun
-    /// anything: an attempt is counted of the event it was made for, and a message is lost. One
-    /// that fails in a timer is lost, and no attempt is counted. As after a panic, where a policy
-    /// says to restart the service; where it says to stop it or to escalate, the whole service
-    /// ends. Whatever the [retry](crate::Retry) says, an event that waits to be tried again holds
-    /// its key alone.
-    /// What waits behind an event of its key is deferred in the ledger, at most as many as the
-    /// subscription's capacity.
+    /// when it has been idle for long; its state goes with it.
+    ///
+    /// An instance that panics is lost alone: the event comes back to a new one, with one attempt
+    /// counted, and the service is not restarted. The same happens if the instance's recipe panics,
+    /// or if it fails or stops before starting any work: the event that created it is charged one
+    /// attempt; a message is lost. If it fails in a timer, it is lost and nothing is charged. A
+    /// policy that says "restart the service" replaces the instance only; one that says to stop it,
+    /// or to escalate, ends the whole service.
+    ///
+    /// Whatever the [retry](crate::Retry) setting, an event that waits to be tried again holds up
+    /// its own key only. Events that wait behind another one of their key are deferred in the
+    /// ledger, at most as many as the subscription's capacity.
     pub fn per_key(self, recipe: impl FnMut(&Key) -> S + Send + 'static) -> Self {
         self.per_key_with(recipe, |terms| terms)
     }

@@ -39,8 +39,8 @@ pub struct On<E: Event> {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum SubscribeError {
-    /// The service hears this event type already.
-    #[error("{service} has subscribed to {event} already")]
+    /// The service already subscribes to this event type.
+    #[error("{service} already subscribes to {event}")]
     #[non_exhaustive]
     AlreadySubscribed {
         /// The service's path.
@@ -48,7 +48,7 @@ pub enum SubscribeError {
         /// The event's name.
         event: &'static str,
     },
-    /// The service does not hear this event type.
+    /// The service does not subscribe to this event type.
     #[error("{service} has not subscribed to {event}")]
     #[non_exhaustive]
     NotSubscribed {
@@ -57,7 +57,7 @@ pub enum SubscribeError {
         /// The event's name.
         event: &'static str,
     },
-    /// The terms cannot be met.
+    /// The terms are invalid.
     #[error("{service}, on {event}: {problem}")]
     #[non_exhaustive]
     Impossible {
@@ -87,8 +87,8 @@ impl<E: Event> On<E> {
         }
     }
 
-    /// How many events may be queued, at least 1; 1,024 by default. What is being handled does
-    /// not count.
+    /// How many events may be queued, at least 1; 1,024 by default. The one being handled does not
+    /// count.
     pub fn capacity(mut self, capacity: usize) -> Self {
         self.capacity = capacity;
         self
@@ -100,7 +100,7 @@ impl<E: Event> On<E> {
         self
     }
 
-    /// The policy for this event type; parts not set here are the service's.
+    /// The policy for this event type; parts not set here are taken from the service's.
     pub fn policy(mut self, policy: Policy) -> Self {
         self.policy = policy;
         self
@@ -163,11 +163,14 @@ pub(crate) fn misplaced(policy: &Policy, event: TypeId, service: TypeId) -> Vec<
     let steps = policy.steps().map(|(step, _)| step);
     let text = |step: &Step| {
         if step.event != event {
-            return Some(format!("its policy says to {step}, which is another event"));
+            return Some(format!(
+                "its policy has a step for {}, which this subscription does not receive: {step}",
+                step.event_name
+            ));
         }
         let (_, name) = step.service.filter(|(of, _)| *of != service)?;
         Some(format!(
-            "its policy says to {step} where the service is a {name}, which it is not"
+            "its policy has a step for services of the type {name}, which this one is not: {step}"
         ))
     };
     steps.filter_map(text).collect()

@@ -32,9 +32,10 @@ pub(crate) fn against(
     for wish in wishes {
         let attempts = wish.policy.shared_rules().retry.attempts_max();
         if restart != Restart::Temporary && attempts > max_restarts {
+            let s = if max_restarts == 1 { "" } else { "s" };
             let text = format!(
-                "{attempts} attempts, but its supervisor allows {max_restarts} restarts: one \
-                 event that always panics would end the supervisor"
+                "{attempts} attempts, but its supervisor allows {max_restarts} restart{s}, so one \
+                 event that always panics would end it: raise max_restarts or lower attempts"
             );
             found.push((wish.event, text));
         }

@@ -74,7 +74,10 @@ impl Checking {
         if let Placement::Arbiter(number) = placement
             && number >= self.arbiters
         {
-            let text = format!("arbiter {number} of {}, counted from 0", self.arbiters);
+            let text = format!(
+                "arbiter {number} does not exist: this board has {}, numbered from 0",
+                self.arbiters
+            );
             self.note(path, text);
         }
     }
@@ -85,7 +88,8 @@ impl Checking {
             return;
         }
         if child.restart() == Restart::Permanent {
-            let text = "it is significant and permanent, so it never ends by its own accord";
+            let text = "it is significant and permanent: it is always restarted, so it would never \
+                        end its supervisor";
             self.note(path, text);
         }
         if above == AutoShutdown::Never {

@@ -23,10 +23,10 @@ use crate::wall::Wall;
 
 /// One running supervisor: `board.supervisor("shop/payments")?`.
 ///
-/// Children are named by the last part of their path. What is asked for is done in the order in
-/// which it is asked, between the supervisor's other work, never behind events. Each verb waits
-/// for its end, at most [`CONTROL_WAIT`](crate::defaults::CONTROL_WAIT); the `_blocking` forms are
-/// for callers outside any runtime.
+/// Children are named by the last part of their path. Requests are carried out in order, between
+/// the supervisor's other work, and never wait behind events. Each verb waits until it is done, at
+/// most [`CONTROL_WAIT`](crate::defaults::CONTROL_WAIT); the `_blocking` forms are for callers
+/// outside any runtime.
 ///
 /// ```
 /// use callboard::prelude::*;
@@ -64,11 +64,11 @@ pub struct ChildInfo {
     pub path: String,
     /// Whether it is a supervisor.
     pub is_supervisor: bool,
-    /// When it is started again.
+    /// When it is started again after it has ended.
     pub restart: Restart,
-    /// Where it stands.
+    /// Its state.
     pub state: State,
-    /// Which of its lives this is; 1 for the first.
+    /// The number of its current life; 1 for the first.
     pub life: u64,
     /// How its last life ended, if one has.
     pub last_exit: Option<Exit>,
@@ -98,7 +98,7 @@ impl SupervisorHandle {
         self.node.path()
     }
 
-    /// Whom it restarts with whom.
+    /// Which children it restarts together.
     pub fn strategy(&self) -> Strategy {
         let branch = self.node.branch();
         branch.map(|branch| branch.strategy).unwrap_or_default()
@@ -110,7 +110,7 @@ impl SupervisorHandle {
         self.node.branch().is_some_and(|branch| branch.dynamic)
     }
 
-    /// Its children now, in the order of their starting. Never waits.
+    /// Its children now, in the order in which they start. Never waits.
     pub fn children(&self) -> Vec<ChildInfo> {
         let children = self.nodes();
         children.iter().map(|child| ChildInfo::of(child)).collect()
@@ -136,14 +136,14 @@ impl SupervisorHandle {
 
     /// Adds a child, last in order, and waits until it has started. Returns its path.
     ///
-    /// It is kept as those of the spec are, over restarts of this supervisor as well (OTP forgets
-    /// added children then; here their mailboxes would be lost with them).
+    /// It is kept like those of the spec, also when this supervisor is restarted. (OTP forgets
+    /// added children then; here their mailboxes would be lost with them.)
     ///
     /// # Errors
     /// [`ChildError`]; a child that did not start is not kept.
     ///
     /// # Cancel safety
-    /// Dropping the future does not take the child back.
+    /// Dropping the future does not remove the child.
     pub async fn start_child(&self, child: impl Into<Child>) -> Result<String, ChildError> {
         self.ask(Ask::Start(Box::new(child.into()))).await
     }
@@ -155,7 +155,7 @@ impl SupervisorHandle {
     /// [`ChildError`]; a child that did not start is not kept.
     ///
     /// # Cancel safety
-    /// Dropping the future does not take the child back.
+    /// Dropping the future does not remove the child.
     pub async fn start_child_from<A: Send + 'static>(
         &self,
         argument: A,
@@ -163,40 +163,40 @@ impl SupervisorHandle {
         self.ask(Ask::StartFrom(Argument::new(argument))).await
     }
 
-    /// Stops a child in order and waits until it has ended; one in backoff stays ended. What it
-    /// had not read is undelivered.
+    /// Stops a child in order and waits until it has ended; a child in backoff stays ended. Events
+    /// that it had not read are undelivered.
     ///
-    /// Its spec stays, for [`restart_child`](Self::restart_child), and it comes back when this
-    /// supervisor is restarted as a whole; that of a temporary child, or of one made from a recipe,
-    /// is forgotten, and there is no such child then. Does nothing if the child has ended already,
-    /// and its spec is there.
+    /// Its spec stays, for [`restart_child`](Self::restart_child), and it is started again when
+    /// this supervisor is restarted as a whole. A temporary child, or one made from a recipe, is
+    /// forgotten instead. Does nothing if the child has already ended and its spec is still there.
     ///
     /// # Errors
-    /// [`ChildError`], if there is no such child. [`ChildError::Running`] at once when a
-    /// [`Board::restart`](crate::Board::restart) that is asked for meanwhile overtakes it.
+    /// [`ChildError`], if there is no such child. [`ChildError::Running`] at once when a later
+    /// [`Board::restart`](crate::Board::restart) replaces this request.
     ///
     /// # Cancel safety
-    /// Dropping the future does not stop the stopping.
+    /// Dropping the future does not cancel the stop.
     pub async fn terminate_child(&self, name: &str) -> Result<(), ChildError> {
         self.ask(Ask::Terminate(name.to_owned())).await.map(drop)
     }
 
     /// Starts a child again that has ended for good, by itself or because it was stopped, and waits
-    /// until it has started. It hears what is published from then on.
+    /// until it has started. It receives what is published from then on.
     ///
     /// # Errors
-    /// [`ChildError`]: there is no such child, or none any more; it has not ended for good
-    /// ([`Running`](ChildError::Running)), also where it waits for its backoff; it did not start,
+    /// [`ChildError`]: there is no such child, or it is gone; it has not ended for good
+    /// ([`Running`](ChildError::Running)), also while it waits for its backoff; it did not start,
     /// and stays ended ([`Failed`](ChildError::Failed)).
     ///
     /// # Cancel safety
-    /// Dropping the future does not stop the starting.
+    /// Dropping the future does not cancel the start.
     pub async fn restart_child(&self, name: &str) -> Result<(), ChildError> {
         self.ask(Ask::Restart(name.to_owned())).await.map(drop)
     }
 
-    /// Forgets a child that has ended for good. Its name is free again, and its counts go on in
-    /// the row `.../*` of the ledger.
+    /// Forgets a child that has ended for good; its name is free again. In the ledger the counts of
+    /// a child that was added while running go on in the row `.../*`; a child of the spec keeps its
+    /// own row.
     ///
     /// # Errors
     /// [`ChildError`]: there is no such child; it has not ended for good

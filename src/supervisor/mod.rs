@@ -3,7 +3,7 @@
 //! Users describe it; the board checks, opens and starts it. One actix actor per supervisor
 //! carries out what the pure family decides.
 //!
-//! Invariant: a tree that cannot be meant is refused whole, with every reason, before anything
+//! Invariant: an invalid tree is refused as a whole, with every reason, before anything
 //! has been opened.
 //!
 //! It knows nothing of events: those are the hosts'.
@@ -123,16 +123,16 @@ impl Supervisor {
     }
 
     /// A supervisor that restarts all its children when one fails: they stop in reverse order and
-    /// start in order. For children that cannot work without each other.
+    /// start in order. For children that cannot work without one another.
     ///
-    /// What lies in the mailboxes survives; whoever was only a bystander finds its event in flight
-    /// again, without a counted attempt.
+    /// The mailboxes survive. A child that did not fail itself gets its event in flight back,
+    /// without a counted attempt.
     pub fn one_for_all(name: impl Into<String>) -> Self {
         Self::new(name.into(), Strategy::OneForAll)
     }
 
     /// A supervisor that restarts the child that failed and those added after it. For children
-    /// that each build on those before.
+    /// that each depend on those before.
     pub fn rest_for_one(name: impl Into<String>) -> Self {
         Self::new(name.into(), Strategy::RestForOne)
     }
@@ -140,8 +140,8 @@ impl Supervisor {
     /// A supervisor whose children are made on demand, all from one recipe, by
     /// [`SupervisorHandle::start_child_from`]; OTP's `simple_one_for_one`.
     ///
-    /// It starts without children. They are restarted one for one, stop all at once, and one that
-    /// has ended for good is forgotten: its name is free again, and its counts go on in the row
+    /// It starts without children. They are restarted one by one and stop all at once. A child that
+    /// has ended for good is forgotten: its name is free again, and its counts are added to the row
     /// `.../*` of the ledger.
     ///
     /// ```
@@ -211,17 +211,18 @@ impl Supervisor {
         self
     }
 
-    /// When its own supervisor starts it again after it has ended; by default always.
+    /// When its own supervisor starts it again after it has ended; [`Restart::Permanent`], so
+    /// always, by default.
     pub fn restart(mut self, restart: Restart) -> Self {
         self.restart = restart;
         self
     }
 
-    /// Waits before it restarts a child: `delays` by the number of restarts in a row, which begins
-    /// at 1 again after a life that has lasted for `stable`. By default it does not wait.
+    /// Waits before it restarts a child: `delays` by the number of restarts in a row, which starts
+    /// again at 1 after a life that has lasted for `stable`. By default it does not wait.
     ///
     /// A restart is counted against `max_restarts` when it is made, not when the child failed. In
-    /// a group the siblings are stopped at once, and all wait. Beyond OTP, which knows no delay.
+    /// a group the siblings are stopped at once, and all wait. OTP has no such delay.
     ///
     /// ```
     /// use callboard::{Backoff, prelude::*};
@@ -234,8 +235,8 @@ impl Supervisor {
         self
     }
 
-    /// How it is stopped. By default its children are stopped one after the other, each in its own
-    /// time; a limit set here bounds them all together.
+    /// How it is stopped. By default its children are stopped one after the other, each within its
+    /// own time; a limit set here applies to all of them together.
     pub fn shutdown(mut self, how: impl Into<Shutdown>) -> Self {
         self.shutdown = Some(how.into());
         self
@@ -247,14 +248,14 @@ impl Supervisor {
         self
     }
 
-    /// Its end by its own accord may end its supervisor: see [`AutoShutdown`]. Only for children
-    /// that are not permanent.
+    /// When it ends of its own accord, its supervisor may end too: see [`AutoShutdown`]. Only for
+    /// children that are not permanent.
     pub fn significant(mut self) -> Self {
         self.significant = true;
         self
     }
 
-    /// The policy of all services below; parts set further down win.
+    /// The policy of all services below; parts set further down take precedence.
     pub fn policy(mut self, policy: Policy) -> Self {
         self.policy = policy;
         self
@@ -266,7 +267,7 @@ impl Supervisor {
         self
     }
 
-    /// Runs the subtree on the arbiter whose turn it is.
+    /// Runs the subtree on the next arbiter in turn.
     pub fn spread(mut self) -> Self {
         self.placement = Placement::Spread;
         self

@@ -24,10 +24,10 @@ const KNOWN_SHOWN: usize = 20;
 #[non_exhaustive]
 pub enum LookupError {
     /// There is nothing at this path.
-    #[error("there is no {wanted} at {path}; there are {known}")]
+    #[error("there is no {wanted} at {path}; known paths: {known}")]
     #[non_exhaustive]
     NotFound {
-        /// What was looked for: a service, or a supervisor.
+        /// What was looked for: a service, a supervisor, a child.
         wanted: &'static str,
         /// The path that was asked for.
         path: String,

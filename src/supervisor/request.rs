@@ -22,29 +22,29 @@ use crate::sync::Arc;
 use crate::waits::{Waiting, running};
 use crate::wall::Wall;
 
-/// Why a supervisor did not do what it was asked to. Nothing has changed, unless it says so.
+/// Why a supervisor refused or failed a request. Nothing has changed, unless stated otherwise.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ChildError {
     /// There is nothing at this path.
     #[error(transparent)]
     Lookup(#[from] LookupError),
-    /// The child cannot be meant.
-    #[error("the child is impossible: {}", list(problems))]
+    /// The child is invalid.
+    #[error("invalid child: {}", list(problems))]
     #[non_exhaustive]
     Refused {
-        /// Everything that is impossible about it.
+        /// Everything that is wrong with it.
         problems: Vec<Problem>,
     },
     /// There is a child of this name, alive or not.
-    #[error("there is a child at {path} already")]
+    #[error("there is already a child at {path}")]
     #[non_exhaustive]
     AlreadyExists {
         /// Its path.
         path: String,
     },
-    /// The child has to have ended for good first; or it was being stopped, and comes back, because
-    /// somebody else has asked for its restart meanwhile.
+    /// The child must have ended for good first; or it was being stopped, and is started again
+    /// because a later request asked for its restart.
     #[error("{path} has not ended for good: stop it first, or restart it as it is")]
     #[non_exhaustive]
     Running {
@@ -59,8 +59,8 @@ pub enum ChildError {
         /// Its path.
         path: String,
     },
-    /// The child did not start, or a stop overtook its restart, and `exit` is
-    /// [`Exit::Shutdown`]. One that was added is not kept.
+    /// The child did not start; or a stop overtook its restart, and then `exit` is
+    /// [`Exit::Shutdown`]. A child that was to be added is not kept.
     #[error("{path} did not start: it {exit}")]
     #[non_exhaustive]
     Failed {
@@ -69,7 +69,7 @@ pub enum ChildError {
         /// Why it did not start.
         exit: Exit,
     },
-    /// The supervisor makes its children from a recipe, and this is none for it.
+    /// The supervisor makes its children from a recipe, and takes no others.
     #[error("{path} makes its children from a recipe: use start_child_from")]
     #[non_exhaustive]
     Dynamic {
@@ -118,9 +118,9 @@ pub enum ChildError {
         /// The path.
         path: String,
     },
-    /// The number of workers is being changed already; or the worker to be restarted is one that
-    /// such a change lets go.
-    #[error("the number of workers of {path} is being changed already")]
+    /// The number of workers is already being changed; or the worker to be restarted is being
+    /// removed by such a change.
+    #[error("the number of workers of {path} is already being changed")]
     #[non_exhaustive]
     Scaling {
         /// The service's path.
@@ -133,18 +133,18 @@ pub enum ChildError {
         /// The supervisor's path.
         path: String,
     },
-    /// The root ends with its board only.
+    /// The root ends only with its board.
     #[error("{path} is the root: shut the board down")]
     #[non_exhaustive]
     Root {
         /// The root's path.
         path: String,
     },
-    /// The system gave no thread for it.
+    /// The system could not provide a thread.
     #[error("no thread for the child")]
     Threads(#[source] std::io::Error),
-    /// No answer in time: it takes longer, or the supervisor's thread is blocked. It may still be
-    /// done.
+    /// No answer in time: the request takes longer, or the supervisor's thread is blocked. It may
+    /// still be carried out.
     #[error("no answer from {path} within {limit:?}")]
     #[non_exhaustive]
     TimedOut {
@@ -154,9 +154,9 @@ pub enum ChildError {
         limit: Duration,
     },
     /// A `_blocking` form was called on one of the board's own threads, which it would block.
-    #[error("a blocking call on a thread of the board would stop its services")]
+    #[error("a blocking call on a thread of a board would stop its services: use the async form")]
     Blocking,
-    /// A service asked for what waits for itself.
+    /// The request would have waited for the service that made it.
     #[error("a cycle of waits: {path}")]
     #[non_exhaustive]
     Cycle {

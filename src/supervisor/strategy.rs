@@ -17,13 +17,13 @@ use std::ops::RangeInclusive;
 #[non_exhaustive]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Strategy {
-    /// Only the child that failed; its siblings do not notice. The default, for children that can
-    /// do without each other.
+    /// Only the child that failed; its siblings do not notice. The default, for children that do
+    /// not depend on one another.
     #[default]
     OneForOne,
-    /// All children, for those that share a state which none of them could rebuild alone.
+    /// All children, for those that share state which none of them could rebuild alone.
     OneForAll,
-    /// The child that failed and those added after it, for children that build on the ones before
+    /// The child that failed and those added after it, for children that depend on the ones before
     /// them.
     RestForOne,
 }
@@ -41,10 +41,11 @@ impl Strategy {
 
 /// Whether a supervisor ends when children marked as significant have: OTP's `auto_shutdown`.
 ///
-/// Only an end that nobody asked for and that no restart follows counts: of a transient child that
-/// ended normally, or of a temporary one. A child that was terminated, or stopped together with its
-/// group, does not. The other children are stopped in reverse order, and the supervisor ends as if
-/// it had been told to stop. An end before all children have started takes effect when they have.
+/// Only an end that was not requested, and that no restart follows, counts: of a transient child
+/// that ended normally, or of a temporary one. The end of a child that was terminated, or stopped
+/// together with its group, does not count. The other children are then stopped in reverse order,
+/// and the supervisor ends with [`Exit::Shutdown`](crate::Exit::Shutdown). An end before all
+/// children have started takes effect when they have.
 #[non_exhaustive]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum AutoShutdown {

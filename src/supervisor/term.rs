@@ -167,7 +167,7 @@ impl SupervisorActor {
             tracing::warn!(
                 target: "callboard::supervision",
                 supervisor = &**self.path(), child = &**seat.node.path(),
-                "did not stop in its supervisor's time, and is killed"
+                "did not stop in its supervisor's time and is being killed"
             );
             let why = self.ending.overdue();
             seat.order(Order::Kill { generation, why });

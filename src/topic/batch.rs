@@ -25,14 +25,14 @@ const AT_ONCE: usize = 64;
 /// After so many events the future lets other tasks of its thread have a turn.
 const IN_A_TURN: usize = 16 * AT_ONCE;
 
-/// Why a batch was not accepted to its end; the rest of it comes back.
+/// Why a batch was accepted only in part, or not at all; the rest of it comes back.
 #[derive(thiserror::Error)]
-#[error("of a batch {} accepted, {} refused", accepted.len(), rest.len())]
+#[error("{} events of the batch were accepted, {} were not", accepted.len(), rest.len())]
 #[non_exhaustive]
 pub struct PublishAllError<E> {
     /// The numbers of the events that were accepted, in order.
     pub accepted: Vec<EventId>,
-    /// The events that nobody has seen, in order.
+    /// The events that were not accepted, in order.
     pub rest: Vec<E>,
     /// Why the first of the rest was refused.
     #[source]
@@ -56,11 +56,11 @@ impl<E> fmt::Debug for PublishAllError<E> {
     }
 }
 
-/// Publishes many events of one type, in order; waits for room wherever it has to.
+/// Publishes many events of one type, in order; waits for room where it must.
 ///
-/// Resolves to the numbers of the events. They rise, but others may have published in between.
-/// Each wait for room has its full time, as if the events were published one by one; they are
-/// accepted many at a time, which is faster.
+/// Resolves to the numbers of the events. They rise, but others may publish in between. Each wait
+/// for room has the full time, as if the events were published one by one; they are accepted many
+/// at a time, which is faster.
 ///
 /// ```
 /// # use callboard::prelude::*;
@@ -76,12 +76,12 @@ impl<E> fmt::Debug for PublishAllError<E> {
 /// ```
 ///
 /// # Errors
-/// [`PublishAllError`]: how many were accepted, the rest of the batch, and why the first of it was
-/// refused, which is what [`Publish`](crate::Publish) says of one event.
+/// [`PublishAllError`]: which were accepted, the rest of the batch, and why the first of the rest
+/// was refused, as by [`Publish`](crate::Publish).
 ///
 /// # Cancel safety
-/// Dropping the future before it is ready drops the events that have not been accepted. Those
-/// that have been go their way, and nobody is told which they are.
+/// Dropping the future before it is ready drops the events that have not been accepted. The others
+/// are delivered; there is no way to learn which they are.
 #[must_use = "events are published only when the future is awaited"]
 pub struct PublishAll<E: Event> {
     line: Line<E>,

@@ -20,14 +20,14 @@ use crate::topic::block::{Pinned, Slot};
 use crate::topic::settlement::{Ending, Reader, Word};
 use crate::topic::tally::{Count, Tally};
 
-/// What happens when a subscription is full: when it lags by its capacity.
+/// What happens when a subscription is full, that is when it lags by its capacity.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[non_exhaustive]
 pub enum Overflow {
     /// The publisher waits for room; `try_publish` is refused. The default.
     #[default]
     Wait,
-    /// The oldest event that is still queued is passed over and counted as *shed*.
+    /// The oldest queued event is dropped, and counted as *shed*.
     DropOldest,
 }
 

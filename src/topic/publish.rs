@@ -25,48 +25,48 @@ use crate::event::{Event, EventId};
 use crate::sync::Arc;
 use crate::waits::{Cycle, Waiting, running};
 
-/// Why an event was not accepted; the event comes back. Nobody has seen it.
+/// Why an event was not accepted; the event comes back. No subscriber has seen it.
 #[derive(thiserror::Error)]
 #[non_exhaustive]
 pub enum PublishError<E> {
-    /// This subscriber had no room, for as long as the publisher could wait.
+    /// This subscriber had no room for as long as the publisher could wait.
     #[error("the subscription of {service} is full")]
     #[non_exhaustive]
     Full {
         /// The path of the subscriber that has no room.
         service: String,
-        /// The event that nobody accepted.
+        /// The event, which was not accepted.
         event: E,
     },
     /// The board is shutting down, or has ended.
-    #[error("the board takes in nothing more")]
+    #[error("the board is shutting down or has ended")]
     #[non_exhaustive]
     Closed {
-        /// The event that nobody accepted.
+        /// The event, which was not accepted.
         event: E,
     },
     /// A `_blocking` form was called on one of the board's own threads, which it would block.
-    #[error("a blocking call on a thread of the board would stop its services")]
+    #[error("a blocking call on a thread of a board would stop its services: use the async form")]
     #[non_exhaustive]
     Blocking {
-        /// The event that nobody accepted.
+        /// The event, which was not accepted.
         event: E,
     },
-    /// The services on this path would wait for each other for ever: a subscriber that has no
-    /// room, or that is to settle the event, waits for the service that publishes. See
+    /// The services on this path would wait for each other for ever: a subscriber that has no room,
+    /// or that would have to settle the event, waits for the publishing service. See
     /// [the tour](crate#waiting-in-a-circle).
     #[error("a cycle of waits: {path}")]
     #[non_exhaustive]
     Cycle {
         /// The paths of the services, the publisher first and last.
         path: String,
-        /// The event that nobody accepted.
+        /// The event, which was not accepted.
         event: E,
     },
 }
 
 impl<E> PublishError<E> {
-    /// The event that nobody accepted.
+    /// The event, which was not accepted.
     pub fn into_event(self) -> E {
         match self {
             PublishError::Full { event, .. }
@@ -132,9 +132,10 @@ impl<E> fmt::Debug for PublishError<E> {
 /// # Errors
 /// [`PublishError::Full`] if a subscriber had no room within the wait (5 s, or what is left of
 /// the handler's own time: its timeout, the deadline of its event, or the ask that it answers), or
-/// at once if an earlier publisher has waited for it in vain;
+/// at once if an earlier publisher has waited for it without success and it has not caught up
+/// since;
 /// [`PublishError::Closed`] once the board shuts down; [`PublishError::Cycle`] at once if the
-/// subscriber without room waits for the service that publishes.
+/// subscriber without room is waiting for the publishing service.
 ///
 /// # Cancel safety
 /// Dropping the future before it is ready publishes nothing; the event is dropped with it.
@@ -169,17 +170,17 @@ impl<E: Event> Publish<E> {
         }
     }
 
-    /// Waits further, until every subscriber has settled the event, and tells how.
+    /// Also waits until every subscriber has settled the event, and returns how each of them did.
     ///
-    /// Ordered by the subscribers' paths; empty if nobody had subscribed. There is no deadline
-    /// unless [`within`](PublishSettled::within) sets one: a subscriber that never finishes is
-    /// waited for until the board ends.
+    /// Ordered by the subscribers' paths; empty if nobody had subscribed. There is no time limit
+    /// unless [`within`](PublishSettled::within) sets one: it waits for a subscriber that never
+    /// finishes until the board ends.
     ///
     /// In a handler it is [`PublishError::Cycle`] at once, with nothing accepted, if a subscriber
-    /// waits for the service that publishes, or is that service.
+    /// is waiting for the publishing service, or is that service.
     ///
     /// # Cancel safety
-    /// Once accepted the event goes its way whether or not somebody still waits.
+    /// Once accepted, the event is delivered whether or not anybody still waits.
     pub fn settled(mut self) -> PublishSettled<E> {
         let (watch, outcome) = Settlement::new();
         let patience = Arc::downgrade(&watch);
@@ -187,16 +188,16 @@ impl<E: Event> Publish<E> {
         PublishSettled::new(self, patience, outcome)
     }
 
-    /// Publishes it later: once `delay` is over, counted from this call. See [`Publish::at`].
+    /// Publishes the event later: after `delay`, counted from this call. See [`Publish::at`].
     ///
     /// ```
     /// # use callboard::prelude::*;
     /// # struct Reminder { order: u64 }
     /// # impl Event for Reminder { const NAME: &'static str = "reminder"; }
     /// # async fn remind(board: Board) {
-    /// board.publish(Reminder { order: 7 }).after(secs(3_600)); // goes its way
+    /// board.publish(Reminder { order: 7 }).after(secs(3_600)); // will be published
     /// let last = board.publish(Reminder { order: 8 }).after(secs(7_200));
-    /// assert!(last.cancel().is_some()); // this one does not
+    /// assert!(last.cancel().is_some()); // this one will not
     /// # }
     /// ```
     pub fn after(self, delay: Duration) -> Scheduled<E> {
@@ -204,19 +205,20 @@ impl<E: Event> Publish<E> {
         self.at(deadline(now, delay))
     }
 
-    /// Publishes it later: at this time of the board's clock, not before, and at once if that is
-    /// past. Returns at once; nothing has to be awaited.
+    /// Publishes the event later: at this time of the board's clock, not before, and at once if the
+    /// time is past. Returns at once; nothing has to be awaited.
     ///
-    /// The event is accepted, numbered and heard as of that time. Until then no row of the ledger
-    /// has it and [`Board::settle`](crate::Board::settle) does not wait for it. Events that are due
-    /// at the same time are published in the order in which they were scheduled. One that meets a
-    /// full subscriber waits for room, at most 5 s, and holds up no other. From a handler it keeps
-    /// its [cause](crate::Cause), and outlives the life that scheduled it.
+    /// The event is accepted, numbered and delivered at that time. Until then it is not in the
+    /// ledger, and [`Board::settle`](crate::Board::settle) does not wait for it. Events that are
+    /// due at the same time are published in the order in which they were scheduled. If a
+    /// subscriber is full, the event waits for room, at most 5 s, and holds up no other. An event
+    /// scheduled by a handler keeps its [cause](crate::Cause), and outlives the life that scheduled
+    /// it.
     ///
-    /// Once the board begins to shut down nothing more falls due: what was scheduled comes back to
-    /// its handle as [`PublishError::Closed`], and
-    /// [`ShutdownReport::not_due`](crate::ShutdownReport::not_due) counts it. There is no bound on
-    /// how much is scheduled: each takes memory until it is due.
+    /// Once the board begins to shut down, nothing more becomes due: scheduled events come back to
+    /// their handles as [`PublishError::Closed`], and
+    /// [`ShutdownReport::not_due`](crate::ShutdownReport::not_due) counts them. There is no limit
+    /// on how much is scheduled: each event takes memory until it is due.
     pub fn at(mut self, due: Instant) -> Scheduled<E> {
         self.line.begin_anew();
         self.origin.forget_span();

@@ -25,9 +25,8 @@ type Outcome<E> = Result<EventId, PublishError<E>>;
 
 /// An event that will be published later; made by [`Publish::after`] and [`Publish::at`].
 ///
-/// Awaiting it waits until the event has been published, and gives its number. Dropping it
-/// changes nothing: the event is published all the same. Only [`cancel`](Self::cancel) calls it
-/// back.
+/// Awaiting it waits until the event has been published, and returns its number. Dropping it
+/// changes nothing: the event is still published. Only [`cancel`](Self::cancel) takes it back.
 ///
 /// ```
 /// # use callboard::{Scheduled, prelude::*};
@@ -45,7 +44,7 @@ type Outcome<E> = Result<EventId, PublishError<E>>;
 /// # }
 /// impl Handle<Paid> for Desk {
 ///     async fn handle(&mut self, _: &Paid, _: &mut Context<Self>) -> Outcome {
-///         self.reminder.take().map(Scheduled::cancel); // nobody will hear of it
+///         self.reminder.take().map(Scheduled::cancel); // it will not be published
 ///         Ok(())
 ///     }
 /// }
@@ -109,14 +108,13 @@ impl<E: Event> Scheduled<E> {
         self.due
     }
 
-    /// Whether it is over: the event has been accepted, or has come back.
+    /// Whether it is done: the event has been accepted, or has come back.
     pub fn is_done(&self) -> bool {
         matches!(*lock(&self.slot.0), State::Over)
     }
 
-    /// Calls the event back, also while it waits for room. `None`: it is too late. The event has
-    /// been accepted, or it is due and being published at this moment, and goes its way as if the
-    /// handle had been dropped.
+    /// Takes the event back, also while it waits for room. `None` if it is too late: the event has
+    /// been accepted, or is just being published, as if the handle had been dropped.
     pub fn cancel(mut self) -> Option<E> {
         let open = self.slot.take(State::Over);
         if let Some((agenda, spot)) = self.agenda.upgrade().zip(self.spot) {

@@ -26,17 +26,17 @@ use crate::sync::{Arc, Mutex, lock};
 /// The shortest interval: timers count in milliseconds.
 const INTERVAL_MIN: Duration = Duration::from_millis(1);
 
-/// What becomes of ticks that pass while the event before them still waits for room.
+/// What happens to ticks that pass while the event before them still waits for room.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum MissedTicks {
-    /// They are left out: the next event comes at the next multiple of the interval. The default,
+    /// They are skipped: the next event comes at the next multiple of the interval. The default,
     /// and what [`Context::every`](crate::Context::every) does.
     #[default]
     Skip,
-    /// They are made up for: one event each, one right after the other, until none is missing.
+    /// They are made up for: one event each, in immediate succession, until none is missing.
     Burst,
-    /// They shift all that follow: the next event comes one interval after the late one.
+    /// They delay all later ticks: the next event comes one interval after the late one.
     Delay,
 }
 
@@ -84,7 +84,7 @@ impl Series {
         }
     }
 
-    /// What becomes of missed ticks, from now on; [`MissedTicks::Skip`] unless said.
+    /// Sets what happens to missed ticks from now on; [`MissedTicks::Skip`] by default.
     pub fn missed(self, missed: MissedTicks) -> Self {
         *lock(&self.missed) = missed;
         self

@@ -4,7 +4,7 @@
 //!
 //! Invariant: whatever it returns names every subscriber that accepted the event, once.
 //!
-//! It does not hurry anybody: the event goes its way whether or not somebody waits.
+//! It does not hurry anybody: the event is processed whether or not somebody waits.
 
 use std::fmt;
 use std::future::Future;
@@ -74,12 +74,13 @@ impl<E: Event> PublishSettled<E> {
         }
     }
 
-    /// Waits no longer than this, counted from when the future is first polled: for room and for
-    /// the outcomes together. No limit unless one is set; the last one set counts.
+    /// Limits the wait, counted from when the future is first polled, for room and outcomes
+    /// together. No limit unless one is set; the last one set counts.
     ///
-    /// Who has not settled the event by then is named as [`Fate::Open`](crate::Fate::Open), with
-    /// how many attempts have failed so far. The event stays accepted and goes its way there. If
-    /// there has been no room by then, it is [`PublishError::Full`] and nobody has accepted it.
+    /// Subscribers that have not settled the event by then are named as
+    /// [`Fate::Open`](crate::Fate::Open), with the number of failed attempts so far. For them the
+    /// event stays accepted, and its processing continues. If there was no room by then, the result
+    /// is [`PublishError::Full`], and the event was not accepted.
     pub fn within(mut self, limit: Duration) -> Self {
         self.limit = Some(limit);
         self

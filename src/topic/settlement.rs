@@ -3,7 +3,7 @@
 //! `publish(..).settled()` hangs one of these on its event; each reader reports to it when the
 //! delivery reaches a final state.
 //!
-//! Invariant: every subscriber that accepted the event is told of exactly once: as it was
+//! Invariant: every subscriber that accepted the event is named exactly once: as it was
 //! reported, as open if the publisher's patience has ended before that, and as undelivered if it
 //! has not been reported when the watch is dropped.
 //!
@@ -28,17 +28,17 @@ pub enum Fate {
     Acknowledged,
     /// All attempts failed; the event is on the shelf of dead letters.
     DeadLettered,
-    /// The policy, or a guard, let go of it.
+    /// The failure policy discarded it, or it was a copy of an earlier event.
     Discarded,
     /// It waited for longer than its time to live.
     Expired,
-    /// `Overflow::DropOldest` passed over it.
+    /// `Overflow::DropOldest` dropped it.
     Shed,
-    /// The service ended, or the board stopped, before handling it.
+    /// The service ended for good, or the board stopped, before handling it.
     Undelivered,
     /// Not settled when the publisher's [deadline](crate::PublishSettled::within) passed: queued,
-    /// in flight, or to be tried again. It goes on, and is told of to nobody; in the ledger it is
-    /// never a state.
+    /// in flight, or to be tried again. Processing continues, but its outcome is not reported to
+    /// this publisher; it is not a ledger state.
     Open,
 }
 
@@ -67,7 +67,7 @@ pub struct Settled {
     /// What became of the event there.
     pub fate: Fate,
     /// How many attempts were counted, the last one included: 0 if none was begun, or the only one
-    /// was interrupted. For one that is open: how many have failed so far.
+    /// was interrupted. If it is open: how many have failed so far.
     #[serde(default)]
     pub attempts: u32,
     /// Why it was given up, if it was.

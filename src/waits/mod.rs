@@ -25,16 +25,16 @@ use graph::{Graph, Node};
 
 pub(crate) use running::{LetGo, Mark, Running, running};
 
-/// What becomes of a wait that would close a cycle: see [the tour](crate#waiting-in-a-circle).
+/// What happens to a wait that would close a cycle: see [the tour](crate#waiting-in-a-circle).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Cycles {
     /// It fails at once, with the path in the error.
     #[default]
     Refuse,
-    /// It is told to `tracing`, as a warning with the path and the target `callboard::waits`, and
-    /// goes on until its deadline. A `.settled()` has no deadline of its own: it then waits until
-    /// its handler's timeout, or until the board ends.
+    /// A warning with the path is logged, with the target `callboard::waits`, and the wait goes on
+    /// until its time limit. A `.settled()` has no limit of its own: it then waits until its
+    /// handler's timeout, or until the board ends.
     Warn,
 }
 
@@ -231,7 +231,7 @@ impl Waiter {
                 tracing::warn!(
                     target: "callboard::waits",
                     path = %cycle,
-                    "services wait for each other"
+                    "services wait for each other in a circle: only a deadline ends it"
                 );
                 Ok(waiting)
             }

@@ -305,7 +305,7 @@ fn a_blocking_form_on_a_thread_of_the_board_is_an_error_at_once() {
         .start(shop().child(a).child(inner))
         .unwrap();
     let [ask, tell, recipient, own, start] = to_inner.ask_blocking(Blocking).unwrap();
-    let text = "a blocking call on a thread of the board would stop its services";
+    let text = "a blocking call on a thread of a board would stop its services: use the async form";
     assert_eq!([ask, tell, recipient, own], [text; 4]);
     assert_eq!(
         start,
@@ -364,7 +364,7 @@ fn a_service_is_found_by_its_path_and_type() {
         let b = board.service::<Probe>("shop/team/b").unwrap();
         assert_eq!(b.ask(NOTHING).await.unwrap(), 1);
         let error = board.service::<Probe>("shop/b").unwrap_err();
-        let text = "there is no service at shop/b; there are shop/a, shop/team/b";
+        let text = "there is no service at shop/b; known paths: shop/a, shop/team/b";
         assert_eq!(error.to_string(), text);
         let error = board.service::<Inner>("shop/a").unwrap_err().to_string();
         assert!(error.starts_with("the service at shop/a is a "), "{error}");

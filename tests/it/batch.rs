@@ -53,7 +53,10 @@ fn a_batch_that_meets_a_full_subscriber_gives_back_what_was_not_accepted() {
             (stopped.accepted.len(), rest(&stopped)),
             (6, vec![6, 7, 8, 9])
         );
-        assert_eq!(stopped.to_string(), "of a batch 6 accepted, 4 refused");
+        assert_eq!(
+            stopped.to_string(),
+            "6 events of the batch were accepted, 4 were not"
+        );
         let source = &stopped.source;
         assert_eq!(source.to_string(), "the subscription of shop/slow is full");
         assert!(stopped.is_retryable());
@@ -281,8 +284,8 @@ fn a_thread_may_block_for_a_batch_and_a_service_may_not() {
     board.publish_blocking(Memo(2)).unwrap();
     board.settle_blocking().unwrap();
     assert!(log.ids().iter().copied().eq(0..2_000));
-    let text = "a blocking call on a thread of the board would stop its services".to_owned();
-    assert_eq!(*said.lock().unwrap(), Some((0, text)));
+    let text = "a blocking call on a thread of a board would stop its services: use the async form";
+    assert_eq!(*said.lock().unwrap(), Some((0, text.to_owned())));
     assert_eq!(board.ledger().gap(), 0);
     assert!(board.shutdown_blocking(secs(5)).drained);
 }

@@ -504,7 +504,7 @@ fn what_cannot_be_done_is_refused_in_words() {
         let log = Log::new();
         let team = Supervisor::one_for_one("team").child(probe("b", &log));
         let board = here(shop().child(probe("a", &log)).child(team)).await;
-        let there = "there are shop, shop/a, shop/team, shop/team/b";
+        let there = "known paths: shop, shop/a, shop/team, shop/team/b";
         let unknown = format!("there is no service or supervisor at shop/c; {there}");
         let root = "shop is the root: shut the board down";
         for (path, text) in [("shop/c", &*unknown), ("shop", root)] {
@@ -521,7 +521,8 @@ fn what_cannot_be_done_is_refused_in_words() {
             for error in [board.suspend(path), board.resume(path)] {
                 let error = error.unwrap_err();
                 assert!(matches!(error, LookupError::NotFound { .. }));
-                let text = format!("there is no service at {path}; there are shop/a, shop/team/b");
+                let text =
+                    format!("there is no service at {path}; known paths: shop/a, shop/team/b");
                 assert_eq!(error.to_string(), text);
             }
         }

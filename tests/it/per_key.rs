@@ -854,7 +854,10 @@ fn instances_of_a_suspended_service_finish_what_they_do_and_begin_nothing() {
         until(|| letters().queued == 3).await;
         gate.add_permits(2);
         let held = board.settle().await.unwrap_err().to_string();
-        assert_eq!(held, "suspended, with work to do: shop/accounts");
+        assert_eq!(
+            held,
+            "cannot settle: suspended services still hold work: shop/accounts"
+        );
         assert_eq!(books.of(7), [(0, 1)]);
         let moves = row(&board, "shop/accounts", "move");
         assert_eq!((moves.in_flight, moves.acknowledged), (0, 1));

@@ -201,7 +201,7 @@ fn a_shutdown_waits_for_nothing_that_is_scheduled_and_gives_it_back() {
         assert_eq!((report.drained, report.not_due), (true, 3));
         let text = report.to_string();
         assert!(
-            text.contains("\nnot due: 3 of the scheduled events\n"),
+            text.contains("\n3 scheduled events were not due yet\n"),
             "{text}"
         );
         assert!(kept.is_done());

@@ -273,7 +273,7 @@ fn a_handler_that_blocks_its_thread_is_named_and_the_board_ends_all_the_same() {
     let report = board.shutdown_blocking(millis(200));
     assert!(!report.drained);
     assert_eq!(settled.join().unwrap(), "shop/blocker: undelivered");
-    let left = "the board has ended, and left work behind: shop/blocker";
+    let left = "cannot settle: the board has ended and left work behind: shop/blocker";
     assert_eq!(quiet.join().unwrap(), left);
     assert_eq!(board.settle_blocking().unwrap_err().to_string(), left);
     // Half a second is promised; the rest is for a machine that does something else.

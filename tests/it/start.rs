@@ -237,10 +237,10 @@ const PROBLEMS: [&str; 13] = [
     "shop/small: the capacity of letters is 0, so nothing could be asked",
     "shop/small, on note: the capacity is 0, so no event could ever be queued",
     "shop/never: retry: attempts is 0, but the first attempt counts as one",
-    "shop/eager, on note: 6 attempts, but its supervisor allows 5 restarts: one event that \
-     always panics would end the supervisor",
+    "shop/eager, on note: 6 attempts, but its supervisor allows 5 restarts, so one event that \
+     always panics would end it: raise max_restarts or lower attempts",
     "shop/hasty: the timeout is zero, so no attempt could succeed",
-    "shop/far: arbiter 1 of 1, counted from 0",
+    "shop/far: arbiter 1 does not exist: this board has 1, numbered from 0",
     "shop/twice, on note: it subscribes twice",
     "shop/fooled, on note: another event type has the same NAME",
     "shop/sad, on callboard.dead_letter: callboard.dead_letter never waits for room: use \
@@ -254,7 +254,7 @@ fn an_impossible_tree_is_refused_with_everything_that_is_wrong() {
         .arbiters(1)
         .start(impossible(&log))
         .unwrap_err();
-    let text = format!("the tree is impossible: {}", PROBLEMS.join("; "));
+    let text = format!("invalid supervisor tree: {}", PROBLEMS.join("; "));
     assert_eq!(error.to_string(), text);
     let StartError::Refused { problems, .. } = error else {
         panic!("not refused");
@@ -278,6 +278,6 @@ fn a_board_without_arbiters_is_refused() {
         .arbiters(0)
         .start(two(&Log::new()))
         .unwrap_err();
-    let text = "the tree is impossible: board: a board needs at least one arbiter";
+    let text = "invalid supervisor tree: board: a board needs at least one arbiter";
     assert_eq!(error.to_string(), text);
 }

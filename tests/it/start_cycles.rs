@@ -232,7 +232,7 @@ fn a_service_that_waits_for_its_board_to_settle_hears_so_at_once_and_may_restart
         let before = Instant::now();
         let settle: Errand =
             |_, cx| Box::pin(async { outcome(Board::of(cx).unwrap().settle().await) });
-        let inside = "a service that waits for its own board to settle would wait for itself";
+        let inside = "a service cannot wait for its own board to settle: it would wait for itself";
         assert_eq!(address.ask(Do(settle)).await.unwrap(), inside);
         let restart: Errand =
             |_, cx| Box::pin(async { outcome(Board::of(cx).unwrap().restart("shop/e").await) });

@@ -114,10 +114,7 @@ fn subscribing_twice_is_an_error_and_so_is_leaving_twice() {
         let board = here(shop().child(spec)).await;
         let twice = board.subscribe::<Note>(&address).await.unwrap_err();
         assert!(matches!(twice, SubscribeError::AlreadySubscribed { .. }));
-        assert_eq!(
-            twice.to_string(),
-            "shop/clerk has subscribed to note already"
-        );
+        assert_eq!(twice.to_string(), "shop/clerk already subscribes to note");
         let never = board.unsubscribe::<Memo>(&address).await.unwrap_err();
         assert!(matches!(never, SubscribeError::NotSubscribed { .. }));
         board.unsubscribe::<Note>(&address).await.unwrap();

@@ -336,7 +336,7 @@ fn settle_names_those_that_hold_work_once_all_else_is_settled() {
         work.tell(Do(Deed::Sleep(secs(2)))).await.unwrap();
         let error = board.settle().await.unwrap_err();
         assert_eq!(began.elapsed(), secs(2));
-        let text = "suspended, with work to do: shop/asked, shop/tired";
+        let text = "cannot settle: suspended services still hold work: shop/asked, shop/tired";
         assert_eq!(error.to_string(), text);
         assert_eq!(waiting(&board, "shop/tired"), (0, 0, 1));
         board.resume("shop/asked").unwrap();

@@ -256,6 +256,18 @@ fn the_readme_names_the_minimum_rust_version() {
 }
 
 #[test]
+fn the_readme_shows_the_program_of_the_example_hello() {
+    let example = paper("examples/hello.rs");
+    let (_, program) = example
+        .split_once("\n\n")
+        .expect("a header, and the program");
+    assert!(
+        paper("README.md").contains(program),
+        "README.md:1: its program is not that of examples/hello.rs"
+    );
+}
+
+#[test]
 fn the_changelog_names_the_version() {
     let version = env!("CARGO_PKG_VERSION");
     assert!(

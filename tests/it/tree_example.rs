@@ -93,7 +93,7 @@ fn the_demo_breaks_each_kind_of_supervisor_and_loses_nothing() {
         &said,
         "settle",
         1,
-        &["no: suspended, with work to do: station/readings/filter"],
+        &["no: cannot settle: suspended services still hold work: station/readings/filter"],
     );
     begins(&said, "settle", 2, &["settled"]);
     last_tree_says(&said, "reporter", "service running");
@@ -133,15 +133,15 @@ panic a b => `panic` needs a PATH, such as readings/filter, and nothing else
 tree now => `tree` stands alone, without `now`
 publish many => `many` is no number from 1 to 100000
 publish 0 => `0` is no number from 1 to 100000
-inspect nobody => no: there is no service or supervisor at station/nobody; there are station,
+inspect nobody => no: there is no service or supervisor at station/nobody; known paths: station,
 panic readings => no: station/readings is a supervisor: break a service below it
 kill station => no: station is the root: shut the board down
 stop station => no: station is the root: shut the board down
 start station => no: the station runs already
 start readings => no: station/readings has not ended for good: stop it first,
-add a/b => no: the child is impossible: station/sessions/a/b: the name contains a `/`,
-remove nobody => no: there is no child at station/sessions/nobody; there are none
-suspend radio => no: there is no service at station/radio; there are station/radio/echo,
+add a/b => no: invalid child: station/sessions/a/b: the name contains a `/`,
+remove nobody => no: there is no child at station/sessions/nobody; known paths: none
+suspend radio => no: there is no service at station/radio; known paths: station/radio/echo,
 stop ticker => station/ticker (life 1) is stopping
 kill ticker => no: station/ticker has ended for good: restart starts
 panic ticker => no: station/ticker has ended for good: `start` it first

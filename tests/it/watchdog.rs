@@ -154,7 +154,8 @@ fn a_handler_that_waits_too_long_is_told_of_once_and_can_be_killed() {
     let [told] = &*told else { panic!("{told:?}") };
     let fields = ["service", "event", "attempt"].map(|name| told.field(name));
     assert_eq!(fields, ["shop/a", "note", "1"]);
-    assert_eq!(told.field("message"), "a handler has been waiting for long");
+    let text = "a handler has been waiting for long: set a timeout, or end it with Board::kill";
+    assert_eq!(told.field("message"), text);
 }
 
 /// Waits that long; of each key another instance.
@@ -253,7 +254,7 @@ fn a_handler_that_blocks_is_told_of_with_its_neighbours() {
     let out = child.arg("--nocapture").env(CASE, "1").output().unwrap();
     let text = String::from_utf8_lossy(&out.stderr);
     assert!(out.status.success(), "{text}");
-    let warned = |line: &&str| line.contains("a handler blocks its thread");
+    let warned = |line: &&str| line.contains("a handler is blocking its thread");
     let lines: Vec<&str> = text.lines().filter(warned).collect();
     let [line] = &*lines else { panic!("{text}") };
     for part in [

@@ -382,7 +382,10 @@ fn a_service_with_workers_is_suspended_as_a_whole() {
             board.publish(Order::new(number, number)).await.unwrap();
         }
         let stuck = board.settle().await.unwrap_err().to_string();
-        assert_eq!(stuck, "suspended, with work to do: shop/hands");
+        assert_eq!(
+            stuck,
+            "cannot settle: suspended services still hold work: shop/hands"
+        );
         assert_eq!(book.handled().len(), 0);
         board.resume("shop/hands").unwrap();
         board.settle().await.unwrap();

@@ -112,7 +112,7 @@ impl<S: Service, L: Deliver<S>> KeyedLife<S, L> {
         let Some(errand) = errand else { return Ok(()) };
         tracing::error!(
             target: "callboard::host",
-            service = cx.path(), key = %errand.key,
+            service = cx.path(), key = %errand.key, failure = in_words(&loss),
             "no instance could be made for a key"
         );
         self.settle((errand.work, None), Ended::Failed(fault(loss)), None, cx)?;
@@ -200,13 +200,16 @@ fn fault(loss: Loss) -> Fault {
 }
 
 fn tell_lost(key: &Key, loss: &Loss, service: &str) {
-    let failure = match loss {
-        Loss::Panicked(panic) => panic.to_string(),
-        Loss::Failed(failure) => failure.describe(),
-    };
     tracing::error!(
         target: "callboard::host",
-        service, %key, failure,
+        service, %key, failure = in_words(loss),
         "the instance of a key is lost"
     );
+}
+
+fn in_words(loss: &Loss) -> String {
+    match loss {
+        Loss::Panicked(panic) => panic.to_string(),
+        Loss::Failed(failure) => failure.describe(),
+    }
 }

@@ -218,7 +218,7 @@ impl<E: Event> Source<E> {
                 target: "callboard::policy",
                 service = %self.cursor.place.terms.service, event = self.cursor.topic.name,
                 event_id = held.number(), ?fate,
-                "an event is passed over"
+                "an event was dropped without an attempt"
             );
             self.settle(&held.event, count, Ending::after(0, fate));
         }

@@ -50,12 +50,13 @@ fn a_child_that_cannot_be_meant_is_refused_with_every_reason() {
             .child(service("deaf", || Deaf).on::<Impostor>().significant())
             .child(probe("x/y", &log));
         let refused = handle.start_child(below).await;
-        let expected = "the child is impossible: \
+        let expected = "invalid child: \
             shop/team: the window of max_restarts is zero, so it would limit nothing; \
-            shop/team/deaf: it is significant and permanent, so it never ends by its own accord; \
+            shop/team/deaf: it is significant and permanent: it is always restarted, so it would \
+            never end its supervisor; \
             shop/team/deaf: it is significant, but its supervisor has no auto_shutdown; \
-            shop/team/deaf, on note: 3 attempts, but its supervisor allows 1 restarts: one event \
-            that always panics would end the supervisor; \
+            shop/team/deaf, on note: 3 attempts, but its supervisor allows 1 restart, so one event \
+            that always panics would end it: raise max_restarts or lower attempts; \
             shop/team/deaf, on note: another event type has the same NAME; \
             shop/team/x/y: the name contains a `/`, which separates names in a path";
         assert_eq!(said(refused), expected);
@@ -64,7 +65,7 @@ fn a_child_that_cannot_be_meant_is_refused_with_every_reason() {
         let clash = handle
             .start_child(service("deaf", || Deaf).on::<Impostor>())
             .await;
-        let expected = "the child is impossible: shop/deaf, on note: another event type has the \
+        let expected = "invalid child: shop/deaf, on note: another event type has the \
                         same NAME";
         assert_eq!(said(clash), expected);
         assert!(log.has("a started 1") && board.ledger().deliveries.len() == 1);
@@ -83,11 +84,11 @@ fn every_verb_says_why_not() {
             crowd.start_child_from(1_u64).await.unwrap(),
             "shop/sessions/s1"
         );
-        let unknown = "there is no child at shop/x; there are shop/a, shop/sessions";
+        let unknown = "there is no child at shop/x; known paths: shop/a, shop/sessions";
         let again = "shop/a has not ended for good: stop it first, or restart it as it is";
         #[rustfmt::skip]
         let table = [
-            (said(shop.start_child(probe("a", &log)).await), "there is a child at shop/a already"),
+            (said(shop.start_child(probe("a", &log)).await), "there is already a child at shop/a"),
             (said(shop.terminate_child("x").await), unknown),
             (said(shop.restart_child("x").await), unknown),
             (said(shop.delete_child("x").await), unknown),
@@ -97,7 +98,7 @@ fn every_verb_says_why_not() {
             (said(crowd.start_child(probe("b", &log)).await),
                 "shop/sessions makes its children from a recipe: use start_child_from"),
             (said(crowd.start_child_from(1_u64).await),
-                "there is a child at shop/sessions/s1 already"),
+                "there is already a child at shop/sessions/s1"),
             (said(crowd.start_child_from("one").await),
                 "the recipe of shop/sessions takes a u64, not a &str"),
             (said(crowd.start_child_from(13_u64).await), "the recipe of shop/sessions panicked"),
@@ -113,7 +114,7 @@ fn every_verb_says_why_not() {
             "shop/a has ended for good: restart starts it again"
         );
         let already = said(shop.start_child(probe("a", &log)).await);
-        assert_eq!(already, "there is a child at shop/a already");
+        assert_eq!(already, "there is already a child at shop/a");
         assert_eq!((names(&shop).len(), names(&crowd).len()), (2, 1));
         // The recipe works on after its panic.
         crowd.start_child_from(2_u64).await.unwrap();
@@ -224,7 +225,8 @@ fn a_blocking_verb_is_refused_on_a_thread_of_the_board() {
         .start(shop().child(spec))
         .unwrap();
     kept.0.set(board.clone()).unwrap();
-    let expected = "a blocking call on a thread of the board would stop its services";
+    let expected =
+        "a blocking call on a thread of a board would stop its services: use the async form";
     assert_eq!(address.ask_blocking(Ask).unwrap(), expected);
     assert_eq!(names(&board.supervisor("shop").unwrap()), ["asker", "b"]);
     assert_eq!(board.shutdown_blocking(secs(60)).ledger.gap(), 0);

@@ -1,4 +1,4 @@
-//! What cannot be meant is refused before anything starts: all of it, each with its path.
+//! An invalid tree is refused before anything starts, with every problem and its path.
 
 use callboard::prelude::*;
 use callboard::{AutoShutdown, Backoff, Restart, Shutdown, StartError};
@@ -48,8 +48,8 @@ fn everything_impossible_is_named_at_once_with_its_path() {
             "shop/: the name is empty",
             "shop//*: the name `*` stands for children that are gone",
             "shop/crowd: it makes its children from a recipe, so it takes no others",
-            "shop/done/permanent: it is significant and permanent, so it never ends by its own \
-             accord",
+            "shop/done/permanent: it is significant and permanent: it is always restarted, so it \
+             would never end its supervisor",
         ];
         assert_eq!(said, expected);
         assert_eq!(log.lines(), Vec::<String>::new());

@@ -76,7 +76,7 @@ fn it_opens_and_probes_and_closes_and_keeps_the_order() {
         let held = board.settle().await.unwrap_err();
         assert_eq!(
             held.to_string(),
-            "held by open breakers: shop/clerk on note"
+            "cannot settle: open breakers hold events: shop/clerk on note"
         );
         let now = guarded(&board);
         assert_eq!(now.breaker, Some(BreakerState::Open));
