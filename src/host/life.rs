@@ -371,6 +371,8 @@ impl<S: Service, L: Deliver<S>> Life<S, L> {
 
     /// Answers the letters that are out, as far as their turn has come.
     async fn answer(&mut self, until: u64, service: &mut S, cx: &mut Context<S>) {
+        cx.note_wait();
+        let waits = cx.waits();
         while self.pile(until).is_next(cx) {
             if let Some(letter) = self.take_letter() {
                 let then = async |_: &mut S, cx: &mut Context<S>| cx.publish_follow_ups().await;
@@ -379,8 +381,11 @@ impl<S: Service, L: Deliver<S>> Life<S, L> {
                 self.settle_letter(answered.err(), cx);
                 begin_laters(cx);
             }
+            // What is due beside letters comes first, once an answer has waited.
+            cx.note_wait();
+            let has_waited = cx.waits() != waits;
             // The number of workers may have changed meanwhile.
-            if self.pace.is_spent(&self.pulse.clock) || self.share.is_some() {
+            if has_waited || self.pace.is_spent(&self.pulse.clock) || self.share.is_some() {
                 break;
             }
         }

@@ -397,6 +397,7 @@ impl<S: Service> Context<S> {
     /// A batch of first attempts begins, with nothing to watch over them: what is the same for all
     /// of them is noted once.
     pub(crate) fn begin_batch(&mut self) {
+        self.note_wait();
         self.doing = Doing {
             attempt: 1,
             ..Doing::default()
@@ -411,7 +412,6 @@ impl<S: Service> Context<S> {
         self.rest();
         self.doing.number = stamp.number;
         self.doing.cause = stamp.cause;
-        self.note_wait();
         self.strand.note_number(stamp.number);
     }
 
@@ -493,13 +493,20 @@ impl<S: Service> Context<S> {
     }
 
     /// What came before has waited if the thread has been left meanwhile: then the turn's
-    /// beginning says nothing of when this one began.
+    /// beginning says nothing of when the next one begins, and a timer may be due before it.
     #[inline]
-    fn note_wait(&self) {
+    pub(crate) fn note_wait(&self) -> bool {
         let polls = self.strand.polls();
-        if self.polls.replace(polls) != polls {
+        let has_waited = self.polls.replace(polls) != polls;
+        if has_waited {
             self.note_busy();
         }
+        has_waited
+    }
+
+    /// Another one after each wait that was noted.
+    pub(crate) fn waits(&self) -> u64 {
+        self.polls.get()
     }
 
     /// A turn begins: what comes next began then, unless it waits.

@@ -205,7 +205,8 @@ async fn deliver_plainly<S: Handle<E>, E: Event>(
         // The last event was handled, and is counted together with the taking of the next.
         let mut done = false;
         for slot in block.slots(round.clone()) {
-            is_over = slot.stamp.number >= until || cx.is_interrupted();
+            // Whatever is due beside events comes first, once a handler has waited.
+            is_over = slot.stamp.number >= until || cx.is_interrupted() || cx.note_wait();
             if is_over || !steps.take(std::mem::take(&mut done)) {
                 break;
             }
@@ -254,7 +255,8 @@ async fn deliver_carefully<S: Handle<E>, E: Event>(
     turn.has_waited = true;
     // The end of one attempt is the beginning of the next.
     let mut time = Look::at(turn.clock);
-    while !cx.is_interrupted() && turn.pace.step(turn.clock) {
+    cx.note_wait();
+    while !cx.is_interrupted() && !cx.note_wait() && turn.pace.step(turn.clock) {
         match source.admit(until, &mut time) {
             Admission::Taken => source.note_began(&mut time),
             Admission::Passed => continue,

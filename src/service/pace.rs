@@ -5,7 +5,7 @@
 //! Invariant: a turn ends after 64 deliveries, or after up to 256 if they are so fast that its
 //! neighbours hardly notice, or at the first look at the clock that finds 1 ms gone. Looks are as
 //! far apart as the last deliveries were fast, so that fast ones do not pay for a look each and
-//! slow ones overstay by about one delivery.
+//! slow ones overstay by about one delivery; where fast ones become slow, by up to 64.
 //!
 //! It cannot interrupt a handler that never waits.
 

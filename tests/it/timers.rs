@@ -416,3 +416,103 @@ fn the_name_of_a_timer_of_an_earlier_life_cancels_no_other() {
         end(&board).await;
     });
 }
+
+/// Whether what is due comes before what is queued.
+#[derive(Clone, Copy, PartialEq)]
+enum Due {
+    Timer,
+    Later,
+}
+
+/// Is fast over work, and slow over chores: the first of which wants something soon.
+struct Slow {
+    due: Due,
+    log: Log,
+    chores: u32,
+}
+impl Slow {
+    async fn work(&mut self, cx: &mut Context<Self>) {
+        self.chores += 1;
+        if self.chores == 1 && self.due == Due::Timer {
+            cx.after(millis(20), async |slow: &mut Self, _| slow.due());
+        } else if self.chores == 1 {
+            let soon = tokio::time::sleep(millis(20));
+            cx.later(soon, async |slow: &mut Self, (), _| slow.due());
+        }
+        tokio::time::sleep(secs(1)).await;
+    }
+
+    fn due(&mut self) -> Outcome {
+        self.log.say(format!("after {}", self.chores));
+        Ok(())
+    }
+}
+impl Service for Slow {}
+impl Handle<Work> for Slow {
+    async fn handle(&mut self, _: &Work, _: &mut Context<Self>) -> Outcome {
+        Ok(())
+    }
+}
+struct Chore;
+impl Event for Chore {
+    const NAME: &'static str = "chore";
+}
+impl Message for Chore {
+    type Reply = ();
+}
+impl Handle<Chore> for Slow {
+    async fn handle(&mut self, _: &Chore, cx: &mut Context<Self>) -> Outcome {
+        self.work(cx).await;
+        Ok(())
+    }
+}
+impl Answer<Chore> for Slow {
+    async fn answer(&mut self, _: Chore, cx: &mut Context<Self>) -> Outcome {
+        self.work(cx).await;
+        Ok(())
+    }
+}
+
+#[test]
+fn what_is_due_comes_before_what_is_queued_however_fast_the_service_was() {
+    for (due, told, careful) in [
+        (Due::Timer, false, false),
+        (Due::Timer, false, true),
+        (Due::Timer, true, false),
+        (Due::Later, false, false),
+        (Due::Later, false, true),
+    ] {
+        paused(async move {
+            let log = Log::new();
+            let said = log.clone();
+            let slow = service("slow", move || Slow {
+                due,
+                log: said.clone(),
+                chores: 0,
+            });
+            let address = slow.address();
+            let mut slow = slow.on::<Work>().on::<Chore>();
+            if careful {
+                slow = slow.policy(Policy::new().deadline(secs(3_600)));
+            }
+            let board = here(Supervisor::one_for_one("shop").child(slow)).await;
+            for _ in 0..4 {
+                for _ in 0..1_000 {
+                    board.try_publish(Work).unwrap();
+                }
+                board.settle().await.unwrap();
+            }
+            for _ in 0..64 {
+                if told {
+                    address.try_tell(Chore).unwrap();
+                } else {
+                    board.try_publish(Chore).unwrap();
+                }
+            }
+            board.settle().await.unwrap();
+            let in_time = log.has("after 1") || log.has("after 2");
+            assert!(in_time, "{:?}", log.lines());
+            end(&board).await;
+        });
+    }
+}

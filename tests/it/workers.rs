@@ -536,7 +536,7 @@ fn a_worker_that_its_policy_stops_for_good_takes_its_service_along() {
         let service = board.inspect("shop/hands").unwrap();
         assert_eq!(service.state, State::Closed);
         let exit = service.last_exit.unwrap();
-        assert!(matches!(exit, callboard::Exit::Retired(_)), "{exit}");
+        assert!(matches!(exit, Exit::Retired(_)), "{exit}");
         publish(&board, 10..40, 30).await;
         let ledger = board.ledger();
         assert_eq!(ledger.topic("order").unwrap().unheard, 30, "{ledger}");

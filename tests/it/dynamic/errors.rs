@@ -43,7 +43,7 @@ impl Handle<Impostor> for Deaf {
 fn a_child_that_cannot_be_meant_is_refused_with_every_reason() {
     paused(async {
         let log = Log::new();
-        let board = here(shop().child(crate::support_lives::hearer("a", &log))).await;
+        let board = here(shop().child(hearer("a", &log))).await;
         let handle = board.supervisor("shop").unwrap();
         let below = Supervisor::one_for_one("team")
             .max_restarts(1, Duration::ZERO)
