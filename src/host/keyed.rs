@@ -207,14 +207,12 @@ impl<S: Service, L: Deliver<S>> KeyedLife<S, L> {
     }
 
     fn hand_out(&mut self, source: usize, work: Work, cx: &Context<S>) -> Result<(), Exit> {
-        if !self.life.pace.step(&self.life.pulse.clock) {
-            return Ok(());
-        }
         let mut tray = Tray {
             out: Vec::new(),
             room: self.room(),
             next: &mut self.next,
             clock: &self.life.pulse.clock,
+            pace: &mut self.life.pace,
         };
         let mailbox = &mut *self.life.mailbox;
         let handed = match source.checked_sub(L::LEN) {

@@ -22,6 +22,7 @@ use crate::policy::{Reason, Rules};
 use crate::service::attempt::{Allowance, End, Fault, attempt};
 use crate::service::deliver::{Work, follow, follow_failure};
 use crate::service::letter::{Sealed, Unanswered, answer};
+use crate::service::pace::Pace;
 use crate::service::{Context, Handle, Service};
 use crate::sync::Arc;
 use crate::topic::block::Pinned;
@@ -73,6 +74,15 @@ pub(crate) struct Tray<'a, S: Service> {
     pub(crate) clock: &'a Clock,
     /// How many more may be handed out.
     pub(crate) room: usize,
+    /// How much more may be done in this turn.
+    pub(crate) pace: &'a mut Pace,
+}
+
+impl<S: Service> Tray<'_, S> {
+    /// Whether another may be looked at.
+    fn step(&mut self) -> bool {
+        self.room > 0 && self.pace.step(self.clock)
+    }
 }
 
 struct EventErrand<E> {
@@ -86,7 +96,7 @@ struct EventErrand<E> {
     sentence: Option<Box<Sentence>>,
 }
 
-/// Hands out from one source, as long as there is something, and room.
+/// Hands out from one source, as long as there is something, and room, and the turn goes on.
 pub(crate) fn hand_out<S: Handle<E>, E: Event>(
     source: &mut Source<E>,
     work: Work,
@@ -95,7 +105,7 @@ pub(crate) fn hand_out<S: Handle<E>, E: Event>(
     let mut time = Look::at(tray.clock);
     match work {
         Work::Events { until } => {
-            while tray.room > 0 {
+            while tray.step() {
                 // Finding out its key has run the user's code.
                 time.forget();
                 match source.admit(until, &mut time) {
@@ -106,12 +116,14 @@ pub(crate) fn hand_out<S: Handle<E>, E: Event>(
                 }
             }
         }
-        Work::Held | Work::Aside => match source.take_up(matches!(work, Work::Aside), &mut time) {
-            Admission::Taken => hand_out_current(source, tray),
-            Admission::Ruled(ruling) => return Err(ruling),
-            Admission::Passed | Admission::Nothing => {}
-        },
-        Work::Finished => {}
+        Work::Held | Work::Aside if tray.step() => {
+            match source.take_up(matches!(work, Work::Aside), &mut time) {
+                Admission::Taken => hand_out_current(source, tray),
+                Admission::Ruled(ruling) => return Err(ruling),
+                Admission::Passed | Admission::Nothing => {}
+            }
+        }
+        Work::Held | Work::Aside | Work::Finished => {}
     }
     Ok(())
 }

@@ -1293,6 +1293,106 @@ fn one_that_finds_no_room_in_line_rests_until_there_is() {
 }
 
 #[test]
+fn what_waits_to_be_tried_again_is_bounded_whatever_its_keys() {
+    paused(async {
+        const KEYS: u64 = 3_000;
+        let is_broken = Arc::new(AtomicBool::new(true));
+        let broken = Arc::clone(&is_broken);
+        let (spec, books) = accounts(
+            |terms| terms,
+            move |_, _| match broken.load(Ordering::SeqCst) {
+                true => Do::Fail,
+                false => Do::Nothing,
+            },
+        );
+        let retry = Policy::new().retry(Retry::fixed(secs(600)));
+        let board = here(shop().child(spec.policy(retry).on::<Freeze>())).await;
+        let moves = || row(&board, "shop/accounts", "move");
+        let freezes = || row(&board, "shop/accounts", "freeze");
+        let mut refused = 0;
+        for account in 0..KEYS {
+            refused += u64::from(board.try_publish(Move { account, id: 0 }).is_err());
+            refused += u64::from(board.try_publish(Freeze(account)).is_err());
+            if account % 16 == 0 {
+                tokio::time::sleep(millis(1)).await;
+                assert!(moves().deferred <= 1_024, "{}", moves().deferred);
+                // Those wait for the moves of their keys.
+                assert!(freezes().in_flight <= 1_024, "{}", freezes().in_flight);
+            }
+        }
+        assert!(refused > 0, "publishers hear of it");
+        is_broken.store(false, Ordering::SeqCst);
+        board.settle().await.unwrap();
+        let done = moves().acknowledged + freezes().acknowledged;
+        assert_eq!(done, 2 * KEYS - refused);
+        assert!(books.len() as u64 > done, "some were tried again");
+    });
+}
+
+#[test]
+fn what_is_given_back_waits_for_room_like_what_is_new() {
+    paused_elsewhere(async || {
+        let is_broken = Arc::new(AtomicBool::new(true));
+        let broken = Arc::clone(&is_broken);
+        let (spec, _) = accounts(
+            |terms| terms,
+            move |_, attempt| match broken.load(Ordering::SeqCst) {
+                true if attempt == 1 => Do::Fail,
+                _ => Do::Nothing,
+            },
+        );
+        let retry = Policy::new().retry(Retry::never());
+        let spec = spec.on_with::<Transfer>(|on| on.capacity(2));
+        let address = spec.address();
+        let board = here(shop().child(spec.policy(retry))).await;
+        let transfers = || row(&board, "shop/accounts", "transfer");
+        for account in 0..6 {
+            let transfer = Transfer(Move { account, id: 0 });
+            board.publish(transfer).await.unwrap();
+        }
+        board.settle().await.unwrap();
+        assert_eq!(transfers().dead_lettered, 6);
+        let retry = Policy::new().retry(Retry::fixed(secs(600)));
+        board.set_policy("shop/accounts", retry).unwrap();
+        for letter in board.dead_letters() {
+            board.redrive(&letter).await.unwrap();
+        }
+        tokio::time::sleep(secs(1)).await;
+        let now = transfers();
+        assert_eq!((now.deferred, now.queued), (3, 3), "one at the door");
+        assert!(address.ask(Seen(9)).await.unwrap().is_empty());
+        is_broken.store(false, Ordering::SeqCst);
+        board.settle().await.unwrap();
+        assert_eq!(transfers().acknowledged, 6);
+    });
+}
+
+#[test]
+fn a_long_line_is_not_made_in_one_turn() {
+    paused(async {
+        const EVENTS: u64 = 1_000;
+        let (spec, _, gate) = accounts_that_wait();
+        let spec = spec.on_with::<Transfer>(|on| on.capacity(10_000));
+        let board = here(shop().child(spec)).await;
+        for id in 0..EVENTS {
+            let transfer = Transfer(Move { account: 7, id });
+            board.try_publish(transfer).unwrap();
+        }
+        let transfers = || row(&board, "shop/accounts", "transfer");
+        let mut turns = 0;
+        until(|| {
+            turns += u32::from(transfers().deferred > 0);
+            transfers().deferred == EVENTS - 1
+        })
+        .await;
+        assert!(turns > 3, "others have had {turns} turns");
+        gate.add_permits(EVENTS as usize);
+        board.settle().await.unwrap();
+        assert_eq!(transfers().acknowledged, EVENTS);
+    });
+}
+
+#[test]
 fn every_event_is_handled_in_order_under_random_trouble() {
     for seed in 0..20_u64 {
         paused(async move {
