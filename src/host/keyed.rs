@@ -213,6 +213,7 @@ impl<S: Service, L: Deliver<S>> KeyedLife<S, L> {
             next: &mut self.next,
             clock: &self.life.pulse.clock,
             pace: &mut self.life.pace,
+            has_lapsed: false,
         };
         let mailbox = &mut *self.life.mailbox;
         let handed = match source.checked_sub(L::LEN) {
@@ -222,7 +223,7 @@ impl<S: Service, L: Deliver<S>> KeyedLife<S, L> {
                 None => Ok(()),
             },
         };
-        let out = tray.out;
+        let (out, has_lapsed) = (tray.out, tray.has_lapsed);
         mailbox.note_waiting();
         for errand in out {
             self.send(errand, cx)?;
@@ -230,8 +231,10 @@ impl<S: Service, L: Deliver<S>> KeyedLife<S, L> {
         if let Err(ruling) = handed {
             self.carry_out(*ruling, None, cx)?;
         }
-        // It may have been given up, or passed over, and others wait for that.
-        self.release_all(cx)
+        if has_lapsed {
+            self.release_all(cx)?;
+        }
+        Ok(())
     }
 
     fn hand_out_letter(&mut self, cx: &Context<S>) -> Result<(), Exit> {

@@ -76,6 +76,8 @@ pub(crate) struct Tray<'a, S: Service> {
     pub(crate) room: usize,
     /// How much more may be done in this turn.
     pub(crate) pace: &'a mut Pace,
+    /// Whether an event that others may wait for is over without having been handed out.
+    pub(crate) has_lapsed: bool,
 }
 
 impl<S: Service> Tray<'_, S> {
@@ -117,7 +119,9 @@ pub(crate) fn hand_out<S: Handle<E>, E: Event>(
             }
         }
         Work::Held | Work::Aside if tray.step() => {
-            match source.take_up(matches!(work, Work::Aside), &mut time) {
+            let taken = source.take_up(matches!(work, Work::Aside), &mut time);
+            tray.has_lapsed = matches!(taken, Admission::Ruled(_) | Admission::Passed);
+            match taken {
                 Admission::Taken => hand_out_current(source, tray),
                 Admission::Ruled(ruling) => return Err(ruling),
                 Admission::Passed | Admission::Nothing => {}
