@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 
 use callboard::prelude::*;
-use callboard::{Exit, Key, LetterRow, PerKey, ServiceSpec, Shutdown, State, TimedOut};
+use callboard::{AskError, Exit, Key, LetterRow, PerKey, ServiceSpec, Shutdown, State, TimedOut};
 use tokio::sync::Semaphore;
 
 use crate::support_events::{
@@ -57,6 +57,7 @@ enum Do {
     Fail,
     Panic,
     Wait(Arc<Semaphore>),
+    WaitAndPanic(Arc<Semaphore>),
     Later(Arc<Semaphore>),
     After(Duration),
     /// A timer that is due at once, waits, and fails.
@@ -128,6 +129,10 @@ impl Handle<Move> for Account {
             Do::Fail => return Err(Failure::new(ON_PURPOSE)),
             Do::Panic => panic!("{ON_PURPOSE}"),
             Do::Wait(gate) => gate.acquire().await?.forget(),
+            Do::WaitAndPanic(gate) => {
+                gate.acquire().await?.forget();
+                panic!("{ON_PURPOSE}")
+            }
             Do::Later(gate) => cx.later(
                 async move { gate.acquire().await.map(|permit| permit.forget()) },
                 async |account: &mut Self, done: Result<_, _>, _: &mut Context<Self>| {
@@ -1075,6 +1080,114 @@ fn a_letter_that_no_instance_has_begun_is_undelivered_at_the_end() {
         ended.unwrap();
         assert_eq!((letters().undelivered, letters().in_flight), (1, 0));
         assert_eq!(row(&board, "shop/accounts", "move").acknowledged, 1);
+    });
+}
+
+#[test]
+fn letters_behind_a_loss_that_ends_the_service_are_undelivered() {
+    paused(async {
+        let gate = gate();
+        let wait = Arc::clone(&gate);
+        let script = move |_, _| Do::WaitAndPanic(Arc::clone(&wait));
+        let (spec, books) = accounts(|terms| terms, script);
+        let policy = Policy::new()
+            .retry(Retry::never())
+            .failure(OnFailure::dead_letter().stop());
+        let address = spec.address();
+        let board = here(shop().child(spec.policy(policy))).await;
+        publish(&board, [(7, 0)]).await;
+        until(|| books.len() == 1).await;
+        let opening = async {
+            address.tell(Seen(7)).await.unwrap();
+            until(|| letters(&board).in_flight == 2).await;
+            gate.add_permits(1);
+        };
+        let (asked, ()) = tokio::join!(address.ask(Seen(7)), opening);
+        assert!(matches!(asked, Err(AskError::Undelivered)), "{asked:?}");
+        until(|| letters(&board).in_flight == 0).await;
+        let letters = letters(&board);
+        assert_eq!((letters.undelivered, letters.failed), (2, 0));
+        assert_eq!(board.ledger().gap(), 0);
+    });
+}
+
+#[test]
+fn letters_behind_an_event_without_an_instance_that_ends_the_service_are_undelivered() {
+    /// Lost over its first message.
+    struct Frail;
+    impl Service for Frail {}
+    impl Handle<Freeze> for Frail {
+        async fn handle(&mut self, _: &Freeze, _: &mut Context<Self>) -> Outcome {
+            unreachable!("none can be made for it")
+        }
+    }
+    impl Answer<Hold> for Frail {
+        async fn answer(&mut self, hold: Hold, _: &mut Context<Self>) -> Outcome {
+            hold.1.acquire().await?.forget();
+            panic!("{ON_PURPOSE}")
+        }
+    }
+    impl Answer<Seen> for Frail {
+        async fn answer(&mut self, _: Seen, _: &mut Context<Self>) -> Outcome<Vec<u64>> {
+            unreachable!("none can be made for it")
+        }
+    }
+    paused(async {
+        be_quiet();
+        let (gate, made) = (gate(), AtomicU64::new(0));
+        let spec = service("frail", || -> Frail { unreachable!("not used") });
+        let spec = spec.on::<Freeze>().per_key(move |_| {
+            assert!(made.fetch_add(1, Ordering::SeqCst) == 0, "{ON_PURPOSE}");
+            Frail
+        });
+        let (address, policy) = (spec.address(), Policy::new().retry(Retry::never()));
+        let policy = policy.failure(OnFailure::dead_letter().stop());
+        let board = here(shop().child(spec.policy(policy))).await;
+        let letters = || board.ledger().letter("shop/frail").unwrap().clone();
+        address.tell(Hold(7, Arc::clone(&gate))).await.unwrap();
+        until(|| letters().in_flight == 1).await;
+        board.publish(Freeze(7)).await.unwrap();
+        until(|| row(&board, "shop/frail", "freeze").in_flight == 1).await;
+        address.tell(Seen(7)).await.unwrap();
+        until(|| letters().in_flight == 2).await;
+        gate.add_permits(1);
+        until(|| letters().in_flight == 0).await;
+        assert_eq!((letters().failed, letters().undelivered), (1, 1));
+        assert_eq!(row(&board, "shop/frail", "freeze").dead_lettered, 1);
+    });
+}
+
+#[test]
+fn letters_behind_a_loss_that_fails_the_supervisor_are_answered_in_the_next_life() {
+    paused(async {
+        let gate = gate();
+        let wait = Arc::clone(&gate);
+        let script = move |_, _| Do::WaitAndPanic(Arc::clone(&wait));
+        let (spec, books) = accounts(|terms| terms, script);
+        let policy = Policy::new()
+            .retry(Retry::never())
+            .failure(OnFailure::dead_letter().escalate());
+        let address = spec.address();
+        let inner = Supervisor::one_for_one("inner").child(spec.policy(policy));
+        let board = here(shop().child(inner)).await;
+        publish(&board, [(7, 0)]).await;
+        until(|| books.len() == 1).await;
+        let letters = || {
+            let ledger = board.ledger();
+            ledger
+                .letter("shop/inner/accounts")
+                .cloned()
+                .unwrap_or_default()
+        };
+        let opening = async {
+            address.tell(Seen(7)).await.unwrap();
+            until(|| letters().in_flight == 2).await;
+            gate.add_permits(1);
+        };
+        let (asked, ()) = tokio::join!(address.ask(Seen(7)), opening);
+        assert!(asked.unwrap().is_empty());
+        board.settle().await.unwrap();
+        assert_eq!((letters().answered, letters().failed), (2, 0));
     });
 }
 

@@ -34,7 +34,10 @@ impl<S: Service, L: Deliver<S>> KeyedLife<S, L> {
         let service = loop {
             match guard(|| (self.recipe.make)(&key)) {
                 Ok(service) => break service,
-                Err(panic) => self.lose(errands.pop_front(), Loss::Panicked(panic), cx)?,
+                Err(panic) => {
+                    let lost = self.lose(errands.pop_front(), Loss::Panicked(panic), cx);
+                    self.go_on_or_keep(lost, &key, &mut errands)?;
+                }
             }
             if errands.is_empty() {
                 return Ok(());
@@ -98,13 +101,29 @@ impl<S: Service, L: Deliver<S>> KeyedLife<S, L> {
             let began = orders.began();
             tell_lost(&key, &loss, cx.path());
             if let Some(work) = charged {
-                self.settle((work, began), Ended::Failed(fault(loss)), None, cx)?;
+                let settled = self.settle((work, began), Ended::Failed(fault(loss)), None, cx);
+                self.go_on_or_keep(settled, &key, &mut errands)?;
             }
         }
         if !errands.is_empty() {
             self.make(key.clone(), errands, cx)?;
         }
         self.release(&key, cx)
+    }
+
+    /// If a loss ends the service, keeps what has not been begun, to be taken back: letters that
+    /// were dropped here would have no end.
+    fn go_on_or_keep(
+        &mut self,
+        settled: Result<(), Exit>,
+        key: &Key,
+        errands: &mut VecDeque<Handed<S>>,
+    ) -> Result<(), Exit> {
+        if settled.is_err() && !errands.is_empty() {
+            let early = self.early.entry(key.clone());
+            early.or_default().extend(errands.drain(..));
+        }
+        settled
     }
 
     /// There is no instance for this.
