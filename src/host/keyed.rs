@@ -268,7 +268,9 @@ impl<S: Service, L: Deliver<S>> KeyedLife<S, L> {
             }
         }
         if errand.event.is_none() || self.is_next(&errand) {
-            return self.give(errand, cx);
+            let key = errand.key.clone();
+            self.give(errand, cx)?;
+            return self.release(&key, cx);
         }
         let early = self.early.entry(errand.key.clone());
         early.or_default().push(errand);
@@ -285,22 +287,26 @@ impl<S: Service, L: Deliver<S>> KeyedLife<S, L> {
         is_next
     }
 
-    /// An event of this key is settled: it may be the turn of another.
+    /// An event of this key is settled: it may be the turn of another; and of the next, if that
+    /// is lost at once.
     fn release(&mut self, key: &Key, cx: &Context<S>) -> Result<(), Exit> {
-        let Some(mut early) = self.early.remove(key) else {
-            return Ok(());
-        };
-        early.retain(|errand| self.is_open(errand));
-        early.sort_by_key(|errand| Reverse(errand.number));
-        if early.last().is_some_and(|first| self.is_next(first))
-            && let Some(first) = early.pop()
-        {
+        while let Some(first) = self.take_early(key) {
             self.give(first, cx)?;
         }
+        Ok(())
+    }
+
+    /// Takes out what is next of this key, if that was handed out before its turn.
+    fn take_early(&mut self, key: &Key) -> Option<Handed<S>> {
+        let mut early = self.early.remove(key)?;
+        early.retain(|errand| self.is_open(errand));
+        early.sort_by_key(|errand| Reverse(errand.number));
+        let is_next = early.last().is_some_and(|first| self.is_next(first));
+        let first = if is_next { early.pop() } else { None };
         if !early.is_empty() {
             self.early.insert(key.clone(), early);
         }
-        Ok(())
+        first
     }
 
     /// Whether it is still to be done: its subscription may have ended meanwhile.

@@ -777,6 +777,53 @@ fn a_recipe_that_panics_is_charged_to_one_errand_at_a_time() {
 }
 
 #[test]
+fn what_waits_behind_an_event_without_an_instance_goes_on() {
+    /// Lost over its first event.
+    struct Frail(Arc<Semaphore>);
+    impl Service for Frail {}
+    impl Handle<Move> for Frail {
+        async fn handle(&mut self, _: &Move, _: &mut Context<Self>) -> Outcome {
+            self.0.acquire().await?.forget();
+            panic!("{ON_PURPOSE}")
+        }
+    }
+    impl Handle<Freeze> for Frail {
+        async fn handle(&mut self, _: &Freeze, _: &mut Context<Self>) -> Outcome {
+            unreachable!("none can be made for it")
+        }
+    }
+    impl Handle<Transfer> for Frail {
+        async fn handle(&mut self, _: &Transfer, _: &mut Context<Self>) -> Outcome {
+            Ok(())
+        }
+    }
+    paused(async {
+        be_quiet();
+        let (gate, made) = (gate(), AtomicU64::new(0));
+        let wait = Arc::clone(&gate);
+        let spec = service("frail", || -> Frail { unreachable!("not used") });
+        let spec = spec.on::<Move>().on::<Freeze>().on::<Transfer>();
+        let spec = spec.per_key(move |_| {
+            let made = made.fetch_add(1, Ordering::SeqCst);
+            assert!(made != 1, "{ON_PURPOSE}");
+            Frail(Arc::clone(&wait))
+        });
+        let policy = Policy::new().retry(Retry::never());
+        let board = here(shop().child(spec.policy(policy))).await;
+        publish(&board, [(7, 0)]).await;
+        board.publish(Freeze(7)).await.unwrap();
+        let last = Transfer(Move { account: 7, id: 1 });
+        board.publish(last).await.unwrap();
+        let transfers = || row(&board, "shop/frail", "transfer");
+        until(|| transfers().in_flight == 1).await;
+        gate.add_permits(1);
+        board.settle().await.unwrap();
+        assert_eq!(row(&board, "shop/frail", "freeze").dead_lettered, 1);
+        assert_eq!(transfers().acknowledged, 1);
+    });
+}
+
+#[test]
 fn what_is_queued_is_not_charged_for_an_instance_that_fails_by_itself() {
     paused(async {
         let gate = gate();

@@ -126,7 +126,7 @@ impl<S: Service, L: Deliver<S>> KeyedLife<S, L> {
         settled
     }
 
-    /// There is no instance for this.
+    /// There is no instance for this. Whoever gave it looks for what has waited for it.
     fn lose(&mut self, errand: Option<Handed<S>>, loss: Loss, cx: &Context<S>) -> Result<(), Exit> {
         let Some(errand) = errand else { return Ok(()) };
         tracing::error!(
@@ -134,8 +134,7 @@ impl<S: Service, L: Deliver<S>> KeyedLife<S, L> {
             service = cx.path(), key = %errand.key,
             "no instance could be made for a key"
         );
-        self.settle((errand.work, None), Ended::Failed(fault(loss)), None, cx)?;
-        self.release(&errand.key, cx)
+        self.settle((errand.work, None), Ended::Failed(fault(loss)), None, cx)
     }
 
     pub(super) fn note_idle(&mut self, key: &Key) {
