@@ -24,7 +24,7 @@ use crate::event::Key;
 use crate::exit::Exit;
 use crate::failure::{Failure, Outcome};
 use crate::host::guard::Kept;
-use crate::host::life::stopping;
+use crate::host::life::{ends_in_order, stopping};
 use crate::panic::Panic;
 use crate::service::errand::{Ended, Handed, finish_all};
 use crate::service::inside::{Inside, Task};
@@ -106,6 +106,8 @@ pub(super) struct Orders<S: Service> {
     has_begun: Cell<bool>,
     /// Whether `started` is over.
     has_started: Cell<bool>,
+    /// Whether it is still to be heard what follows for it from what has ended last.
+    awaits_verdict: Cell<bool>,
     stop: RefCell<Option<Exit>>,
     has_timers: Cell<bool>,
     task: RefCell<Option<Waker>>,
@@ -119,6 +121,7 @@ impl<S: Service> Orders<S> {
             began: Cell::new(None),
             has_begun: Cell::new(false),
             has_started: Cell::new(false),
+            awaits_verdict: Cell::new(false),
             stop: RefCell::new(None),
             has_timers: Cell::new(false),
             task: RefCell::new(None),
@@ -130,10 +133,22 @@ impl<S: Service> Orders<S> {
         self.wake();
     }
 
-    /// Ends the instance in order, once the errand that runs is over.
+    /// Ends the instance, once the errand that runs is over; in order, unless this or what it was
+    /// told before says otherwise.
     pub(super) fn stop(&self, exit: Exit) {
-        self.stop.borrow_mut().get_or_insert(exit);
+        let mut stop = self.stop.borrow_mut();
+        if stop.is_none() || !ends_in_order(&exit) {
+            *stop = Some(exit);
+        }
+        drop(stop);
         self.wake();
+    }
+
+    /// What has ended last is judged: if the instance was not told to stop, it goes on.
+    pub(super) fn note_verdict(&self) {
+        if self.awaits_verdict.replace(false) {
+            self.wake();
+        }
     }
 
     /// What has not been begun.
@@ -159,8 +174,9 @@ impl<S: Service> Orders<S> {
 
     /// Whether it has nothing to do, now or at a later time.
     pub(super) fn is_idle(&self) -> bool {
-        let is_busy = self.current.get().is_some() || self.has_timers.get();
-        self.has_started.get() && !is_busy && self.errands.borrow().is_empty()
+        let is_busy = self.current.get().is_some() || self.awaits_verdict.get();
+        let has_more = self.has_timers.get() || !self.errands.borrow().is_empty();
+        self.has_started.get() && !is_busy && !has_more
     }
 
     fn note_timers(&self, cx: &Context<S>) {
@@ -237,9 +253,12 @@ async fn live<S: Service>(birth: Birth<S>) -> Outcome {
         tell(What::Free);
     }
     loop {
+        hear_verdict(&orders, cx).await;
         let stop = orders.stop.borrow().clone();
         if let Some(exit) = stop.or_else(|| cx.is_stopping().then_some(Exit::Normal)) {
-            stopping(&exit, service, cx).await;
+            if ends_in_order(&exit) {
+                stopping(&exit, service, cx).await;
+            }
             return Ok(());
         }
         if cx.vitals().is_suspended() {
@@ -267,6 +286,7 @@ async fn live<S: Service>(birth: Birth<S>) -> Outcome {
         let ended = errand.errand.run(service, cx).await;
         orders.current.set(None);
         orders.note_timers(cx);
+        orders.awaits_verdict.set(ended.is_judged());
         let began = orders.began.take();
         tell(What::Ended { work, began, ended });
     }
@@ -301,6 +321,22 @@ async fn run_timers<S: Service>(service: &mut S, cx: &mut Context<S>) -> Outcome
         }
     }
     Ok(has_run)
+}
+
+/// Waits until it is known what follows for this instance from what it has done last.
+async fn hear_verdict<S: Service>(orders: &Orders<S>, cx: &Context<S>) {
+    if !orders.awaits_verdict.get() {
+        return;
+    }
+    cx.strand().note_rest();
+    poll_fn(|task| {
+        if !orders.awaits_verdict.get() {
+            return Poll::Ready(());
+        }
+        *orders.task.borrow_mut() = Some(task.waker().clone());
+        Poll::Pending
+    })
+    .await;
 }
 
 /// Waits for an errand, an order or a timer that is due then; or, while the service is suspended,

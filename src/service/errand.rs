@@ -42,6 +42,13 @@ pub(crate) enum Ended {
     Answered(Option<Unanswered>),
 }
 
+impl Ended {
+    /// Whether a verdict follows, which may be against whoever ran it.
+    pub(crate) fn is_judged(&self) -> bool {
+        matches!(self, Ended::Failed(_) | Ended::FollowedUp(_))
+    }
+}
+
 /// An errand whose event or message is not known here.
 pub(crate) trait Errand<S: Service> {
     fn run<'a>(

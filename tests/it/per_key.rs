@@ -57,6 +57,7 @@ enum Do {
     Fail,
     Panic,
     Wait(Arc<Semaphore>),
+    WaitAndFail(Arc<Semaphore>),
     WaitAndPanic(Arc<Semaphore>),
     Later(Arc<Semaphore>),
     After(Duration),
@@ -129,6 +130,10 @@ impl Handle<Move> for Account {
             Do::Fail => return Err(Failure::new(ON_PURPOSE)),
             Do::Panic => panic!("{ON_PURPOSE}"),
             Do::Wait(gate) => gate.acquire().await?.forget(),
+            Do::WaitAndFail(gate) => {
+                gate.acquire().await?.forget();
+                return Err(Failure::new(ON_PURPOSE));
+            }
             Do::WaitAndPanic(gate) => {
                 gate.acquire().await?.forget();
                 panic!("{ON_PURPOSE}")
@@ -1259,6 +1264,57 @@ fn a_failure_policy_that_restarts_costs_the_instance_of_its_key_alone() {
         assert_eq!(address.ask(Seen(1)).await.unwrap(), [2]);
         assert_eq!((books.made(), books.stopped.lock().unwrap().len()), (3, 1));
         assert_eq!(board.inspect("shop/accounts").unwrap().life, 1);
+    });
+}
+
+#[test]
+fn an_instance_that_a_timeout_costs_does_nothing_more() {
+    let policies = [
+        Policy::new().timeout_restarts(),
+        Policy::new().failure_of::<TimedOut>(OnFailure::dead_letter().restart()),
+    ];
+    for policy in policies {
+        paused(async {
+            let (spec, books, _gate) = accounts_that_wait();
+            let address = spec.address();
+            let policy = policy.retry(Retry::never()).timeout(secs(1));
+            let board = here(shop().child(spec.policy(policy))).await;
+            publish(&board, [(7, 0)]).await;
+            until(|| books.len() == 1).await;
+            // It waits behind what takes too long, and is answered by another.
+            assert!(address.ask(Seen(7)).await.unwrap().is_empty());
+            board.settle().await.unwrap();
+            let stopped = books.stopped.lock().unwrap().clone();
+            assert_eq!((books.made(), stopped), (2, Vec::new()));
+            assert_eq!(row(&board, "shop/accounts", "move").dead_lettered, 1);
+            assert_eq!(board.inspect("shop/accounts").unwrap().life, 1);
+        });
+    }
+}
+
+#[test]
+fn an_instance_that_a_failure_costs_does_nothing_more_than_stop() {
+    paused(async {
+        let gate = gate();
+        let wait = Arc::clone(&gate);
+        let script = move |_, _| Do::WaitAndFail(Arc::clone(&wait));
+        let (spec, books) = accounts(|terms| terms, script);
+        let address = spec.address();
+        let policy = Policy::new()
+            .retry(Retry::never())
+            .failure(OnFailure::discard().restart());
+        let board = here(shop().child(spec.policy(policy))).await;
+        publish(&board, [(7, 0)]).await;
+        until(|| books.len() == 1).await;
+        let opening = async {
+            until(|| letters(&board).in_flight == 1).await;
+            gate.add_permits(1);
+        };
+        let (seen, ()) = tokio::join!(address.ask(Seen(7)), opening);
+        assert!(seen.is_ok());
+        let stopped = books.stopped.lock().unwrap().clone();
+        assert_eq!(books.made(), 2, "another has answered");
+        assert_eq!(stopped, [(7, format!("failed: {ON_PURPOSE}"))]);
     });
 }
 

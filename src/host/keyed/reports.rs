@@ -28,7 +28,11 @@ impl<S: Service, L: Deliver<S>> KeyedLife<S, L> {
         {
             match what {
                 What::Ended { work, began, ended } => {
-                    self.settle((work, began), ended, Some(&key), cx)?;
+                    let settled = self.settle((work, began), ended, Some(&key), cx);
+                    if let Some(instance) = self.instances.get(&key) {
+                        instance.orders.note_verdict();
+                    }
+                    settled?;
                     self.release(&key, cx)?;
                     self.note_idle(&key);
                 }
@@ -130,9 +134,9 @@ impl<S: Service, L: Deliver<S>> KeyedLife<S, L> {
     ) -> Result<(), Exit> {
         match judged {
             Err(exit @ (Exit::Retired(_) | Exit::Fatal(_))) => Err(exit),
-            Err(_) => {
+            Err(exit) => {
                 if let Some(instance) = key.and_then(|key| self.instances.get(key)) {
-                    instance.orders.stop(Exit::Shutdown);
+                    instance.orders.stop(exit);
                 }
                 Ok(())
             }
