@@ -379,8 +379,8 @@ impl<E: Event> AnySource for Source<E> {
         let Some(held) = self.current.take() else {
             return;
         };
-        if !held.attempts.is_empty() {
-            // Counted when it was taken up.
+        if !held.attempts.is_empty() && held.sentence.is_none() {
+            // Counted when it was taken up; what only follows an attempt is not.
             let tally = &self.cursor.place.tally;
             tally.change(|tally| tally.take(Count::Retried));
         }

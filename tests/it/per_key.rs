@@ -52,6 +52,15 @@ impl Message for Seen {
     }
 }
 
+/// Keeps the instance of an account busy.
+struct Hold(u64, Arc<Semaphore>);
+impl Message for Hold {
+    type Reply = ();
+    fn key(&self) -> Key {
+        self.0.into()
+    }
+}
+
 enum Do {
     Nothing,
     Fail,
@@ -72,6 +81,9 @@ type Script = Arc<dyn Fn(Move, u32) -> Do + Send + Sync>;
 
 /// Stands in the books for a timer that has begun.
 const TIMER: u64 = 8_888;
+
+/// Stands there for a message that keeps its instance busy.
+const HELD: u64 = 7_777;
 
 /// What all instances have done.
 #[derive(Default)]
@@ -198,6 +210,15 @@ impl Answer<Seen> for Account {
     async fn answer(&mut self, seen: Seen, _: &mut Context<Self>) -> Outcome<Vec<u64>> {
         assert_eq!(seen.0, self.number);
         Ok(self.seen.clone())
+    }
+}
+
+impl Answer<Hold> for Account {
+    async fn answer(&mut self, hold: Hold, _: &mut Context<Self>) -> Outcome {
+        let entry = (self.number, HELD, 1);
+        self.books.attempts.lock().unwrap().push(entry);
+        hold.1.acquire().await?.forget();
+        Ok(())
     }
 }
 
@@ -926,6 +947,36 @@ fn instances_of_a_suspended_service_finish_what_they_do_and_begin_nothing() {
         }
         assert_eq!((letters().answered, letters().taken), (3, 3));
         assert_eq!(board.ledger().gap(), 0);
+    });
+}
+
+#[test]
+fn what_follows_an_event_and_is_taken_back_by_a_suspension_is_no_retry() {
+    paused(async {
+        let (gate, hold) = (gate(), gate());
+        let wait = Arc::clone(&gate);
+        let script = move |_, _| Do::WaitAndFail(Arc::clone(&wait));
+        let (spec, books) = accounts(|terms| terms, script);
+        let address = spec.address();
+        let then = OnFailure::dead_letter().publish(|one: &Move, _: &Failure| Freeze(one.account));
+        let policy = Policy::new().retry(Retry::never()).failure(then);
+        let board = here(shop().child(spec.policy(policy))).await;
+        let moves = || row(&board, "shop/accounts", "move");
+        publish(&board, [(7, 0)]).await;
+        until(|| books.len() == 1).await;
+        address.tell(Hold(7, Arc::clone(&hold))).await.unwrap();
+        until(|| letters(&board).in_flight == 1).await;
+        gate.add_permits(1);
+        // What is to follow it waits behind the message.
+        until(|| books.of(7) == [(0, 1), (HELD, 1)]).await;
+        until(|| moves().in_flight == 1).await;
+        board.suspend("shop/accounts").unwrap();
+        until(|| moves().deferred == 1).await;
+        assert_eq!(moves().retried, 0);
+        hold.add_permits(1);
+        board.resume("shop/accounts").unwrap();
+        board.settle().await.unwrap();
+        assert_eq!((moves().retried, moves().dead_lettered), (0, 1));
     });
 }
 
