@@ -1007,34 +1007,37 @@ fn timers_of_instances_wait_while_their_service_is_suspended() {
 
 #[test]
 fn what_waits_too_long_for_its_instance_is_not_tried() {
-    paused(async {
-        let gate = gate();
-        let wait = Arc::clone(&gate);
-        let script = move |event: Move, _| match event.id {
-            // Its timer keeps the instance busy.
-            0 => Do::Timers(Arc::clone(&wait), secs(600)),
-            _ => Do::Nothing,
-        };
-        let (spec, books) = accounts(|terms| terms, script);
-        let (policy, address) = (Policy::new().time_to_live(secs(60)), spec.address());
-        let spec = spec.on_with::<Freeze>(|on| on.policy(Policy::new().no_time_to_live()));
-        let board = here(shop().child(spec.policy(policy))).await;
-        publish(&board, [(7, 0)]).await;
-        board.settle().await.unwrap();
-        publish(&board, [(7, 1)]).await;
-        board.publish(Freeze(7)).await.unwrap();
-        let moves = || row(&board, "shop/accounts", "move");
-        until(|| moves().in_flight == 1).await;
-        assert!(address.ask(Seen(7)).await.is_err(), "nobody can answer");
-        tokio::time::advance(secs(60)).await;
-        gate.add_permits(1);
-        board.settle().await.unwrap();
-        assert_eq!(books.of(7), [(0, 1), (9_999, 1)]);
-        assert_eq!((moves().acknowledged, moves().expired), (1, 1));
-        let letters = letters(&board);
-        assert_eq!((letters.accepted, letters.expired), (1, 1));
-        assert_eq!(board.ledger().gap(), 0);
-    });
+    let bounded = Policy::new().retry(Retry::default().within(secs(600)));
+    for policy in [Policy::new(), bounded] {
+        paused(async {
+            let gate = gate();
+            let wait = Arc::clone(&gate);
+            let script = move |event: Move, _| match event.id {
+                // Its timer keeps the instance busy.
+                0 => Do::Timers(Arc::clone(&wait), secs(600)),
+                _ => Do::Nothing,
+            };
+            let (spec, books) = accounts(|terms| terms, script);
+            let (policy, address) = (policy.time_to_live(secs(60)), spec.address());
+            let spec = spec.on_with::<Freeze>(|on| on.policy(Policy::new().no_time_to_live()));
+            let board = here(shop().child(spec.policy(policy))).await;
+            publish(&board, [(7, 0)]).await;
+            board.settle().await.unwrap();
+            publish(&board, [(7, 1)]).await;
+            board.publish(Freeze(7)).await.unwrap();
+            let moves = || row(&board, "shop/accounts", "move");
+            until(|| moves().in_flight == 1).await;
+            assert!(address.ask(Seen(7)).await.is_err(), "nobody can answer");
+            tokio::time::advance(secs(60)).await;
+            gate.add_permits(1);
+            board.settle().await.unwrap();
+            assert_eq!(books.of(7), [(0, 1), (9_999, 1)]);
+            assert_eq!((moves().acknowledged, moves().expired), (1, 1));
+            let letters = letters(&board);
+            assert_eq!((letters.accepted, letters.expired), (1, 1));
+            assert_eq!(board.ledger().gap(), 0);
+        });
+    }
 }
 
 #[test]

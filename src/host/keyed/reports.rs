@@ -65,7 +65,7 @@ impl<S: Service, L: Deliver<S>> KeyedLife<S, L> {
         let Some(source) = self.take_back(work) else {
             return Ok(());
         };
-        if let Some(began) = began {
+        if let Some(began) = began.filter(|_| !matches!(ended, Ended::TooLate)) {
             self.life.mailbox.with(source, |one| one.note_first(began));
         }
         match ended {
