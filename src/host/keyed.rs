@@ -58,9 +58,10 @@ pub(super) struct KeyedLife<S: Service, L: Deliver<S>> {
     next: u64,
 }
 
-/// The instances go with the life, however that ends; what they have not begun does not.
+/// The instances go with the life, however that ends; what they have done, or not begun, does not.
 impl<S: Service, L: Deliver<S>> Drop for KeyedLife<S, L> {
     fn drop(&mut self) {
+        self.settle_unheard();
         self.recall();
         self.life.vitals.remove_all_instances();
     }

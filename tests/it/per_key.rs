@@ -1402,6 +1402,43 @@ fn a_failure_policy_that_stops_the_service_ends_all_instances() {
 }
 
 #[test]
+fn what_is_done_when_another_instance_ends_the_service_is_settled() {
+    paused(async {
+        let (gate, never) = (gate(), gate());
+        let wait = Arc::clone(&gate);
+        let script = move |event: Move, _| match event.account {
+            7 => Do::Wait(Arc::clone(&never)),
+            _ => Do::Wait(Arc::clone(&wait)),
+        };
+        let (spec, books) = accounts(|terms| terms, script);
+        let address = spec.address();
+        let policy = Policy::new()
+            .retry(Retry::never())
+            .timeout(secs(1))
+            .failure_of::<TimedOut>(OnFailure::dead_letter().stop());
+        let spec = spec.on_with::<Transfer>(|on| on.policy(Policy::new().no_timeout()));
+        let board = here(shop().child(spec.policy(policy))).await;
+        publish(&board, [(7, 0)]).await;
+        until(|| books.len() == 1).await;
+        let transfer = Transfer(Move { account: 8, id: 0 });
+        board.publish(transfer).await.unwrap();
+        address.tell(Hold(9, Arc::clone(&gate))).await.unwrap();
+        until(|| books.len() == 3).await;
+        // The time of the first is over when the others are done.
+        tokio::time::sleep(secs(1)).await;
+        gate.add_permits(2);
+        let rows = || ["move", "transfer"].map(|event| row(&board, "shop/accounts", event));
+        until(|| rows().iter().all(|row| row.in_flight == 0)).await;
+        let [moves, transfers] = rows();
+        assert_eq!(moves.dead_lettered, 1);
+        assert_eq!((transfers.acknowledged, transfers.undelivered), (1, 0));
+        assert_eq!((letters(&board).answered, letters(&board).failed), (1, 0));
+        let ended = board.inspect("shop/accounts").unwrap();
+        assert_eq!((ended.state, ended.life), (State::Closed, 1));
+    });
+}
+
+#[test]
 fn a_shutdown_drains_all_keys_or_leaves_them_undelivered() {
     paused(async {
         for drained in [true, false] {

@@ -90,6 +90,36 @@ impl<S: Service, L: Deliver<S>> KeyedLife<S, L> {
         }
     }
 
+    /// Settles what was done and has been reported, though the life has ended before it heard so.
+    /// What is to be judged is not: it was cut short with the life, as what is still being done.
+    pub(super) fn settle_unheard(&mut self) {
+        while let Some(news) = self.board.take() {
+            let What::Ended { work, ended, .. } = news.what else {
+                continue;
+            };
+            if self.letters_out.remove(&work) {
+                self.life.count_letter(match ended {
+                    Ended::Answered(None) => Count::Done,
+                    Ended::TooLate => Count::Expired,
+                    _ => Count::Failed,
+                });
+                continue;
+            }
+            if ended.is_judged() {
+                continue;
+            }
+            let Some(source) = self.take_back(work) else {
+                continue;
+            };
+            match ended {
+                Ended::Handled { late } => {
+                    self.life.mailbox.with(source, |one| one.finish(late));
+                }
+                _ => self.put_back(source),
+            }
+        }
+    }
+
     /// Takes an event back that was out, unless its subscription has ended meanwhile. Returns its
     /// source, in which it is in flight.
     pub(super) fn take_back(&mut self, work: u64) -> Option<usize> {
