@@ -14,6 +14,7 @@ use std::future::{Future, poll_fn};
 use std::pin::pin;
 use std::rc::Rc;
 use std::task::{Poll, Waker};
+use std::time::Duration;
 
 use tokio::time::Instant;
 
@@ -206,6 +207,8 @@ pub(super) struct Birth<S: Service> {
     pub(super) instance: u64,
     pub(super) orders: Rc<Orders<S>>,
     pub(super) board: Rc<Board>,
+    /// How long it may take to stop.
+    pub(super) grace: Duration,
 }
 
 /// Begins an instance; it ends in disorder when the task is dropped.
@@ -235,6 +238,7 @@ async fn live<S: Service>(birth: Birth<S>) -> Outcome {
         instance,
         orders,
         board,
+        grace,
     } = birth;
     let (mut service, mut cx) = (Kept::new(service), Kept::new(cx));
     let (service, cx) = (&mut *service, &mut *cx);
@@ -257,7 +261,7 @@ async fn live<S: Service>(birth: Birth<S>) -> Outcome {
         let stop = orders.stop.borrow().clone();
         if let Some(exit) = stop.or_else(|| cx.is_stopping().then_some(Exit::Normal)) {
             if ends_in_order(&exit) {
-                stopping(&exit, service, cx).await;
+                fall(&exit, (&key, grace), service, cx).await;
             }
             return Ok(());
         }
@@ -302,6 +306,26 @@ async fn start<S: Service>(service: &mut S, cx: &mut Context<S>) -> Outcome {
     };
     let started = within(&pulse.clock, Some(START_WAIT), starting).await;
     started.unwrap_or_else(|| Err(Failure::new(format!("did not start within {START_WAIT:?}"))))
+}
+
+/// Tells the instance that it ends. If it takes too long it is cut off, or its key would wait for
+/// ever; but while the service is stopped, the time that counts is the service's.
+async fn fall<S: Service>(
+    exit: &Exit,
+    (key, grace): (&Key, Duration),
+    service: &mut S,
+    cx: &mut Context<S>,
+) {
+    let limit = (!matches!(exit, Exit::Shutdown)).then_some(grace);
+    let clock = cx.wall.pulse.clock.clone();
+    let stopped = within(&clock, limit, stopping(exit, service, cx)).await;
+    if stopped.is_none() {
+        tracing::warn!(
+            target: "callboard::host",
+            service = cx.path(), %key, ?grace,
+            "the instance of a key did not stop in its time, and is cut off"
+        );
+    }
 }
 
 /// Runs the timers that are due. Whether there was one.

@@ -285,10 +285,8 @@ impl<S: Service, L> ServiceSpec<S, L> {
         recipe: impl FnMut(&Key) -> S + Send + 'static,
         terms: impl FnOnce(PerKey) -> PerKey,
     ) -> Self {
-        self.parts.per_key = Some(Keyed {
-            make: Box::new(recipe),
-            terms: terms(PerKey::default()),
-        });
+        let keyed = Keyed::new(Box::new(recipe), terms(PerKey::default()));
+        self.parts.per_key = Some(keyed);
         self
     }
 

@@ -584,6 +584,44 @@ fn idle_instances_are_retired_with_their_hook_and_made_anew() {
 }
 
 #[test]
+fn an_instance_that_takes_too_long_to_stop_is_cut_off() {
+    /// Never done stopping.
+    struct Stubborn;
+    impl Service for Stubborn {
+        async fn stopping(&mut self, _: &Exit, _: &mut Context<Self>) {
+            std::future::pending().await
+        }
+    }
+    impl Handle<Freeze> for Stubborn {
+        async fn handle(&mut self, _: &Freeze, cx: &mut Context<Self>) -> Outcome {
+            cx.stop();
+            Ok(())
+        }
+    }
+    for (shutdown, time) in [
+        (Shutdown::Graceful(secs(2)), secs(2)),
+        (Shutdown::Drain(secs(3)), secs(3)),
+        (Shutdown::Kill, secs(5)),
+    ] {
+        paused(async {
+            let spec = service("stubborn", || -> Stubborn { unreachable!("not used") });
+            let spec = spec.on::<Freeze>().per_key(|_| Stubborn);
+            let board = here(shop().child(spec.shutdown(shutdown))).await;
+            let done = || row(&board, "shop/stubborn", "freeze").acknowledged;
+            let began = tokio::time::Instant::now();
+            for _ in 0..2 {
+                board.publish(Freeze(7)).await.unwrap();
+            }
+            until(|| done() == 1).await;
+            tokio::time::sleep(time - millis(1)).await;
+            assert_eq!(done(), 1);
+            board.settle().await.unwrap();
+            assert_eq!((done(), began.elapsed()), (2, time));
+        });
+    }
+}
+
+#[test]
 fn an_instance_with_a_timer_is_not_idle() {
     paused(async {
         let (spec, books) = accounts(

@@ -52,6 +52,7 @@ impl<S: Service, L: Deliver<S>> KeyedLife<S, L> {
             instance: number,
             orders: Rc::clone(&orders),
             board: Rc::clone(&self.board),
+            grace: self.recipe.grace,
         };
         let instance = Instance {
             number,
