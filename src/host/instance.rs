@@ -29,7 +29,7 @@ use crate::host::life::{ends_in_order, stopping};
 use crate::panic::Panic;
 use crate::service::errand::{Ended, Handed, finish_all};
 use crate::service::inside::{Inside, Task};
-use crate::service::{Context, Service, run_job};
+use crate::service::{Context, Pace, Service, run_job};
 use crate::sync::Arc;
 
 /// What an instance tells its life.
@@ -252,6 +252,8 @@ async fn live<S: Service>(birth: Birth<S>) -> Outcome {
     };
     start(service, cx).await?;
     orders.has_started.set(true);
+    let mut pace = Pace::new(cx.now());
+    pace.begin(cx.now());
     orders.note_timers(cx);
     if orders.is_idle() {
         tell(What::Free);
@@ -273,7 +275,7 @@ async fn live<S: Service>(birth: Birth<S>) -> Outcome {
             rest(&orders, &board, None, cx).await;
             continue;
         }
-        let has_run = run_timers(service, cx).await?;
+        let has_run = run_timers(&mut pace, service, cx).await?;
         if has_run {
             orders.note_timers(cx);
             tell(What::Free);
@@ -284,6 +286,7 @@ async fn live<S: Service>(birth: Birth<S>) -> Outcome {
                 tokio::task::yield_now().await;
             }
             rest(&orders, &board, cx.timers.next_due(), cx).await;
+            pace.begin(cx.now());
             continue;
         };
         let work = errand.work;
@@ -293,6 +296,7 @@ async fn live<S: Service>(birth: Birth<S>) -> Outcome {
         orders.awaits_verdict.set(ended.is_judged());
         let began = orders.began.take();
         tell(What::Ended { work, began, ended });
+        take_turns(&mut pace, cx).await;
     }
 }
 
@@ -328,8 +332,13 @@ async fn fall<S: Service>(
     }
 }
 
-/// Runs the timers that are due. Whether there was one.
-async fn run_timers<S: Service>(service: &mut S, cx: &mut Context<S>) -> Outcome<bool> {
+/// Runs the timers that are due, and lets others have their turn now and then. Whether there was
+/// one.
+async fn run_timers<S: Service>(
+    pace: &mut Pace,
+    service: &mut S,
+    cx: &mut Context<S>,
+) -> Outcome<bool> {
     let Some(pass) = cx.timers.begin_pass(&cx.wall.pulse.clock) else {
         return Ok(false);
     };
@@ -340,11 +349,20 @@ async fn run_timers<S: Service>(service: &mut S, cx: &mut Context<S>) -> Outcome
         run_job(timer, at, job, service, cx).await?;
         finish_all(service, cx).await?;
         has_run = true;
+        take_turns(pace, cx).await;
         if cx.vitals().is_suspended() {
             break;
         }
     }
     Ok(has_run)
+}
+
+/// Lets others have their turn, if this one is over.
+async fn take_turns<S: Service>(pace: &mut Pace, cx: &Context<S>) {
+    if !pace.step(&cx.wall.pulse.clock) {
+        tokio::task::yield_now().await;
+        pace.begin(cx.now());
+    }
 }
 
 /// Waits until it is known what follows for this instance from what it has done last.

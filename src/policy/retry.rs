@@ -114,7 +114,8 @@ impl Retry {
     /// Bounds the time from the beginning of the first attempt to that of the last: after a failure
     /// no attempt is made whose delay would end later. What else makes it wait (a guard, a
     /// suspension, a restart, other events) is not foreseen. With an instance per key the time
-    /// begins when the event is handed out to it. Without a bound by default.
+    /// begins when that begins the event, however long it has waited for it. Without a bound by
+    /// default.
     #[must_use]
     pub fn within(mut self, total: Duration) -> Self {
         self.within = Some(total);

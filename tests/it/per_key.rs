@@ -74,6 +74,8 @@ enum Do {
     FailAfter(Arc<Semaphore>),
     /// Two timers, of which the first is due at once, and waits.
     Timers(Arc<Semaphore>, Duration),
+    /// So many timers, all due in a second.
+    ManyTimers(u64),
     Stop,
 }
 
@@ -182,6 +184,15 @@ impl Handle<Move> for Account {
                     account.books.attempts.lock().unwrap().push(entry);
                     Ok(())
                 });
+            }
+            Do::ManyTimers(timers) => {
+                for number in 1..=timers {
+                    cx.after(secs(1), async move |account: &mut Self, _| {
+                        let entry = (account.number, number, 1);
+                        account.books.attempts.lock().unwrap().push(entry);
+                        Ok(())
+                    });
+                }
             }
             Do::Stop => cx.stop(),
         }
@@ -558,6 +569,51 @@ fn an_instance_whose_timer_runs_is_not_idle_while_another_is_to_come() {
         assert_eq!(stopped(), 0);
         tokio::time::sleep(millis(200)).await;
         assert_eq!(stopped(), 1);
+    });
+}
+
+#[test]
+fn many_timers_that_are_due_leave_others_their_turn_and_keep_their_order() {
+    const TIMERS: u64 = 1_000;
+    paused(async {
+        let (spec, books) = accounts(|terms| terms, |_, _| Do::ManyTimers(TIMERS));
+        let board = here(shop().child(spec)).await;
+        publish(&board, [(7, 0)]).await;
+        board.settle().await.unwrap();
+        assert_eq!(books.len(), 1);
+        tokio::time::advance(secs(1)).await;
+        let mut turns = 0;
+        until(|| {
+            turns += 1;
+            books.len() as u64 == TIMERS + 1
+        })
+        .await;
+        assert!(turns > 3, "others have had {turns} turns");
+        assert!(books.of(7).iter().is_sorted());
+    });
+}
+
+#[test]
+fn many_messages_for_one_instance_leave_others_their_turn() {
+    const LETTERS: u64 = 1_000;
+    paused(async {
+        let (spec, books, gate) = accounts_that_wait();
+        let address = spec.address();
+        let board = here(shop().child(spec)).await;
+        publish(&board, [(7, 0)]).await;
+        until(|| books.len() == 1).await;
+        for _ in 0..LETTERS {
+            address.tell(Seen(7)).await.unwrap();
+        }
+        until(|| letters(&board).in_flight == LETTERS).await;
+        gate.add_permits(1);
+        let mut turns = 0;
+        until(|| {
+            turns += 1;
+            letters(&board).answered == LETTERS
+        })
+        .await;
+        assert!(turns > 3, "others have had {turns} turns");
     });
 }
 
