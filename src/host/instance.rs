@@ -40,14 +40,12 @@ pub(super) struct News {
     pub(super) what: What,
 }
 
+/// The number of an errand, and when it began, if that matters.
+pub(super) type Current = (u64, Option<Instant>);
+
 pub(super) enum What {
     /// An errand is over.
-    Ended {
-        work: u64,
-        /// When it began, if that matters.
-        began: Option<Instant>,
-        ended: Ended,
-    },
+    Ended { current: Current, ended: Ended },
     /// It does nothing now: timers have run, or what it was made for was taken back.
     Free,
     /// The instance is.
@@ -99,10 +97,8 @@ impl Board {
 /// What an instance has to do.
 pub(super) struct Orders<S: Service> {
     errands: RefCell<VecDeque<Handed<S>>>,
-    /// The number of the errand that runs.
-    current: Cell<Option<u64>>,
-    /// When that began, if that matters.
-    began: Cell<Option<Instant>>,
+    /// The errand that runs.
+    current: Cell<Option<Current>>,
     /// Whether it has ever begun one.
     has_begun: Cell<bool>,
     /// Whether `started` is over.
@@ -119,7 +115,6 @@ impl<S: Service> Orders<S> {
         Rc::new(Orders {
             errands: RefCell::new(errands),
             current: Cell::new(None),
-            began: Cell::new(None),
             has_begun: Cell::new(false),
             has_started: Cell::new(false),
             awaits_verdict: Cell::new(false),
@@ -157,12 +152,8 @@ impl<S: Service> Orders<S> {
         std::mem::take(&mut *self.errands.borrow_mut())
     }
 
-    pub(super) fn current(&self) -> Option<u64> {
+    pub(super) fn current(&self) -> Option<Current> {
         self.current.get()
-    }
-
-    pub(super) fn began(&self) -> Option<Instant> {
-        self.began.get()
     }
 
     pub(super) fn has_begun(&self) -> bool {
@@ -186,8 +177,8 @@ impl<S: Service> Orders<S> {
 
     fn next(&self, clock: &Clock) -> Option<Handed<S>> {
         let next = self.errands.borrow_mut().pop_front()?;
-        self.current.set(Some(next.work));
-        self.began.set(next.is_timed.then(|| clock.now()));
+        let began = next.is_timed.then(|| clock.now());
+        self.current.set(Some((next.work, began)));
         self.has_begun.set(true);
         Some(next)
     }
@@ -289,13 +280,12 @@ async fn live<S: Service>(birth: Birth<S>) -> Outcome {
             pace.begin(cx.now());
             continue;
         };
-        let work = errand.work;
         let ended = errand.errand.run(service, cx).await;
-        orders.current.set(None);
         orders.note_timers(cx);
         orders.awaits_verdict.set(ended.is_judged());
-        let began = orders.began.take();
-        tell(What::Ended { work, began, ended });
+        if let Some(current) = orders.current.take() {
+            tell(What::Ended { current, ended });
+        }
         take_turns(&mut pace, cx).await;
     }
 }

@@ -95,14 +95,15 @@ impl<S: Service, L: Deliver<S>> KeyedLife<S, L> {
         if let Err(loss) = gone {
             let charged = match orders.current() {
                 // Charged to what it was made for, which would make another for ever.
-                None if !orders.has_begun() => errands.pop_front().map(|errand| errand.work),
+                None if !orders.has_begun() => {
+                    errands.pop_front().map(|errand| (errand.work, None))
+                }
                 // What is only queued is not to blame.
                 current => current,
             };
-            let began = orders.began();
             tell_lost(&key, &loss, cx.path());
-            if let Some(work) = charged {
-                let settled = self.settle((work, began), Ended::Failed(fault(loss)), None, cx);
+            if let Some(charged) = charged {
+                let settled = self.settle(charged, Ended::Failed(fault(loss)), None, cx);
                 self.go_on_or_keep(settled, &key, &mut errands)?;
             }
         }

@@ -6,12 +6,10 @@
 //!
 //! It makes no instance: whoever is lost is replaced when there is something for its key.
 
-use tokio::time::Instant;
-
 use super::KeyedLife;
 use crate::event::Key;
 use crate::exit::Exit;
-use crate::host::instance::{News, What};
+use crate::host::instance::{Current, News, What};
 use crate::mailbox::source::Ruling;
 use crate::service::errand::Ended;
 use crate::service::{Context, Deliver, Fault, Service};
@@ -27,8 +25,8 @@ impl<S: Service, L: Deliver<S>> KeyedLife<S, L> {
         }) = self.board.take()
         {
             match what {
-                What::Ended { work, began, ended } => {
-                    let settled = self.settle((work, began), ended, Some(&key), cx);
+                What::Ended { current, ended } => {
+                    let settled = self.settle(current, ended, Some(&key), cx);
                     if let Some(instance) = self.instances.get(&key) {
                         instance.orders.note_verdict();
                     }
@@ -48,7 +46,7 @@ impl<S: Service, L: Deliver<S>> KeyedLife<S, L> {
     /// the instance of the key.
     pub(super) fn settle(
         &mut self,
-        (work, began): (u64, Option<Instant>),
+        (work, began): Current,
         ended: Ended,
         key: Option<&Key>,
         cx: &Context<S>,
@@ -94,7 +92,11 @@ impl<S: Service, L: Deliver<S>> KeyedLife<S, L> {
     /// What is to be judged is not: it was cut short with the life, as what is still being done.
     pub(super) fn settle_unheard(&mut self) {
         while let Some(news) = self.board.take() {
-            let What::Ended { work, ended, .. } = news.what else {
+            let What::Ended {
+                current: (work, _),
+                ended,
+            } = news.what
+            else {
                 continue;
             };
             if self.letters_out.remove(&work) {
