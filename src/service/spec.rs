@@ -273,8 +273,8 @@ impl<S: Service, L> ServiceSpec<S, L> {
     /// says to restart the service; where it says to stop it or to escalate, the whole service
     /// ends. Whatever the [retry](crate::Retry) says, an event that waits to be tried again holds
     /// its key alone.
-    /// What waits behind an event of its key is deferred in the ledger, at most as many as the
-    /// subscription's capacity.
+    /// What waits to be tried again, or behind an event of its key, is deferred in the ledger. With
+    /// what is at work that is at most as many as the subscription's capacity; more is not read.
     pub fn per_key(self, recipe: impl FnMut(&Key) -> S + Send + 'static) -> Self {
         self.per_key_with(recipe, |terms| terms)
     }
