@@ -14,6 +14,7 @@ use std::future::{Future, poll_fn};
 use std::pin::pin;
 use std::rc::Rc;
 use std::task::{Poll, Waker};
+use std::time::Duration;
 
 use tokio::time::Instant;
 
@@ -24,11 +25,11 @@ use crate::event::Key;
 use crate::exit::Exit;
 use crate::failure::{Failure, Outcome};
 use crate::host::guard::Kept;
-use crate::host::life::stopping;
+use crate::host::life::{ends_in_order, stopping};
 use crate::panic::Panic;
 use crate::service::errand::{Ended, Handed, finish_all};
 use crate::service::inside::{Inside, Task};
-use crate::service::{Context, Service, run_job};
+use crate::service::{Context, Pace, Service, run_job};
 use crate::sync::Arc;
 
 /// What an instance tells its life.
@@ -39,14 +40,12 @@ pub(super) struct News {
     pub(super) what: What,
 }
 
+/// The number of an errand, and when it began, if that matters.
+pub(super) type Current = (u64, Option<Instant>);
+
 pub(super) enum What {
     /// An errand is over.
-    Ended {
-        work: u64,
-        /// When it began, if that matters.
-        began: Option<Instant>,
-        ended: Ended,
-    },
+    Ended { current: Current, ended: Ended },
     /// It does nothing now: timers have run, or what it was made for was taken back.
     Free,
     /// The instance is.
@@ -98,14 +97,14 @@ impl Board {
 /// What an instance has to do.
 pub(super) struct Orders<S: Service> {
     errands: RefCell<VecDeque<Handed<S>>>,
-    /// The number of the errand that runs.
-    current: Cell<Option<u64>>,
-    /// When that began, if that matters.
-    began: Cell<Option<Instant>>,
+    /// The errand that runs.
+    current: Cell<Option<Current>>,
     /// Whether it has ever begun one.
     has_begun: Cell<bool>,
     /// Whether `started` is over.
     has_started: Cell<bool>,
+    /// Whether it is still to be heard what follows for it from what has ended last.
+    awaits_verdict: Cell<bool>,
     stop: RefCell<Option<Exit>>,
     has_timers: Cell<bool>,
     task: RefCell<Option<Waker>>,
@@ -116,9 +115,9 @@ impl<S: Service> Orders<S> {
         Rc::new(Orders {
             errands: RefCell::new(errands),
             current: Cell::new(None),
-            began: Cell::new(None),
             has_begun: Cell::new(false),
             has_started: Cell::new(false),
+            awaits_verdict: Cell::new(false),
             stop: RefCell::new(None),
             has_timers: Cell::new(false),
             task: RefCell::new(None),
@@ -130,10 +129,22 @@ impl<S: Service> Orders<S> {
         self.wake();
     }
 
-    /// Ends the instance in order, once the errand that runs is over.
+    /// Ends the instance, once the errand that runs is over; in order, unless this or what it was
+    /// told before says otherwise.
     pub(super) fn stop(&self, exit: Exit) {
-        self.stop.borrow_mut().get_or_insert(exit);
+        let mut stop = self.stop.borrow_mut();
+        if stop.is_none() || !ends_in_order(&exit) {
+            *stop = Some(exit);
+        }
+        drop(stop);
         self.wake();
+    }
+
+    /// What has ended last is judged: if the instance was not told to stop, it goes on.
+    pub(super) fn note_verdict(&self) {
+        if self.awaits_verdict.replace(false) {
+            self.wake();
+        }
     }
 
     /// What has not been begun.
@@ -141,12 +152,8 @@ impl<S: Service> Orders<S> {
         std::mem::take(&mut *self.errands.borrow_mut())
     }
 
-    pub(super) fn current(&self) -> Option<u64> {
+    pub(super) fn current(&self) -> Option<Current> {
         self.current.get()
-    }
-
-    pub(super) fn began(&self) -> Option<Instant> {
-        self.began.get()
     }
 
     pub(super) fn has_begun(&self) -> bool {
@@ -159,8 +166,9 @@ impl<S: Service> Orders<S> {
 
     /// Whether it has nothing to do, now or at a later time.
     pub(super) fn is_idle(&self) -> bool {
-        let is_busy = self.current.get().is_some() || self.has_timers.get();
-        self.has_started.get() && !is_busy && self.errands.borrow().is_empty()
+        let is_busy = self.current.get().is_some() || self.awaits_verdict.get();
+        let has_more = self.has_timers.get() || !self.errands.borrow().is_empty();
+        self.has_started.get() && !is_busy && !has_more
     }
 
     fn note_timers(&self, cx: &Context<S>) {
@@ -169,8 +177,8 @@ impl<S: Service> Orders<S> {
 
     fn next(&self, clock: &Clock) -> Option<Handed<S>> {
         let next = self.errands.borrow_mut().pop_front()?;
-        self.current.set(Some(next.work));
-        self.began.set(next.is_timed.then(|| clock.now()));
+        let began = next.is_timed.then(|| clock.now());
+        self.current.set(Some((next.work, began)));
         self.has_begun.set(true);
         Some(next)
     }
@@ -190,6 +198,8 @@ pub(super) struct Birth<S: Service> {
     pub(super) instance: u64,
     pub(super) orders: Rc<Orders<S>>,
     pub(super) board: Rc<Board>,
+    /// How long it may take to stop.
+    pub(super) grace: Duration,
 }
 
 /// Begins an instance; it ends in disorder when the task is dropped.
@@ -219,6 +229,7 @@ async fn live<S: Service>(birth: Birth<S>) -> Outcome {
         instance,
         orders,
         board,
+        grace,
     } = birth;
     let (mut service, mut cx) = (Kept::new(service), Kept::new(cx));
     let (service, cx) = (&mut *service, &mut *cx);
@@ -232,14 +243,19 @@ async fn live<S: Service>(birth: Birth<S>) -> Outcome {
     };
     start(service, cx).await?;
     orders.has_started.set(true);
+    let mut pace = Pace::new(cx.now());
+    pace.begin(cx.now());
     orders.note_timers(cx);
     if orders.is_idle() {
         tell(What::Free);
     }
     loop {
+        hear_verdict(&orders, cx).await;
         let stop = orders.stop.borrow().clone();
         if let Some(exit) = stop.or_else(|| cx.is_stopping().then_some(Exit::Normal)) {
-            stopping(&exit, service, cx).await;
+            if ends_in_order(&exit) {
+                fall(&exit, (&key, grace), service, cx).await;
+            }
             return Ok(());
         }
         if cx.vitals().is_suspended() {
@@ -250,7 +266,7 @@ async fn live<S: Service>(birth: Birth<S>) -> Outcome {
             rest(&orders, &board, None, cx).await;
             continue;
         }
-        let has_run = run_timers(service, cx).await?;
+        let has_run = run_timers(&mut pace, service, cx).await?;
         if has_run {
             orders.note_timers(cx);
             tell(What::Free);
@@ -261,14 +277,16 @@ async fn live<S: Service>(birth: Birth<S>) -> Outcome {
                 tokio::task::yield_now().await;
             }
             rest(&orders, &board, cx.timers.next_due(), cx).await;
+            pace.begin(cx.now());
             continue;
         };
-        let work = errand.work;
         let ended = errand.errand.run(service, cx).await;
-        orders.current.set(None);
         orders.note_timers(cx);
-        let began = orders.began.take();
-        tell(What::Ended { work, began, ended });
+        orders.awaits_verdict.set(ended.is_judged());
+        if let Some(current) = orders.current.take() {
+            tell(What::Ended { current, ended });
+        }
+        take_turns(&mut pace, cx).await;
     }
 }
 
@@ -284,8 +302,33 @@ async fn start<S: Service>(service: &mut S, cx: &mut Context<S>) -> Outcome {
     started.unwrap_or_else(|| Err(Failure::new(format!("did not start within {START_WAIT:?}"))))
 }
 
-/// Runs the timers that are due. Whether there was one.
-async fn run_timers<S: Service>(service: &mut S, cx: &mut Context<S>) -> Outcome<bool> {
+/// Tells the instance that it ends. If it takes too long it is cut off, or its key would wait for
+/// ever; but while the service is stopped, the time that counts is the service's.
+async fn fall<S: Service>(
+    exit: &Exit,
+    (key, grace): (&Key, Duration),
+    service: &mut S,
+    cx: &mut Context<S>,
+) {
+    let limit = (!matches!(exit, Exit::Shutdown)).then_some(grace);
+    let clock = cx.wall.pulse.clock.clone();
+    let stopped = within(&clock, limit, stopping(exit, service, cx)).await;
+    if stopped.is_none() {
+        tracing::warn!(
+            target: "callboard::host",
+            service = cx.path(), %key, ?grace,
+            "the instance of a key did not stop in its time, and is cut off"
+        );
+    }
+}
+
+/// Runs the timers that are due, and lets others have their turn now and then. Whether there was
+/// one.
+async fn run_timers<S: Service>(
+    pace: &mut Pace,
+    service: &mut S,
+    cx: &mut Context<S>,
+) -> Outcome<bool> {
     let Some(pass) = cx.timers.begin_pass(&cx.wall.pulse.clock) else {
         return Ok(false);
     };
@@ -296,11 +339,36 @@ async fn run_timers<S: Service>(service: &mut S, cx: &mut Context<S>) -> Outcome
         run_job(timer, at, job, service, cx).await?;
         finish_all(service, cx).await?;
         has_run = true;
+        take_turns(pace, cx).await;
         if cx.vitals().is_suspended() {
             break;
         }
     }
     Ok(has_run)
+}
+
+/// Lets others have their turn, if this one is over.
+async fn take_turns<S: Service>(pace: &mut Pace, cx: &Context<S>) {
+    if !pace.step(&cx.wall.pulse.clock) {
+        tokio::task::yield_now().await;
+        pace.begin(cx.now());
+    }
+}
+
+/// Waits until it is known what follows for this instance from what it has done last.
+async fn hear_verdict<S: Service>(orders: &Orders<S>, cx: &Context<S>) {
+    if !orders.awaits_verdict.get() {
+        return;
+    }
+    cx.strand().note_rest();
+    poll_fn(|task| {
+        if !orders.awaits_verdict.get() {
+            return Poll::Ready(());
+        }
+        *orders.task.borrow_mut() = Some(task.waker().clone());
+        Poll::Pending
+    })
+    .await;
 }
 
 /// Waits for an errand, an order or a timer that is due then; or, while the service is suspended,

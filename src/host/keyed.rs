@@ -58,9 +58,10 @@ pub(super) struct KeyedLife<S: Service, L: Deliver<S>> {
     next: u64,
 }
 
-/// The instances go with the life, however that ends; what they have not begun does not.
+/// The instances go with the life, however that ends; what they have done, or not begun, does not.
 impl<S: Service, L: Deliver<S>> Drop for KeyedLife<S, L> {
     fn drop(&mut self) {
+        self.settle_unheard();
         self.recall();
         self.life.vitals.remove_all_instances();
     }
@@ -207,14 +208,13 @@ impl<S: Service, L: Deliver<S>> KeyedLife<S, L> {
     }
 
     fn hand_out(&mut self, source: usize, work: Work, cx: &Context<S>) -> Result<(), Exit> {
-        if !self.life.pace.step(&self.life.pulse.clock) {
-            return Ok(());
-        }
         let mut tray = Tray {
             out: Vec::new(),
             room: self.room(),
             next: &mut self.next,
             clock: &self.life.pulse.clock,
+            pace: &mut self.life.pace,
+            has_lapsed: false,
         };
         let mailbox = &mut *self.life.mailbox;
         let handed = match source.checked_sub(L::LEN) {
@@ -224,7 +224,7 @@ impl<S: Service, L: Deliver<S>> KeyedLife<S, L> {
                 None => Ok(()),
             },
         };
-        let out = tray.out;
+        let (out, has_lapsed) = (tray.out, tray.has_lapsed);
         mailbox.note_waiting();
         for errand in out {
             self.send(errand, cx)?;
@@ -232,8 +232,10 @@ impl<S: Service, L: Deliver<S>> KeyedLife<S, L> {
         if let Err(ruling) = handed {
             self.carry_out(*ruling, None, cx)?;
         }
-        // It may have been given up, or passed over, and others wait for that.
-        self.release_all(cx)
+        if has_lapsed {
+            self.release_all(cx)?;
+        }
+        Ok(())
     }
 
     fn hand_out_letter(&mut self, cx: &Context<S>) -> Result<(), Exit> {
@@ -267,7 +269,9 @@ impl<S: Service, L: Deliver<S>> KeyedLife<S, L> {
             }
         }
         if errand.event.is_none() || self.is_next(&errand) {
-            return self.give(errand, cx);
+            let key = errand.key.clone();
+            self.give(errand, cx)?;
+            return self.release(&key, cx);
         }
         let early = self.early.entry(errand.key.clone());
         early.or_default().push(errand);
@@ -284,22 +288,26 @@ impl<S: Service, L: Deliver<S>> KeyedLife<S, L> {
         is_next
     }
 
-    /// An event of this key is settled: it may be the turn of another.
+    /// An event of this key is settled: it may be the turn of another; and of the next, if that
+    /// is lost at once.
     fn release(&mut self, key: &Key, cx: &Context<S>) -> Result<(), Exit> {
-        let Some(mut early) = self.early.remove(key) else {
-            return Ok(());
-        };
-        early.retain(|errand| self.is_open(errand));
-        early.sort_by_key(|errand| Reverse(errand.number));
-        if early.last().is_some_and(|first| self.is_next(first))
-            && let Some(first) = early.pop()
-        {
+        while let Some(first) = self.take_early(key) {
             self.give(first, cx)?;
         }
+        Ok(())
+    }
+
+    /// Takes out what is next of this key, if that was handed out before its turn.
+    fn take_early(&mut self, key: &Key) -> Option<Handed<S>> {
+        let mut early = self.early.remove(key)?;
+        early.retain(|errand| self.is_open(errand));
+        early.sort_by_key(|errand| Reverse(errand.number));
+        let is_next = early.last().is_some_and(|first| self.is_next(first));
+        let first = if is_next { early.pop() } else { None };
         if !early.is_empty() {
             self.early.insert(key.clone(), early);
         }
-        Ok(())
+        first
     }
 
     /// Whether it is still to be done: its subscription may have ended meanwhile.

@@ -59,6 +59,8 @@ pub(crate) struct Source<E> {
     aside: Aside<E>,
     /// What is in flight in later work, by the number of that.
     open: BTreeMap<u64, Held<E>>,
+    /// Whether its events are handed out to instances per key: whichever fails waits aside.
+    is_keyed: bool,
     /// Nothing is read before.
     paused: Option<Instant>,
     /// A box: most subscriptions have none.
@@ -143,6 +145,7 @@ impl<E: Event> Source<E> {
             held: None,
             aside: Aside::new(),
             open: BTreeMap::new(),
+            is_keyed: false,
             paused: None,
             guards: None,
             began: None,
@@ -167,9 +170,15 @@ impl<E: Event> Source<E> {
         self.is_lax && !self.aside.has_lines()
     }
 
-    /// Whether as many wait aside as may.
+    /// Whether as many wait aside as may. What is out for its key is among them: it may have to.
     fn is_full(&self) -> bool {
-        self.aside.len() as u64 >= self.cursor.place.terms.capacity
+        let out = if self.is_keyed { self.open.len() } else { 0 };
+        (self.aside.len() + out) as u64 >= self.cursor.place.terms.capacity
+    }
+
+    /// Whether no event may be handed out to its instance for want of room aside.
+    fn is_crowded(&self) -> bool {
+        self.is_keyed && self.is_full()
     }
 
     /// Tells the breaker that let an attempt through how it went.
@@ -218,6 +227,7 @@ impl<E: Event> Source<E> {
     /// same key wait. Returns the key, and what is known of the event.
     pub(crate) fn open_for_key(&mut self, work: u64, now: Instant) -> Option<(Key, &Held<E>)> {
         let mut held = self.in_custody(now)?;
+        self.is_keyed = true;
         let key = match &held.line {
             Some(key) => key.clone(),
             None => {
@@ -286,10 +296,16 @@ impl<E: Event> Source<E> {
     }
 
     fn move_up(&mut self, line: Option<Key>, now: Instant) {
+        let makes_room = line.is_some() || self.is_keyed;
         if let Some(key) = line {
             self.aside.move_up(key, now);
-            // There may be room in the lines now. Whatever else it paused for is asked again.
+        }
+        if makes_room {
+            // There may be room aside now. Whatever else it paused for is asked again.
             self.paused = None;
+            if let Some(held) = self.held.as_mut().filter(|held| held.is_put_off) {
+                held.due = now;
+            }
         }
     }
 }
@@ -363,8 +379,8 @@ impl<E: Event> AnySource for Source<E> {
         let Some(held) = self.current.take() else {
             return;
         };
-        if !held.attempts.is_empty() {
-            // Counted when it was taken up.
+        if !held.attempts.is_empty() && held.sentence.is_none() {
+            // Counted when it was taken up; what only follows an attempt is not.
             let tally = &self.cursor.place.tally;
             tally.change(|tally| tally.take(Count::Retried));
         }

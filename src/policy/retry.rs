@@ -115,7 +115,8 @@ impl Retry {
     ///
     /// After a failure, no further attempt is made if its delay would end beyond this limit. Other
     /// waits (guards, suspension, restarts, other events) are not taken into account in advance.
-    /// With an instance per key the time begins when the event is handed to the instance.
+    /// With an instance per key the time begins when the instance begins the event, however long
+    /// the event has waited for it.
     #[must_use]
     pub fn within(mut self, total: Duration) -> Self {
         self.within = Some(total);

@@ -22,6 +22,7 @@ use crate::policy::{Reason, Rules};
 use crate::service::attempt::{Allowance, End, Fault, attempt};
 use crate::service::deliver::{Work, follow, follow_failure};
 use crate::service::letter::{Sealed, Unanswered, answer};
+use crate::service::pace::Pace;
 use crate::service::{Context, Handle, Service};
 use crate::sync::Arc;
 use crate::topic::block::Pinned;
@@ -39,6 +40,13 @@ pub(crate) enum Ended {
     FollowedUp(Option<Reason>),
     /// With what was wrong, if the answer was a failure.
     Answered(Option<Unanswered>),
+}
+
+impl Ended {
+    /// Whether a verdict follows, which may be against whoever ran it.
+    pub(crate) fn is_judged(&self) -> bool {
+        matches!(self, Ended::Failed(_) | Ended::FollowedUp(_))
+    }
 }
 
 /// An errand whose event or message is not known here.
@@ -73,6 +81,17 @@ pub(crate) struct Tray<'a, S: Service> {
     pub(crate) clock: &'a Clock,
     /// How many more may be handed out.
     pub(crate) room: usize,
+    /// How much more may be done in this turn.
+    pub(crate) pace: &'a mut Pace,
+    /// Whether an event that others may wait for is over without having been handed out.
+    pub(crate) has_lapsed: bool,
+}
+
+impl<S: Service> Tray<'_, S> {
+    /// Whether another may be looked at.
+    fn step(&mut self) -> bool {
+        self.room > 0 && self.pace.step(self.clock)
+    }
 }
 
 struct EventErrand<E> {
@@ -86,7 +105,7 @@ struct EventErrand<E> {
     sentence: Option<Box<Sentence>>,
 }
 
-/// Hands out from one source, as long as there is something, and room.
+/// Hands out from one source, as long as there is something, and room, and the turn goes on.
 pub(crate) fn hand_out<S: Handle<E>, E: Event>(
     source: &mut Source<E>,
     work: Work,
@@ -95,7 +114,7 @@ pub(crate) fn hand_out<S: Handle<E>, E: Event>(
     let mut time = Look::at(tray.clock);
     match work {
         Work::Events { until } => {
-            while tray.room > 0 {
+            while tray.step() {
                 // Finding out its key has run the user's code.
                 time.forget();
                 match source.admit(until, &mut time) {
@@ -106,12 +125,16 @@ pub(crate) fn hand_out<S: Handle<E>, E: Event>(
                 }
             }
         }
-        Work::Held | Work::Aside => match source.take_up(matches!(work, Work::Aside), &mut time) {
-            Admission::Taken => hand_out_current(source, tray),
-            Admission::Ruled(ruling) => return Err(ruling),
-            Admission::Passed | Admission::Nothing => {}
-        },
-        Work::Finished => {}
+        Work::Held | Work::Aside if tray.step() => {
+            let taken = source.take_up(matches!(work, Work::Aside), &mut time);
+            tray.has_lapsed = matches!(taken, Admission::Ruled(_) | Admission::Passed);
+            match taken {
+                Admission::Taken => hand_out_current(source, tray),
+                Admission::Ruled(ruling) => return Err(ruling),
+                Admission::Passed | Admission::Nothing => {}
+            }
+        }
+        Work::Held | Work::Aside | Work::Finished => {}
     }
     Ok(())
 }

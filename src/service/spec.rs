@@ -278,8 +278,9 @@ impl<S: Service, L> ServiceSpec<S, L> {
     /// or to escalate, ends the whole service.
     ///
     /// Whatever the [retry](crate::Retry) setting, an event that waits to be tried again holds up
-    /// its own key only. Events that wait behind another one of their key are deferred in the
-    /// ledger, at most as many as the subscription's capacity.
+    /// its own key only. What waits to be tried again, or behind an event of its key, is deferred in
+    /// the ledger. Together with what is at work that is at most the subscription's capacity; more
+    /// is not read.
     pub fn per_key(self, recipe: impl FnMut(&Key) -> S + Send + 'static) -> Self {
         self.per_key_with(recipe, |terms| terms)
     }
@@ -290,10 +291,8 @@ impl<S: Service, L> ServiceSpec<S, L> {
         recipe: impl FnMut(&Key) -> S + Send + 'static,
         terms: impl FnOnce(PerKey) -> PerKey,
     ) -> Self {
-        self.parts.per_key = Some(Keyed {
-            make: Box::new(recipe),
-            terms: terms(PerKey::default()),
-        });
+        let keyed = Keyed::new(Box::new(recipe), terms(PerKey::default()));
+        self.parts.per_key = Some(keyed);
         self
     }
 

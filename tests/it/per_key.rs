@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 
 use callboard::prelude::*;
-use callboard::{Exit, Key, LetterRow, PerKey, ServiceSpec, Shutdown, State, TimedOut};
+use callboard::{AskError, Exit, Key, LetterRow, PerKey, ServiceSpec, Shutdown, State, TimedOut};
 use tokio::sync::Semaphore;
 
 use crate::support_events::{
@@ -52,17 +52,30 @@ impl Message for Seen {
     }
 }
 
+/// Keeps the instance of an account busy.
+struct Hold(u64, Arc<Semaphore>);
+impl Message for Hold {
+    type Reply = ();
+    fn key(&self) -> Key {
+        self.0.into()
+    }
+}
+
 enum Do {
     Nothing,
     Fail,
     Panic,
     Wait(Arc<Semaphore>),
+    WaitAndFail(Arc<Semaphore>),
+    WaitAndPanic(Arc<Semaphore>),
     Later(Arc<Semaphore>),
     After(Duration),
     /// A timer that is due at once, waits, and fails.
     FailAfter(Arc<Semaphore>),
     /// Two timers, of which the first is due at once, and waits.
     Timers(Arc<Semaphore>, Duration),
+    /// So many timers, all due in a second.
+    ManyTimers(u64),
     Stop,
 }
 
@@ -70,6 +83,9 @@ type Script = Arc<dyn Fn(Move, u32) -> Do + Send + Sync>;
 
 /// Stands in the books for a timer that has begun.
 const TIMER: u64 = 8_888;
+
+/// Stands there for a message that keeps its instance busy.
+const HELD: u64 = 7_777;
 
 /// What all instances have done.
 #[derive(Default)]
@@ -128,6 +144,14 @@ impl Handle<Move> for Account {
             Do::Fail => return Err(Failure::new(ON_PURPOSE)),
             Do::Panic => panic!("{ON_PURPOSE}"),
             Do::Wait(gate) => gate.acquire().await?.forget(),
+            Do::WaitAndFail(gate) => {
+                gate.acquire().await?.forget();
+                return Err(Failure::new(ON_PURPOSE));
+            }
+            Do::WaitAndPanic(gate) => {
+                gate.acquire().await?.forget();
+                panic!("{ON_PURPOSE}")
+            }
             Do::Later(gate) => cx.later(
                 async move { gate.acquire().await.map(|permit| permit.forget()) },
                 async |account: &mut Self, done: Result<_, _>, _: &mut Context<Self>| {
@@ -161,6 +185,15 @@ impl Handle<Move> for Account {
                     Ok(())
                 });
             }
+            Do::ManyTimers(timers) => {
+                for number in 1..=timers {
+                    cx.after(secs(1), async move |account: &mut Self, _| {
+                        let entry = (account.number, number, 1);
+                        account.books.attempts.lock().unwrap().push(entry);
+                        Ok(())
+                    });
+                }
+            }
             Do::Stop => cx.stop(),
         }
         self.seen.push(event.id);
@@ -188,6 +221,15 @@ impl Answer<Seen> for Account {
     async fn answer(&mut self, seen: Seen, _: &mut Context<Self>) -> Outcome<Vec<u64>> {
         assert_eq!(seen.0, self.number);
         Ok(self.seen.clone())
+    }
+}
+
+impl Answer<Hold> for Account {
+    async fn answer(&mut self, hold: Hold, _: &mut Context<Self>) -> Outcome {
+        let entry = (self.number, HELD, 1);
+        self.books.attempts.lock().unwrap().push(entry);
+        hold.1.acquire().await?.forget();
+        Ok(())
     }
 }
 
@@ -531,6 +573,51 @@ fn an_instance_whose_timer_runs_is_not_idle_while_another_is_to_come() {
 }
 
 #[test]
+fn many_timers_that_are_due_leave_others_their_turn_and_keep_their_order() {
+    const TIMERS: u64 = 1_000;
+    paused(async {
+        let (spec, books) = accounts(|terms| terms, |_, _| Do::ManyTimers(TIMERS));
+        let board = here(shop().child(spec)).await;
+        publish(&board, [(7, 0)]).await;
+        board.settle().await.unwrap();
+        assert_eq!(books.len(), 1);
+        tokio::time::advance(secs(1)).await;
+        let mut turns = 0;
+        until(|| {
+            turns += 1;
+            books.len() as u64 == TIMERS + 1
+        })
+        .await;
+        assert!(turns > 3, "others have had {turns} turns");
+        assert!(books.of(7).iter().is_sorted());
+    });
+}
+
+#[test]
+fn many_messages_for_one_instance_leave_others_their_turn() {
+    const LETTERS: u64 = 1_000;
+    paused(async {
+        let (spec, books, gate) = accounts_that_wait();
+        let address = spec.address();
+        let board = here(shop().child(spec)).await;
+        publish(&board, [(7, 0)]).await;
+        until(|| books.len() == 1).await;
+        for _ in 0..LETTERS {
+            address.tell(Seen(7)).await.unwrap();
+        }
+        until(|| letters(&board).in_flight == LETTERS).await;
+        gate.add_permits(1);
+        let mut turns = 0;
+        until(|| {
+            turns += 1;
+            letters(&board).answered == LETTERS
+        })
+        .await;
+        assert!(turns > 3, "others have had {turns} turns");
+    });
+}
+
+#[test]
 fn idle_instances_are_retired_with_their_hook_and_made_anew() {
     paused(async {
         let (spec, books) = accounts(|terms| terms.idle(secs(10)), |_, _| Do::Nothing);
@@ -550,6 +637,44 @@ fn idle_instances_are_retired_with_their_hook_and_made_anew() {
         assert!(address.ask(Seen(1)).await.unwrap().is_empty());
         assert_eq!(books.made(), 3);
     });
+}
+
+#[test]
+fn an_instance_that_takes_too_long_to_stop_is_cut_off() {
+    /// Never done stopping.
+    struct Stubborn;
+    impl Service for Stubborn {
+        async fn stopping(&mut self, _: &Exit, _: &mut Context<Self>) {
+            std::future::pending().await
+        }
+    }
+    impl Handle<Freeze> for Stubborn {
+        async fn handle(&mut self, _: &Freeze, cx: &mut Context<Self>) -> Outcome {
+            cx.stop();
+            Ok(())
+        }
+    }
+    for (shutdown, time) in [
+        (Shutdown::Graceful(secs(2)), secs(2)),
+        (Shutdown::Drain(secs(3)), secs(3)),
+        (Shutdown::Kill, secs(5)),
+    ] {
+        paused(async {
+            let spec = service("stubborn", || -> Stubborn { unreachable!("not used") });
+            let spec = spec.on::<Freeze>().per_key(|_| Stubborn);
+            let board = here(shop().child(spec.shutdown(shutdown))).await;
+            let done = || row(&board, "shop/stubborn", "freeze").acknowledged;
+            let began = tokio::time::Instant::now();
+            for _ in 0..2 {
+                board.publish(Freeze(7)).await.unwrap();
+            }
+            until(|| done() == 1).await;
+            tokio::time::sleep(time - millis(1)).await;
+            assert_eq!(done(), 1);
+            board.settle().await.unwrap();
+            assert_eq!((done(), began.elapsed()), (2, time));
+        });
+    }
 }
 
 #[test]
@@ -772,6 +897,53 @@ fn a_recipe_that_panics_is_charged_to_one_errand_at_a_time() {
 }
 
 #[test]
+fn what_waits_behind_an_event_without_an_instance_goes_on() {
+    /// Lost over its first event.
+    struct Frail(Arc<Semaphore>);
+    impl Service for Frail {}
+    impl Handle<Move> for Frail {
+        async fn handle(&mut self, _: &Move, _: &mut Context<Self>) -> Outcome {
+            self.0.acquire().await?.forget();
+            panic!("{ON_PURPOSE}")
+        }
+    }
+    impl Handle<Freeze> for Frail {
+        async fn handle(&mut self, _: &Freeze, _: &mut Context<Self>) -> Outcome {
+            unreachable!("none can be made for it")
+        }
+    }
+    impl Handle<Transfer> for Frail {
+        async fn handle(&mut self, _: &Transfer, _: &mut Context<Self>) -> Outcome {
+            Ok(())
+        }
+    }
+    paused(async {
+        be_quiet();
+        let (gate, made) = (gate(), AtomicU64::new(0));
+        let wait = Arc::clone(&gate);
+        let spec = service("frail", || -> Frail { unreachable!("not used") });
+        let spec = spec.on::<Move>().on::<Freeze>().on::<Transfer>();
+        let spec = spec.per_key(move |_| {
+            let made = made.fetch_add(1, Ordering::SeqCst);
+            assert!(made != 1, "{ON_PURPOSE}");
+            Frail(Arc::clone(&wait))
+        });
+        let policy = Policy::new().retry(Retry::never());
+        let board = here(shop().child(spec.policy(policy))).await;
+        publish(&board, [(7, 0)]).await;
+        board.publish(Freeze(7)).await.unwrap();
+        let last = Transfer(Move { account: 7, id: 1 });
+        board.publish(last).await.unwrap();
+        let transfers = || row(&board, "shop/frail", "transfer");
+        until(|| transfers().in_flight == 1).await;
+        gate.add_permits(1);
+        board.settle().await.unwrap();
+        assert_eq!(row(&board, "shop/frail", "freeze").dead_lettered, 1);
+        assert_eq!(transfers().acknowledged, 1);
+    });
+}
+
+#[test]
 fn what_is_queued_is_not_charged_for_an_instance_that_fails_by_itself() {
     paused(async {
         let gate = gate();
@@ -876,6 +1048,36 @@ fn instances_of_a_suspended_service_finish_what_they_do_and_begin_nothing() {
 }
 
 #[test]
+fn what_follows_an_event_and_is_taken_back_by_a_suspension_is_no_retry() {
+    paused(async {
+        let (gate, hold) = (gate(), gate());
+        let wait = Arc::clone(&gate);
+        let script = move |_, _| Do::WaitAndFail(Arc::clone(&wait));
+        let (spec, books) = accounts(|terms| terms, script);
+        let address = spec.address();
+        let then = OnFailure::dead_letter().publish(|one: &Move, _: &Failure| Freeze(one.account));
+        let policy = Policy::new().retry(Retry::never()).failure(then);
+        let board = here(shop().child(spec.policy(policy))).await;
+        let moves = || row(&board, "shop/accounts", "move");
+        publish(&board, [(7, 0)]).await;
+        until(|| books.len() == 1).await;
+        address.tell(Hold(7, Arc::clone(&hold))).await.unwrap();
+        until(|| letters(&board).in_flight == 1).await;
+        gate.add_permits(1);
+        // What is to follow it waits behind the message.
+        until(|| books.of(7) == [(0, 1), (HELD, 1)]).await;
+        until(|| moves().in_flight == 1).await;
+        board.suspend("shop/accounts").unwrap();
+        until(|| moves().deferred == 1).await;
+        assert_eq!(moves().retried, 0);
+        hold.add_permits(1);
+        board.resume("shop/accounts").unwrap();
+        board.settle().await.unwrap();
+        assert_eq!((moves().retried, moves().dead_lettered), (0, 1));
+    });
+}
+
+#[test]
 fn timers_of_instances_wait_while_their_service_is_suspended() {
     paused(async {
         let (cell, open) = (
@@ -902,34 +1104,37 @@ fn timers_of_instances_wait_while_their_service_is_suspended() {
 
 #[test]
 fn what_waits_too_long_for_its_instance_is_not_tried() {
-    paused(async {
-        let gate = gate();
-        let wait = Arc::clone(&gate);
-        let script = move |event: Move, _| match event.id {
-            // Its timer keeps the instance busy.
-            0 => Do::Timers(Arc::clone(&wait), secs(600)),
-            _ => Do::Nothing,
-        };
-        let (spec, books) = accounts(|terms| terms, script);
-        let (policy, address) = (Policy::new().time_to_live(secs(60)), spec.address());
-        let spec = spec.on_with::<Freeze>(|on| on.policy(Policy::new().no_time_to_live()));
-        let board = here(shop().child(spec.policy(policy))).await;
-        publish(&board, [(7, 0)]).await;
-        board.settle().await.unwrap();
-        publish(&board, [(7, 1)]).await;
-        board.publish(Freeze(7)).await.unwrap();
-        let moves = || row(&board, "shop/accounts", "move");
-        until(|| moves().in_flight == 1).await;
-        assert!(address.ask(Seen(7)).await.is_err(), "nobody can answer");
-        tokio::time::advance(secs(60)).await;
-        gate.add_permits(1);
-        board.settle().await.unwrap();
-        assert_eq!(books.of(7), [(0, 1), (9_999, 1)]);
-        assert_eq!((moves().acknowledged, moves().expired), (1, 1));
-        let letters = letters(&board);
-        assert_eq!((letters.accepted, letters.expired), (1, 1));
-        assert_eq!(board.ledger().gap(), 0);
-    });
+    let bounded = Policy::new().retry(Retry::default().within(secs(600)));
+    for policy in [Policy::new(), bounded] {
+        paused(async {
+            let gate = gate();
+            let wait = Arc::clone(&gate);
+            let script = move |event: Move, _| match event.id {
+                // Its timer keeps the instance busy.
+                0 => Do::Timers(Arc::clone(&wait), secs(600)),
+                _ => Do::Nothing,
+            };
+            let (spec, books) = accounts(|terms| terms, script);
+            let (policy, address) = (policy.time_to_live(secs(60)), spec.address());
+            let spec = spec.on_with::<Freeze>(|on| on.policy(Policy::new().no_time_to_live()));
+            let board = here(shop().child(spec.policy(policy))).await;
+            publish(&board, [(7, 0)]).await;
+            board.settle().await.unwrap();
+            publish(&board, [(7, 1)]).await;
+            board.publish(Freeze(7)).await.unwrap();
+            let moves = || row(&board, "shop/accounts", "move");
+            until(|| moves().in_flight == 1).await;
+            assert!(address.ask(Seen(7)).await.is_err(), "nobody can answer");
+            tokio::time::advance(secs(60)).await;
+            gate.add_permits(1);
+            board.settle().await.unwrap();
+            assert_eq!(books.of(7), [(0, 1), (9_999, 1)]);
+            assert_eq!((moves().acknowledged, moves().expired), (1, 1));
+            let letters = letters(&board);
+            assert_eq!((letters.accepted, letters.expired), (1, 1));
+            assert_eq!(board.ledger().gap(), 0);
+        });
+    }
 }
 
 #[test]
@@ -1082,6 +1287,114 @@ fn a_letter_that_no_instance_has_begun_is_undelivered_at_the_end() {
 }
 
 #[test]
+fn letters_behind_a_loss_that_ends_the_service_are_undelivered() {
+    paused(async {
+        let gate = gate();
+        let wait = Arc::clone(&gate);
+        let script = move |_, _| Do::WaitAndPanic(Arc::clone(&wait));
+        let (spec, books) = accounts(|terms| terms, script);
+        let policy = Policy::new()
+            .retry(Retry::never())
+            .failure(OnFailure::dead_letter().stop());
+        let address = spec.address();
+        let board = here(shop().child(spec.policy(policy))).await;
+        publish(&board, [(7, 0)]).await;
+        until(|| books.len() == 1).await;
+        let opening = async {
+            address.tell(Seen(7)).await.unwrap();
+            until(|| letters(&board).in_flight == 2).await;
+            gate.add_permits(1);
+        };
+        let (asked, ()) = tokio::join!(address.ask(Seen(7)), opening);
+        assert!(matches!(asked, Err(AskError::Undelivered)), "{asked:?}");
+        until(|| letters(&board).in_flight == 0).await;
+        let letters = letters(&board);
+        assert_eq!((letters.undelivered, letters.failed), (2, 0));
+        assert_eq!(board.ledger().gap(), 0);
+    });
+}
+
+#[test]
+fn letters_behind_an_event_without_an_instance_that_ends_the_service_are_undelivered() {
+    /// Lost over its first message.
+    struct Frail;
+    impl Service for Frail {}
+    impl Handle<Freeze> for Frail {
+        async fn handle(&mut self, _: &Freeze, _: &mut Context<Self>) -> Outcome {
+            unreachable!("none can be made for it")
+        }
+    }
+    impl Answer<Hold> for Frail {
+        async fn answer(&mut self, hold: Hold, _: &mut Context<Self>) -> Outcome {
+            hold.1.acquire().await?.forget();
+            panic!("{ON_PURPOSE}")
+        }
+    }
+    impl Answer<Seen> for Frail {
+        async fn answer(&mut self, _: Seen, _: &mut Context<Self>) -> Outcome<Vec<u64>> {
+            unreachable!("none can be made for it")
+        }
+    }
+    paused(async {
+        be_quiet();
+        let (gate, made) = (gate(), AtomicU64::new(0));
+        let spec = service("frail", || -> Frail { unreachable!("not used") });
+        let spec = spec.on::<Freeze>().per_key(move |_| {
+            assert!(made.fetch_add(1, Ordering::SeqCst) == 0, "{ON_PURPOSE}");
+            Frail
+        });
+        let (address, policy) = (spec.address(), Policy::new().retry(Retry::never()));
+        let policy = policy.failure(OnFailure::dead_letter().stop());
+        let board = here(shop().child(spec.policy(policy))).await;
+        let letters = || board.ledger().letter("shop/frail").unwrap().clone();
+        address.tell(Hold(7, Arc::clone(&gate))).await.unwrap();
+        until(|| letters().in_flight == 1).await;
+        board.publish(Freeze(7)).await.unwrap();
+        until(|| row(&board, "shop/frail", "freeze").in_flight == 1).await;
+        address.tell(Seen(7)).await.unwrap();
+        until(|| letters().in_flight == 2).await;
+        gate.add_permits(1);
+        until(|| letters().in_flight == 0).await;
+        assert_eq!((letters().failed, letters().undelivered), (1, 1));
+        assert_eq!(row(&board, "shop/frail", "freeze").dead_lettered, 1);
+    });
+}
+
+#[test]
+fn letters_behind_a_loss_that_fails_the_supervisor_are_answered_in_the_next_life() {
+    paused(async {
+        let gate = gate();
+        let wait = Arc::clone(&gate);
+        let script = move |_, _| Do::WaitAndPanic(Arc::clone(&wait));
+        let (spec, books) = accounts(|terms| terms, script);
+        let policy = Policy::new()
+            .retry(Retry::never())
+            .failure(OnFailure::dead_letter().escalate());
+        let address = spec.address();
+        let inner = Supervisor::one_for_one("inner").child(spec.policy(policy));
+        let board = here(shop().child(inner)).await;
+        publish(&board, [(7, 0)]).await;
+        until(|| books.len() == 1).await;
+        let letters = || {
+            let ledger = board.ledger();
+            ledger
+                .letter("shop/inner/accounts")
+                .cloned()
+                .unwrap_or_default()
+        };
+        let opening = async {
+            address.tell(Seen(7)).await.unwrap();
+            until(|| letters().in_flight == 2).await;
+            gate.add_permits(1);
+        };
+        let (asked, ()) = tokio::join!(address.ask(Seen(7)), opening);
+        assert!(asked.unwrap().is_empty());
+        board.settle().await.unwrap();
+        assert_eq!((letters().answered, letters().failed), (2, 0));
+    });
+}
+
+#[test]
 fn a_failure_policy_that_restarts_costs_the_instance_of_its_key_alone() {
     paused(async {
         let (spec, books) = accounts(
@@ -1102,6 +1415,57 @@ fn a_failure_policy_that_restarts_costs_the_instance_of_its_key_alone() {
         assert_eq!(address.ask(Seen(1)).await.unwrap(), [2]);
         assert_eq!((books.made(), books.stopped.lock().unwrap().len()), (3, 1));
         assert_eq!(board.inspect("shop/accounts").unwrap().life, 1);
+    });
+}
+
+#[test]
+fn an_instance_that_a_timeout_costs_does_nothing_more() {
+    let policies = [
+        Policy::new().timeout_restarts(),
+        Policy::new().failure_of::<TimedOut>(OnFailure::dead_letter().restart()),
+    ];
+    for policy in policies {
+        paused(async {
+            let (spec, books, _gate) = accounts_that_wait();
+            let address = spec.address();
+            let policy = policy.retry(Retry::never()).timeout(secs(1));
+            let board = here(shop().child(spec.policy(policy))).await;
+            publish(&board, [(7, 0)]).await;
+            until(|| books.len() == 1).await;
+            // It waits behind what takes too long, and is answered by another.
+            assert!(address.ask(Seen(7)).await.unwrap().is_empty());
+            board.settle().await.unwrap();
+            let stopped = books.stopped.lock().unwrap().clone();
+            assert_eq!((books.made(), stopped), (2, Vec::new()));
+            assert_eq!(row(&board, "shop/accounts", "move").dead_lettered, 1);
+            assert_eq!(board.inspect("shop/accounts").unwrap().life, 1);
+        });
+    }
+}
+
+#[test]
+fn an_instance_that_a_failure_costs_does_nothing_more_than_stop() {
+    paused(async {
+        let gate = gate();
+        let wait = Arc::clone(&gate);
+        let script = move |_, _| Do::WaitAndFail(Arc::clone(&wait));
+        let (spec, books) = accounts(|terms| terms, script);
+        let address = spec.address();
+        let policy = Policy::new()
+            .retry(Retry::never())
+            .failure(OnFailure::discard().restart());
+        let board = here(shop().child(spec.policy(policy))).await;
+        publish(&board, [(7, 0)]).await;
+        until(|| books.len() == 1).await;
+        let opening = async {
+            until(|| letters(&board).in_flight == 1).await;
+            gate.add_permits(1);
+        };
+        let (seen, ()) = tokio::join!(address.ask(Seen(7)), opening);
+        assert!(seen.is_ok());
+        let stopped = books.stopped.lock().unwrap().clone();
+        assert_eq!(books.made(), 2, "another has answered");
+        assert_eq!(stopped, [(7, format!("failed: {ON_PURPOSE}"))]);
     });
 }
 
@@ -1131,6 +1495,43 @@ fn a_failure_policy_that_stops_the_service_ends_all_instances() {
         assert_eq!(books.alive.load(Ordering::SeqCst), 0);
         assert_eq!(books.stopped.lock().unwrap().len(), 2);
         assert_eq!(board.ledger().gap(), 0);
+    });
+}
+
+#[test]
+fn what_is_done_when_another_instance_ends_the_service_is_settled() {
+    paused(async {
+        let (gate, never) = (gate(), gate());
+        let wait = Arc::clone(&gate);
+        let script = move |event: Move, _| match event.account {
+            7 => Do::Wait(Arc::clone(&never)),
+            _ => Do::Wait(Arc::clone(&wait)),
+        };
+        let (spec, books) = accounts(|terms| terms, script);
+        let address = spec.address();
+        let policy = Policy::new()
+            .retry(Retry::never())
+            .timeout(secs(1))
+            .failure_of::<TimedOut>(OnFailure::dead_letter().stop());
+        let spec = spec.on_with::<Transfer>(|on| on.policy(Policy::new().no_timeout()));
+        let board = here(shop().child(spec.policy(policy))).await;
+        publish(&board, [(7, 0)]).await;
+        until(|| books.len() == 1).await;
+        let transfer = Transfer(Move { account: 8, id: 0 });
+        board.publish(transfer).await.unwrap();
+        address.tell(Hold(9, Arc::clone(&gate))).await.unwrap();
+        until(|| books.len() == 3).await;
+        // The time of the first is over when the others are done.
+        tokio::time::sleep(secs(1)).await;
+        gate.add_permits(2);
+        let rows = || ["move", "transfer"].map(|event| row(&board, "shop/accounts", event));
+        until(|| rows().iter().all(|row| row.in_flight == 0)).await;
+        let [moves, transfers] = rows();
+        assert_eq!(moves.dead_lettered, 1);
+        assert_eq!((transfers.acknowledged, transfers.undelivered), (1, 0));
+        assert_eq!((letters(&board).answered, letters(&board).failed), (1, 0));
+        let ended = board.inspect("shop/accounts").unwrap();
+        assert_eq!((ended.state, ended.life), (State::Closed, 1));
     });
 }
 
@@ -1296,6 +1697,106 @@ fn one_that_finds_no_room_in_line_rests_until_there_is() {
 }
 
 #[test]
+fn what_waits_to_be_tried_again_is_bounded_whatever_its_keys() {
+    paused(async {
+        const KEYS: u64 = 3_000;
+        let is_broken = Arc::new(AtomicBool::new(true));
+        let broken = Arc::clone(&is_broken);
+        let (spec, books) = accounts(
+            |terms| terms,
+            move |_, _| match broken.load(Ordering::SeqCst) {
+                true => Do::Fail,
+                false => Do::Nothing,
+            },
+        );
+        let retry = Policy::new().retry(Retry::fixed(secs(600)));
+        let board = here(shop().child(spec.policy(retry).on::<Freeze>())).await;
+        let moves = || row(&board, "shop/accounts", "move");
+        let freezes = || row(&board, "shop/accounts", "freeze");
+        let mut refused = 0;
+        for account in 0..KEYS {
+            refused += u64::from(board.try_publish(Move { account, id: 0 }).is_err());
+            refused += u64::from(board.try_publish(Freeze(account)).is_err());
+            if account % 16 == 0 {
+                tokio::time::sleep(millis(1)).await;
+                assert!(moves().deferred <= 1_024, "{}", moves().deferred);
+                // Those wait for the moves of their keys.
+                assert!(freezes().in_flight <= 1_024, "{}", freezes().in_flight);
+            }
+        }
+        assert!(refused > 0, "publishers hear of it");
+        is_broken.store(false, Ordering::SeqCst);
+        board.settle().await.unwrap();
+        let done = moves().acknowledged + freezes().acknowledged;
+        assert_eq!(done, 2 * KEYS - refused);
+        assert!(books.len() as u64 > done, "some were tried again");
+    });
+}
+
+#[test]
+fn what_is_given_back_waits_for_room_like_what_is_new() {
+    paused_elsewhere(async || {
+        let is_broken = Arc::new(AtomicBool::new(true));
+        let broken = Arc::clone(&is_broken);
+        let (spec, _) = accounts(
+            |terms| terms,
+            move |_, attempt| match broken.load(Ordering::SeqCst) {
+                true if attempt == 1 => Do::Fail,
+                _ => Do::Nothing,
+            },
+        );
+        let retry = Policy::new().retry(Retry::never());
+        let spec = spec.on_with::<Transfer>(|on| on.capacity(2));
+        let address = spec.address();
+        let board = here(shop().child(spec.policy(retry))).await;
+        let transfers = || row(&board, "shop/accounts", "transfer");
+        for account in 0..6 {
+            let transfer = Transfer(Move { account, id: 0 });
+            board.publish(transfer).await.unwrap();
+        }
+        board.settle().await.unwrap();
+        assert_eq!(transfers().dead_lettered, 6);
+        let retry = Policy::new().retry(Retry::fixed(secs(600)));
+        board.set_policy("shop/accounts", retry).unwrap();
+        for letter in board.dead_letters() {
+            board.redrive(&letter).await.unwrap();
+        }
+        tokio::time::sleep(secs(1)).await;
+        let now = transfers();
+        assert_eq!((now.deferred, now.queued), (3, 3), "one at the door");
+        assert!(address.ask(Seen(9)).await.unwrap().is_empty());
+        is_broken.store(false, Ordering::SeqCst);
+        board.settle().await.unwrap();
+        assert_eq!(transfers().acknowledged, 6);
+    });
+}
+
+#[test]
+fn a_long_line_is_not_made_in_one_turn() {
+    paused(async {
+        const EVENTS: u64 = 1_000;
+        let (spec, _, gate) = accounts_that_wait();
+        let spec = spec.on_with::<Transfer>(|on| on.capacity(10_000));
+        let board = here(shop().child(spec)).await;
+        for id in 0..EVENTS {
+            let transfer = Transfer(Move { account: 7, id });
+            board.try_publish(transfer).unwrap();
+        }
+        let transfers = || row(&board, "shop/accounts", "transfer");
+        let mut turns = 0;
+        until(|| {
+            turns += u32::from(transfers().deferred > 0);
+            transfers().deferred == EVENTS - 1
+        })
+        .await;
+        assert!(turns > 3, "others have had {turns} turns");
+        gate.add_permits(EVENTS as usize);
+        board.settle().await.unwrap();
+        assert_eq!(transfers().acknowledged, EVENTS);
+    });
+}
+
+#[test]
 fn every_event_is_handled_in_order_under_random_trouble() {
     for seed in 0..20_u64 {
         paused(async move {
@@ -1319,7 +1820,10 @@ fn every_event_is_handled_in_order_under_random_trouble() {
             );
             let retry = Retry::fixed(millis(20)).attempts(3);
             let spec = spec.policy(Policy::new().retry(retry));
-            let board = here(shop().child(spec.on::<Transfer>())).await;
+            // Small ones, too: all that waits has to find room, and to leave it.
+            let capacity = 1 << dice.usize(..9);
+            let spec = spec.on_with::<Transfer>(|on| on.capacity(capacity));
+            let board = here(shop().child(spec)).await;
             let mut next = BTreeMap::<u64, u64>::new();
             for _ in 0..600 {
                 let account = dice.u64(..12);
@@ -1330,6 +1834,8 @@ fn every_event_is_handled_in_order_under_random_trouble() {
                     false => board.publish(Transfer(event)).await.map(drop).unwrap(),
                 }
                 *id += 1;
+                let transfers = row(&board, "shop/accounts", "transfer");
+                assert!(transfers.deferred <= capacity as u64, "seed {seed}");
                 if dice.u32(..20) == 0 {
                     tokio::time::sleep(millis(dice.u64(1..400))).await;
                 }

@@ -34,7 +34,10 @@ impl<S: Service, L: Deliver<S>> KeyedLife<S, L> {
         let service = loop {
             match guard(|| (self.recipe.make)(&key)) {
                 Ok(service) => break service,
-                Err(panic) => self.lose(errands.pop_front(), Loss::Panicked(panic), cx)?,
+                Err(panic) => {
+                    let lost = self.lose(errands.pop_front(), Loss::Panicked(panic), cx);
+                    self.go_on_or_keep(lost, &key, &mut errands)?;
+                }
             }
             if errands.is_empty() {
                 return Ok(());
@@ -49,6 +52,7 @@ impl<S: Service, L: Deliver<S>> KeyedLife<S, L> {
             instance: number,
             orders: Rc::clone(&orders),
             board: Rc::clone(&self.board),
+            grace: self.recipe.grace,
         };
         let instance = Instance {
             number,
@@ -91,14 +95,16 @@ impl<S: Service, L: Deliver<S>> KeyedLife<S, L> {
         if let Err(loss) = gone {
             let charged = match orders.current() {
                 // Charged to what it was made for, which would make another for ever.
-                None if !orders.has_begun() => errands.pop_front().map(|errand| errand.work),
+                None if !orders.has_begun() => {
+                    errands.pop_front().map(|errand| (errand.work, None))
+                }
                 // What is only queued is not to blame.
                 current => current,
             };
-            let began = orders.began();
             tell_lost(&key, &loss, cx.path());
-            if let Some(work) = charged {
-                self.settle((work, began), Ended::Failed(fault(loss)), None, cx)?;
+            if let Some(charged) = charged {
+                let settled = self.settle(charged, Ended::Failed(fault(loss)), None, cx);
+                self.go_on_or_keep(settled, &key, &mut errands)?;
             }
         }
         if !errands.is_empty() {
@@ -107,7 +113,22 @@ impl<S: Service, L: Deliver<S>> KeyedLife<S, L> {
         self.release(&key, cx)
     }
 
-    /// There is no instance for this.
+    /// If a loss ends the service, keeps what has not been begun, to be taken back: letters that
+    /// were dropped here would have no end.
+    fn go_on_or_keep(
+        &mut self,
+        settled: Result<(), Exit>,
+        key: &Key,
+        errands: &mut VecDeque<Handed<S>>,
+    ) -> Result<(), Exit> {
+        if settled.is_err() && !errands.is_empty() {
+            let early = self.early.entry(key.clone());
+            early.or_default().extend(errands.drain(..));
+        }
+        settled
+    }
+
+    /// There is no instance for this. Whoever gave it looks for what has waited for it.
     fn lose(&mut self, errand: Option<Handed<S>>, loss: Loss, cx: &Context<S>) -> Result<(), Exit> {
         let Some(errand) = errand else { return Ok(()) };
         tracing::error!(
@@ -115,8 +136,7 @@ impl<S: Service, L: Deliver<S>> KeyedLife<S, L> {
             service = cx.path(), key = %errand.key, failure = in_words(&loss),
             "no instance could be made for a key"
         );
-        self.settle((errand.work, None), Ended::Failed(fault(loss)), None, cx)?;
-        self.release(&errand.key, cx)
+        self.settle((errand.work, None), Ended::Failed(fault(loss)), None, cx)
     }
 
     pub(super) fn note_idle(&mut self, key: &Key) {

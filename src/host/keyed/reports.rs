@@ -6,12 +6,10 @@
 //!
 //! It makes no instance: whoever is lost is replaced when there is something for its key.
 
-use tokio::time::Instant;
-
 use super::KeyedLife;
 use crate::event::Key;
 use crate::exit::Exit;
-use crate::host::instance::{News, What};
+use crate::host::instance::{Current, News, What};
 use crate::mailbox::source::Ruling;
 use crate::service::errand::Ended;
 use crate::service::{Context, Deliver, Fault, Service};
@@ -27,8 +25,12 @@ impl<S: Service, L: Deliver<S>> KeyedLife<S, L> {
         }) = self.board.take()
         {
             match what {
-                What::Ended { work, began, ended } => {
-                    self.settle((work, began), ended, Some(&key), cx)?;
+                What::Ended { current, ended } => {
+                    let settled = self.settle(current, ended, Some(&key), cx);
+                    if let Some(instance) = self.instances.get(&key) {
+                        instance.orders.note_verdict();
+                    }
+                    settled?;
                     self.release(&key, cx)?;
                     self.note_idle(&key);
                 }
@@ -44,7 +46,7 @@ impl<S: Service, L: Deliver<S>> KeyedLife<S, L> {
     /// the instance of the key.
     pub(super) fn settle(
         &mut self,
-        (work, began): (u64, Option<Instant>),
+        (work, began): Current,
         ended: Ended,
         key: Option<&Key>,
         cx: &Context<S>,
@@ -61,7 +63,7 @@ impl<S: Service, L: Deliver<S>> KeyedLife<S, L> {
         let Some(source) = self.take_back(work) else {
             return Ok(());
         };
-        if let Some(began) = began {
+        if let Some(began) = began.filter(|_| !matches!(ended, Ended::TooLate)) {
             self.life.mailbox.with(source, |one| one.note_first(began));
         }
         match ended {
@@ -83,6 +85,40 @@ impl<S: Service, L: Deliver<S>> KeyedLife<S, L> {
                 }
             }
             Ended::Answered(_) => Ok(()),
+        }
+    }
+
+    /// Settles what was done and has been reported, though the life has ended before it heard so.
+    /// What is to be judged is not: it was cut short with the life, as what is still being done.
+    pub(super) fn settle_unheard(&mut self) {
+        while let Some(news) = self.board.take() {
+            let What::Ended {
+                current: (work, _),
+                ended,
+            } = news.what
+            else {
+                continue;
+            };
+            if self.letters_out.remove(&work) {
+                self.life.count_letter(match ended {
+                    Ended::Answered(None) => Count::Done,
+                    Ended::TooLate => Count::Expired,
+                    _ => Count::Failed,
+                });
+                continue;
+            }
+            if ended.is_judged() {
+                continue;
+            }
+            let Some(source) = self.take_back(work) else {
+                continue;
+            };
+            match ended {
+                Ended::Handled { late } => {
+                    self.life.mailbox.with(source, |one| one.finish(late));
+                }
+                _ => self.put_back(source),
+            }
         }
     }
 
@@ -130,9 +166,9 @@ impl<S: Service, L: Deliver<S>> KeyedLife<S, L> {
     ) -> Result<(), Exit> {
         match judged {
             Err(exit @ (Exit::Retired(_) | Exit::Fatal(_))) => Err(exit),
-            Err(_) => {
+            Err(exit) => {
                 if let Some(instance) = key.and_then(|key| self.instances.get(key)) {
-                    instance.orders.stop(Exit::Shutdown);
+                    instance.orders.stop(exit);
                 }
                 Ok(())
             }

@@ -13,7 +13,7 @@ use tokio::time::Instant;
 use super::{Ruling, Source, key_of};
 use crate::clock::{Look, deadline};
 use crate::event::{Event, Key};
-use crate::mailbox::guards::{Ticket, Word};
+use crate::mailbox::guards::{Guards, Ticket, Word};
 use crate::mailbox::held::Held;
 use crate::policy::{Identity, Report, is_over};
 use crate::topic::settlement::{Ending, Fate};
@@ -45,8 +45,9 @@ struct Head {
 impl<E: Event> Source<E> {
     /// Takes the event at the head, if its number is below `until` and nothing stands against it.
     pub(crate) fn admit(&mut self, until: u64, time: &mut Look<'_>) -> Admission {
-        let guards = self.guards.as_ref();
-        if self.aside.has_lines() || guards.is_some_and(|guards| guards.tell_copies()) {
+        let tell_copies = |guards: &Guards| guards.tell_copies();
+        let is_asked = self.guards.as_deref().is_some_and(tell_copies);
+        if self.aside.has_lines() || is_asked || self.is_crowded() {
             return self.admit_known(until, time);
         }
         let Some((block, mut steps)) = self.cursor.split() else {
@@ -102,6 +103,9 @@ impl<E: Event> Source<E> {
         if is_over(self.rules.deadline, head.accepted, at) {
             return self.give_up_head(now, Self::rule_overdue);
         }
+        if self.is_crowded() {
+            return self.await_room(now);
+        }
         match self.ask(at, true) {
             Word::Go(ticket) if self.take_head() => {
                 self.begin_first(ticket, at);
@@ -135,6 +139,13 @@ impl<E: Event> Source<E> {
         let Some(mut held) = held else {
             return Admission::Nothing;
         };
+        if !is_aside && held.sentence.is_none() && self.is_crowded() {
+            // Until room is made: were it due with what waits aside, it would come first for ever.
+            held.due = deadline(time.now(), Duration::MAX);
+            held.is_put_off = true;
+            self.held = Some(Box::new(held));
+            return Admission::Nothing;
+        }
         self.shift(Count::Deferred, Count::InFlight);
         if held.sentence.is_some() {
             self.current = Some(Box::new(held));
@@ -239,11 +250,7 @@ impl<E: Event> Source<E> {
     /// Lets the event at the head wait behind another with its key, if there is room.
     fn admit_to_line(&mut self, key: &Key, now: Instant, at: Duration) -> Admission {
         if self.is_full() {
-            // Whatever it waits behind is due then, and may make room; what is at work makes room
-            // when it is done.
-            let due = self.aside.due();
-            self.paused = due.or_else(|| Some(deadline(now, Duration::MAX)));
-            return Admission::Nothing;
+            return self.await_room(now);
         }
         if !self.take_head() {
             return Admission::Nothing;
@@ -251,6 +258,15 @@ impl<E: Event> Source<E> {
         self.begin_first(None, at);
         self.line_up(key, now);
         Admission::Passed
+    }
+
+    /// Leaves the event at the head where it is until there may be room aside.
+    fn await_room(&mut self, now: Instant) -> Admission {
+        // Whatever it waits behind is due then, and may make room; what is at work makes room when
+        // it is done.
+        let due = self.aside.due();
+        self.paused = due.or_else(|| Some(deadline(now, Duration::MAX)));
+        Admission::Nothing
     }
 
     fn take_head(&mut self) -> bool {
