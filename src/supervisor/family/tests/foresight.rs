@@ -269,8 +269,11 @@ impl Model {
             return self.terminate(child);
         }
         match &mut self.children[child].at {
-            At::Living(one) if one.leaves.replace(Goal::Gone) == Some(Goal::WithFamily) => {
-                self.mark("a child let go on the way out");
+            At::Living(one) => {
+                let before = one.leaves.replace(Goal::Gone);
+                if before == Some(Goal::WithFamily) {
+                    self.mark("a child let go on the way out");
+                }
             }
             At::Closed => self.delete(child),
             _ => {}
