@@ -17,6 +17,7 @@ use tokio::sync::Notify;
 use crate::event::Key;
 use crate::pulse::Pulse;
 use crate::sync::{Arc, AtomicU64, Mutex, Ordering, lock};
+use crate::waits::{Waiter, Waiting};
 
 /// Makes a worker look up before its next delivery.
 type Call = Arc<dyn Fn() + Send + Sync>;
@@ -37,6 +38,15 @@ struct State {
     members: BTreeMap<usize, Call>,
     /// The workers that have not settled what lies below the limit.
     awaited: BTreeSet<usize>,
+    /// What waits for those workers, as one that may be waited for: the change that is under way.
+    gate: Option<Gate>,
+}
+
+/// A change that is under way, among those who wait for each other.
+struct Gate {
+    waiter: Waiter,
+    /// Its waits for those who are awaited.
+    waits: BTreeMap<usize, Waiting>,
 }
 
 /// From which number on there are how many workers.
@@ -112,6 +122,7 @@ impl Crew {
                 shifts: vec![first],
                 members: BTreeMap::new(),
                 awaited: BTreeSet::new(),
+                gate: None,
             }),
             opened: Notify::new(),
         })
@@ -126,7 +137,7 @@ impl Crew {
     pub(crate) fn leave(&self, index: usize) {
         let mut state = lock(&self.state);
         state.members.remove(&index);
-        state.awaited.remove(&index);
+        state.settle(index);
         let called = self.open(&mut state);
         drop(state);
         call(called);
@@ -190,12 +201,37 @@ impl Crew {
     /// A worker has settled all that lies below this limit.
     pub(crate) fn finish(&self, index: usize, limit: u64) {
         let mut state = lock(&self.state);
-        if self.limit() != limit || !state.awaited.remove(&index) {
+        if self.limit() != limit || !state.settle(index) {
             return;
         }
         let called = self.open(&mut state);
         drop(state);
         call(called);
+    }
+
+    /// Notes for whom the change that is under way waits: `change` for these workers, as far as they
+    /// are awaited.
+    pub(crate) fn note_gate(&self, change: Waiter, workers: impl Iterator<Item = (usize, Waiter)>) {
+        let mut state = lock(&self.state);
+        if self.limit() == u64::MAX {
+            return;
+        }
+        let awaited = workers.filter(|(index, _)| state.awaited.contains(index));
+        let waits = awaited.map(|(index, worker)| (index, change.hold(worker)));
+        let waits = waits.collect();
+        state.gate = Some(Gate {
+            waiter: change,
+            waits,
+        });
+    }
+
+    /// Whom everybody waits for, too, who asks a worker now: the change that is under way.
+    pub(crate) fn gate(&self) -> Option<Waiter> {
+        if self.limit() == u64::MAX {
+            return None;
+        }
+        let state = lock(&self.state);
+        state.gate.as_ref().map(|gate| gate.waiter.clone())
     }
 
     /// Whether this worker is waited for.
@@ -231,6 +267,7 @@ impl Crew {
             if next.is_some() {
                 state.await_all();
             }
+            state.gate = None;
             opened = true;
         }
         if !opened {
@@ -245,6 +282,14 @@ impl State {
     fn workers(&self) -> usize {
         let last = self.shifts.last().map_or(1, |shift| shift.workers);
         usize::try_from(last).unwrap_or(usize::MAX)
+    }
+
+    /// A worker is awaited no more. False if it was not.
+    fn settle(&mut self, index: usize) -> bool {
+        if let Some(gate) = &mut self.gate {
+            gate.waits.remove(&index);
+        }
+        self.awaited.remove(&index)
     }
 
     fn await_all(&mut self) {

@@ -83,7 +83,9 @@ impl Board {
     ///
     /// Nothing is lost, and events with equal keys keep their order: what comes after the change
     /// waits until everything before it is settled. Workers are added and removed at the end of the
-    /// row; a new one has started before it is assigned anything.
+    /// row; a new one has started before it is assigned anything. Until it is in force, a worker
+    /// that asks another one is refused with [`AskError::Cycle`](crate::AskError::Cycle): the other
+    /// one would wait for it to settle what it is doing.
     ///
     /// # Errors
     /// [`ChildError`]: there is no such service, or it has no workers; the number is out of range;

@@ -111,6 +111,18 @@ impl Home {
             .map(|waiter| waiter.wait_for(&self.waiter))
             .transpose()
     }
+
+    /// As [`Home::wait`], for an answer: a worker takes what is sent now only when a change of
+    /// their number that is under way is over, and so waits for those who have not finished.
+    pub(crate) fn wait_for_answer(&self) -> Result<Option<Waiting>, Cycle> {
+        let Some(gate) = self.share.as_ref().and_then(|share| share.crew.gate()) else {
+            return self.wait();
+        };
+        let waiter = running(self.wall.id());
+        waiter
+            .map(|waiter| waiter.wait_for_both(&self.waiter, &gate))
+            .transpose()
+    }
 }
 
 impl Watch for Home {

@@ -239,7 +239,7 @@ impl<S: Service> Team<S> {
             let Some(home) = inbox.home() else {
                 break NoRoom::Unsent(Unsent::Closed);
             };
-            let waiting = match home.wait() {
+            let waiting = match home.wait_for_answer() {
                 Ok(waiting) => waiting,
                 Err(cycle) => break NoRoom::Cycle(cycle),
             };

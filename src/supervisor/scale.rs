@@ -17,6 +17,7 @@ use super::actor::SupervisorActor;
 use super::desk::refuse;
 use super::family::{ChildId, Input};
 use super::request::{Answer, ChildError};
+use super::seat::Seat;
 use crate::crew::Crew;
 use crate::host::{Problem, number_problem};
 use crate::sync::Arc;
@@ -134,6 +135,7 @@ impl SupervisorActor {
     fn change(&mut self, scaling: Scaling, context: &mut Context<Self>) {
         let crew = Arc::clone(&scaling.crew);
         let change = crew.scale(scaling.to, &self.grounds.wall.pulse);
+        self.note_gate(&crew);
         let open = async move { crew.until_open(change).await };
         let opened = open.into_actor(self).map(move |(), actor, context| {
             let to = scaling.to;
@@ -147,6 +149,15 @@ impl SupervisorActor {
             });
         });
         context.spawn(opened);
+    }
+
+    /// Whoever asks a worker from now on waits for those who have not settled what came before.
+    fn note_gate(&self, crew: &Crew) {
+        let waits = &self.grounds.wall.waits;
+        let index = |seat: &Seat| seat.node.name().parse().ok();
+        let worker = |seat: &Seat| Some((index(seat)?, waits.waiter(seat.node.path())));
+        let change = waits.waiter(&format!("{}/scale", self.path()).into());
+        crew.note_gate(change, self.seats.values().filter_map(worker));
     }
 
     fn undo(&mut self, scaling: Scaling, error: ChildError, context: &mut Context<Self>) {

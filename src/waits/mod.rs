@@ -193,9 +193,14 @@ impl Waiter {
         self.begin(To::One(to.clone()))
     }
 
+    /// As [`Waiter::wait_for`], for both of these at once.
+    pub(crate) fn wait_for_both(&self, to: &Waiter, and: &Waiter) -> Result<Waiting, Cycle> {
+        self.begin(To::All([to.clone(), and.clone()].into()))
+    }
+
     /// Notes a wait that cannot be refused, because it follows from the tree. Such waits are
     /// noted before those that they could close a cycle with.
-    fn hold(&self, to: Waiter) -> Waiting {
+    pub(crate) fn hold(&self, to: Waiter) -> Waiting {
         self.note(&mut lock(&self.0.waits.graph), To::One(to))
     }
 

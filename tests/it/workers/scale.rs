@@ -1,14 +1,17 @@
 //! The number of workers changes while they work.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use callboard::prelude::*;
 use callboard::{ChildError, Key, Shutdown, State};
 
-use super::hands::{Change, Hand, Order, Slip, hands, publish};
+use tokio::sync::Semaphore;
+use tokio::time::Instant;
+
+use super::hands::{Change, Hand, Order, Slip, hands, publish, worker_of};
 use crate::support_events::{Note, Step, failing, gate, here, paused, row, shop};
-use crate::support_lives::until;
+use crate::support_lives::{Log, until};
 
 fn slip(key: u64, number: u64) -> Slip {
     let key = Key::from(key);
@@ -554,4 +557,92 @@ fn a_worker_that_lives_is_let_go_in_order_when_a_restart_overtakes_the_change() 
         board.settle().await.unwrap();
         assert_eq!(row(&board, "shop/late", "note").acknowledged, 3_000);
     });
+}
+
+/// Asks the other worker, once it may.
+struct Curious {
+    gate: Arc<Semaphore>,
+    own: Arc<OnceLock<Address<Curious>>>,
+    log: Log,
+}
+struct Ping(Key);
+impl Message for Ping {
+    type Reply = ();
+    fn key(&self) -> Key {
+        self.0.clone()
+    }
+}
+impl Service for Curious {}
+impl Answer<Ping> for Curious {
+    async fn answer(&mut self, _: Ping, _: &mut Context<Self>) -> Outcome {
+        Ok(())
+    }
+}
+impl Handle<Order> for Curious {
+    async fn handle(&mut self, order: &Order, cx: &mut Context<Self>) -> Outcome {
+        self.log.say("began");
+        self.gate.acquire().await?.forget();
+        let ping = Ping(order.number.into());
+        let asked = cx.ask_within(self.own.get().unwrap(), ping, secs(60)).await;
+        self.log.say(match asked {
+            Ok(()) => "answered".to_owned(),
+            Err(error) => error.to_string(),
+        });
+        Ok(())
+    }
+}
+
+#[test]
+fn a_worker_that_asks_another_during_a_change_hears_at_once_that_it_would_wait_for_itself() {
+    paused(async {
+        let (gate, own, log) = (
+            gate(),
+            Arc::<OnceLock<Address<Curious>>>::default(),
+            Log::new(),
+        );
+        let parts = (Arc::clone(&gate), Arc::clone(&own), log.clone());
+        let curious = service("curious", move || Curious {
+            gate: Arc::clone(&parts.0),
+            own: Arc::clone(&parts.1),
+            log: parts.2.clone(),
+        });
+        let spec = curious.on::<Order>().workers(2);
+        own.set(spec.address()).unwrap();
+        let board = here(shop().child(spec)).await;
+        let me = worker_of(&Order::new(1, 0), 2);
+        let other = (0..)
+            .find(|key| worker_of(&Order::new(*key, 0), 2) != me)
+            .unwrap();
+        let began = Instant::now();
+        board.publish(Order::new(1, other)).await.unwrap();
+        log.wait_for("began").await;
+        let asking = async {
+            until(|| board.inspect("shop/curious").unwrap().workers == Some(3)).await;
+            // The change is under way once the third has started.
+            for _ in 0..100 {
+                tokio::task::yield_now().await;
+            }
+            gate.add_permits(1);
+        };
+        let (scaled, ()) = tokio::join!(board.scale("shop/curious", 3), asking);
+        scaled.unwrap();
+        assert_eq!(began.elapsed(), Duration::ZERO);
+        let me = format!("shop/curious/{me}");
+        let cycle = format!("a cycle of waits: {me} -> shop/curious/scale -> {me}");
+        assert_eq!(log.lines(), ["began", &*cycle]);
+        // Once the new number is in force, nobody waits for anybody.
+        gate.add_permits(1);
+        board.publish(Order::new(1, other_of(1))).await.unwrap();
+        board.settle().await.unwrap();
+        assert!(log.has("answered"));
+        assert!(board.dead_letters().is_empty());
+    });
+}
+
+/// A key that is of another worker than this one, of three.
+fn other_of(key: u64) -> u64 {
+    let me = worker_of(&Order::new(key, 0), 3);
+    (0..)
+        .find(|key| worker_of(&Order::new(*key, 0), 3) != me)
+        .unwrap()
 }
