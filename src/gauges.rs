@@ -41,6 +41,17 @@ impl Gauges {
         lock(&self.0).insert((Arc::clone(path), gauge.event), enlisted);
     }
 
+    /// The subscription of this one has ended; another may have been made since.
+    pub(crate) fn delist(&self, path: &Arc<str>, gauge: &Arc<Gauge>) {
+        let mut all = lock(&self.0);
+        let key = (Arc::clone(path), gauge.event);
+        if let Some(one) = all.get(&key)
+            && one.gauge.as_ptr() == Arc::as_ptr(gauge)
+        {
+            all.remove(&key);
+        }
+    }
+
     /// Forgets those at the paths of which this is said.
     pub(crate) fn forget(&self, of: impl Fn(&str) -> bool) {
         lock(&self.0).retain(|(path, _), _| !of(path));

@@ -30,6 +30,8 @@ pub struct Guarded {
 pub(crate) trait Watch: Send + Sync {
     /// There is something to be read.
     fn enlist(&self, gauge: &Arc<Gauge>);
+    /// Its subscription has ended.
+    fn delist(&self, gauge: &Arc<Gauge>);
     /// The breaker of this event has changed its state.
     fn turned(&self, event: &'static str, state: BreakerState);
 }

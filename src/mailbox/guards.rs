@@ -82,6 +82,16 @@ impl Guards {
         guards
     }
 
+    /// Its subscription opens again after an end.
+    pub(crate) fn enlist(&self) {
+        self.watch.enlist(&self.gauge);
+    }
+
+    /// Its subscription has ended.
+    pub(crate) fn delist(&self) {
+        self.watch.delist(&self.gauge);
+    }
+
     /// Follows other rules: a guard that they leave as it is keeps what it has counted.
     pub(crate) fn follow(&mut self, rules: &Rules) {
         let dedupe = rules.dedupe.as_ref();

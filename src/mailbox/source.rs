@@ -480,7 +480,10 @@ impl<E: Event> AnySource for Source<E> {
             }
         }
         self.paused = None;
-        self.guards.as_mut().into_iter().for_each(|it| it.go_on());
+        if let Some(guards) = &mut self.guards {
+            guards.go_on();
+            guards.delist();
+        }
         numbers.extend(self.cursor.topic.unsubscribe(&self.cursor.place));
         numbers
     }
@@ -491,6 +494,9 @@ impl<E: Event> AnySource for Source<E> {
             let terms = self.cursor.place.terms.clone();
             let place = topic.subscribe(terms, Arc::clone(bell));
             self.cursor = Cursor::new(topic, place);
+            if let Some(guards) = &self.guards {
+                guards.enlist();
+            }
         }
     }
 

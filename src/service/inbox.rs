@@ -130,6 +130,10 @@ impl Watch for Home {
         self.wall.gauges.enlist(self.path(), self.service(), gauge);
     }
 
+    fn delist(&self, gauge: &Arc<Gauge>) {
+        self.wall.gauges.delist(self.path(), gauge);
+    }
+
     fn turned(&self, event: &'static str, state: BreakerState) {
         let service = &**self.path();
         match state {
@@ -236,12 +240,13 @@ impl<S: Service> Inbox<S> {
         self.note_subscribed(event, name, policy.unwrap_or_default());
     }
 
-    /// Notes the end of a subscription; false if there was none.
-    pub(crate) fn note_unsubscribed(&self, event: TypeId) -> bool {
+    /// Notes the end of a subscription, and returns its own policy; nothing if there was none.
+    pub(crate) fn note_unsubscribed(&self, event: TypeId) -> Option<Policy> {
         let mut subscribed = lock(&self.subscribed);
-        let before = subscribed.len();
-        subscribed.retain(|one| one.is_former || !one.is(event));
-        subscribed.len() < before
+        let found = subscribed
+            .iter()
+            .position(|one| one.is(event) && !one.is_former)?;
+        Some(subscribed.remove(found).policy)
     }
 
     /// The subscriptions, ordered by event, with what would be in force for each under this policy
@@ -264,11 +269,10 @@ impl<S: Service> Inbox<S> {
 
     /// Sets the own policy of one subscription. False if there is none to that type.
     pub(crate) fn set_policy(&self, event: TypeId, policy: Policy) -> bool {
-        match find(&mut lock(&self.subscribed), event) {
-            Some(one) => one.policy = policy,
-            None => return false,
-        }
-        true
+        // The one before is dropped outside the lock: it may hold closures of the user's.
+        let before = find(&mut lock(&self.subscribed), event)
+            .map(|one| std::mem::replace(&mut one.policy, policy));
+        before.is_some()
     }
 
     /// Sets the own policies of the subscriptions to what another worker of the service has.
@@ -321,8 +325,12 @@ impl<S: Service> Inbox<S> {
 
     pub(crate) fn forget_subscriptions(&self) {
         let mut subscribed = lock(&self.subscribed);
-        subscribed.retain(|one| !one.is_former);
+        let former = subscribed.extract_if(.., |one| one.is_former);
+        let former: Vec<_> = former.collect();
         subscribed.iter_mut().for_each(|one| one.is_former = true);
+        drop(subscribed);
+        // Outside the lock, as above.
+        drop(former);
     }
 
     /// Asks the mailbox for the change that `make` notes; it is made before the next delivery.

@@ -232,8 +232,15 @@ impl<S: Service> Address<S> {
         if self.inbox.team().is_some() {
             return Err(fixed::<E>(home));
         }
+        // Dropped outside the locks, as it may be the last that holds a closure of the user's.
+        let mut own = None;
         self.inbox.change(|| {
-            if !self.inbox.note_unsubscribed(TypeId::of::<E>()) {
+            // As for a new one; else it would be the next life's that ends.
+            if self.inbox.letters.has_room().is_none() {
+                return Err(SubscribeError::NotRunning);
+            }
+            own = self.inbox.note_unsubscribed(TypeId::of::<E>());
+            if own.is_none() {
                 let (service, event) = (home.path().to_string(), E::NAME);
                 return Err(SubscribeError::NotSubscribed { service, event });
             }

@@ -185,7 +185,9 @@ impl<E: Event> Publish<E> {
         let (watch, outcome) = Settlement::new();
         let patience = Arc::downgrade(&watch);
         self.watch = Some(watch);
-        PublishSettled::new(self, patience, outcome)
+        // One that is over has nothing left to wait for.
+        let publish = self.is_open().then_some(self);
+        PublishSettled::new(publish, patience, outcome)
     }
 
     /// Publishes the event later: after `delay`, counted from this call. See [`Publish::at`].

@@ -59,12 +59,12 @@ pub struct PublishSettled<E: Event> {
 
 impl<E: Event> PublishSettled<E> {
     pub(super) fn new(
-        publish: Publish<E>,
+        publish: Option<Publish<E>>,
         watch: Weak<Settlement>,
         outcome: oneshot::Receiver<Vec<Settled>>,
     ) -> Self {
         PublishSettled {
-            publish: Some(publish),
+            publish,
             limit: None,
             sleep: None,
             watch,
