@@ -257,6 +257,7 @@ mod exit;
 mod failure;
 mod gauges;
 mod host;
+mod insider;
 mod ledger;
 mod lifecycle;
 mod mailbox;

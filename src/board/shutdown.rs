@@ -17,10 +17,10 @@ use super::{Board, Inner};
 use crate::clock::{deadline, within};
 use crate::exit::Exit;
 use crate::host::{After, News, Order};
+use crate::insider::{current_board, serves};
 use crate::park::block_on;
 use crate::pulse::Phase;
 use crate::service::control::Kill;
-use crate::service::{current_board, serves};
 use crate::sync::Ordering;
 
 /// What happens after the deadline has to happen within this.

@@ -21,6 +21,7 @@ use tokio::time::Instant;
 use crate::exit::Exit;
 use crate::host::Stage;
 use crate::host::guard::Guarded;
+use crate::insider::InsideOf;
 use crate::service::control::{Control, Kill};
 use crate::shutdown::Shutdown;
 use crate::sync::Arc;
@@ -241,6 +242,8 @@ impl Host {
             return;
         };
         running.control.end_start();
+        // What was in flight is settled, and may be dropped.
+        let _inside = InsideOf::enter(self.wall.id());
         if let Some(killer) = running.killer {
             context.cancel_future(killer);
         }
@@ -269,6 +272,8 @@ impl Handler<Order> for Host {
     type Result = ();
 
     fn handle(&mut self, order: Order, context: &mut Self::Context) {
+        // What is closed drops events and letters, which is the user's code.
+        let _inside = InsideOf::enter(self.wall.id());
         match order {
             Order::Start { generation } => self.start(generation, context),
             Order::Stop {

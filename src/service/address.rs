@@ -11,12 +11,12 @@ use std::fmt;
 use std::time::Duration;
 
 use crate::defaults::PUBLISH_WAIT;
+use crate::insider::{current_board, serves};
 use crate::mailbox::letters::Unsent;
 use crate::message::Message;
 use crate::park::block_on;
 use crate::service::inbox::{Home, NoRoom};
 use crate::service::letter::{Letter, NoWay};
-use crate::service::origin::{current_board, serves};
 use crate::service::{Answer, Inbox, Service};
 use crate::sync::Arc;
 use crate::topic::Origin;

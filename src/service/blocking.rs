@@ -15,8 +15,8 @@ use std::task::{Poll, ready};
 
 use tokio::sync::oneshot;
 
+use crate::insider::WorkingFor;
 use crate::panic::{Panic, guard};
-use crate::service::origin::WorkingFor;
 use crate::service::{Context, Service};
 use crate::sync::Arc;
 use crate::works::{Stop, Work, Works};

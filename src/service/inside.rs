@@ -13,8 +13,8 @@ use std::task::{Context, Poll};
 use tokio::task::JoinHandle;
 
 use crate::activity::Polling;
+use crate::insider::InsideOf;
 use crate::panic::{Panic, guard};
-use crate::service::InsideOf;
 use crate::service::strand::Strand;
 
 /// A future, polled as what it is: code of the board's, which may panic.

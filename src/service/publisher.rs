@@ -11,9 +11,9 @@ use std::time::Duration;
 
 use crate::defaults::PUBLISH_WAIT;
 use crate::event::{Event, EventId};
+use crate::insider::{InsideOf, current_board, serves};
 use crate::park::block_on;
 use crate::service::address::current_span;
-use crate::service::origin::{InsideOf, current_board, serves};
 use crate::sync::Arc;
 use crate::topic::batch::{PublishAll, PublishAllError};
 use crate::topic::publish::{Publish, PublishError};

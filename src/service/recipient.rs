@@ -13,9 +13,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::defaults::ASK_WAIT;
+use crate::insider::current_board;
 use crate::message::Message;
 use crate::park::block_on;
-use crate::service::origin::current_board;
 use crate::service::{Address, Answer, AskError, TellError};
 
 type Answering<M> =

@@ -388,4 +388,48 @@ mod tests {
             assert_eq!(noted, take(&inbox), "in round {round}");
         }
     }
+
+    #[tokio::test]
+    async fn nothing_is_unsubscribed_from_that_only_the_next_life_reads() {
+        let clock = Clock::new(tokio::runtime::Handle::current());
+        let wall = Wall::new(Pulse::new(clock, Dice::new(1)), 1, Cycles::default());
+        let inbox = open(&wall);
+        let address = Address::new(Arc::clone(&inbox));
+        address.subscribe::<Note>(&On::new()).unwrap();
+        // As its host does, at its end.
+        Letters::new(Arc::clone(&inbox.letters)).close();
+        assert_eq!(take(&inbox), 1);
+        let late = address.unsubscribe::<Note>();
+        assert!(matches!(late, Err(SubscribeError::NotRunning)));
+        assert_eq!(take(&inbox), 0);
+    }
+
+    /// Looks at the subscriptions when it is dropped.
+    struct Curious(Arc<Inbox<Clerk>>);
+    impl Drop for Curious {
+        fn drop(&mut self) {
+            self.0.wishes(&Policy::new());
+        }
+    }
+
+    #[tokio::test]
+    async fn a_policy_that_is_replaced_may_look_at_the_subscriptions_when_it_is_dropped() {
+        let clock = Clock::new(tokio::runtime::Handle::current());
+        let wall = Wall::new(Pulse::new(clock, Dice::new(1)), 1, Cycles::default());
+        let inbox = open(&wall);
+        let address = Address::new(Arc::clone(&inbox));
+        address.subscribe::<Note>(&On::new()).unwrap();
+        let policy = |curious: Curious| {
+            let when = move |_: &crate::Failure| {
+                let _ = &curious;
+                true
+            };
+            Policy::new().retry(crate::Retry::default().when(when))
+        };
+        let event = TypeId::of::<Note>();
+        assert!(inbox.set_policy(event, policy(Curious(Arc::clone(&inbox)))));
+        assert!(inbox.set_policy(event, policy(Curious(Arc::clone(&inbox)))));
+        address.unsubscribe::<Note>().unwrap();
+        take(&inbox);
+    }
 }

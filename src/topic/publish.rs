@@ -232,6 +232,10 @@ impl<E: Event> Publish<E> {
         self.line.wait_at_most(limit);
     }
 
+    pub(super) fn board(&self) -> usize {
+        self.line.board
+    }
+
     pub(super) fn topic(&self) -> &Arc<Topic<E>> {
         &self.line.topic
     }

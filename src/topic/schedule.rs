@@ -18,6 +18,7 @@ use tokio::time::Instant;
 use super::publish::{Publish, PublishError};
 use crate::agenda::{Agenda, Entry, Spot};
 use crate::event::{Event, EventId};
+use crate::insider::InsideOf;
 use crate::panic::guard;
 use crate::sync::{Arc, Mutex, Weak, lock};
 
@@ -158,6 +159,8 @@ impl<E: Event> Slot<E> {
         let Some((mut publish, done, _)) = self.take(State::Tried) else {
             return Poll::Ready(());
         };
+        // Events are dropped in it, which is the user's code: it must not block this thread.
+        let _inside = InsideOf::enter(publish.board());
         let Poll::Ready(outcome) = Pin::new(&mut publish).poll(cx) else {
             let waker = Some(cx.waker().clone());
             *lock(&self.0) = State::Open {
@@ -177,6 +180,7 @@ impl<E: Event> Slot<E> {
         let Some((mut publish, done, waker)) = self.take(State::Over) else {
             return false;
         };
+        let _inside = InsideOf::enter(publish.board());
         if let Some(waker) = waker {
             waker.wake();
         }

@@ -20,6 +20,7 @@ use crate::agenda::Alarm;
 use crate::clock::{deadline, next_tick};
 use crate::defaults::PUBLISH_WAIT;
 use crate::event::Event;
+use crate::insider::inside;
 use crate::panic::guard;
 use crate::sync::{Arc, Mutex, lock};
 
@@ -147,7 +148,8 @@ impl<E: Event> Ticks<E> {
     async fn publish(&self, event: E, number: u64) {
         let (topic, origin) = (Arc::clone(&self.topic), Origin::default());
         let publish = Publish::new(topic, event, origin, PUBLISH_WAIT, self.board);
-        let Err(refused) = publish.await else {
+        // Events are dropped in it, which is the user's code: it must not block this thread.
+        let Err(refused) = inside(self.board, publish).await else {
             return;
         };
         if !matches!(refused, PublishError::Closed { .. }) {

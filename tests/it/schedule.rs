@@ -8,7 +8,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use callboard::prelude::*;
-use callboard::{Cause, EventId, Exit, PublishError, Restart, Scheduled};
+use callboard::{AskError, Cause, EventId, Exit, PublishError, Restart, Scheduled};
 use tokio::time::Instant;
 
 use crate::support_events::{
@@ -423,4 +423,43 @@ fn a_board_on_its_own_threads_keeps_the_time_by_itself() {
     let report = board.shutdown_blocking(secs(5));
     assert_eq!((report.drained, report.not_due), (true, 1));
     assert!(runtime.block_on(kept).is_err());
+}
+
+/// Asks its service for an answer when it is dropped, and blocks its thread for that.
+struct Clingy(Address<Deaf>, std::sync::mpsc::Sender<bool>);
+impl Event for Clingy {
+    const NAME: &'static str = "clingy";
+}
+impl Drop for Clingy {
+    fn drop(&mut self) {
+        let refused = matches!(self.0.ask_blocking(Hello), Err(AskError::Blocking(_)));
+        self.1.send(refused).unwrap();
+    }
+}
+struct Hello;
+impl Message for Hello {
+    type Reply = ();
+}
+struct Deaf;
+impl Service for Deaf {}
+impl Answer<Hello> for Deaf {
+    async fn answer(&mut self, _: Hello, _: &mut Context<Self>) -> Outcome {
+        Ok(())
+    }
+}
+
+#[test]
+fn an_event_that_is_dropped_when_it_is_due_does_not_block_the_thread_that_keeps_the_time() {
+    let service = service("deaf", || Deaf);
+    let (to, (heard, hears)) = (service.address(), std::sync::mpsc::channel());
+    let board = Board::start(shop().child(service)).unwrap();
+    // Nobody hears it.
+    board
+        .publish(Clingy(to.clone(), heard.clone()))
+        .after(millis(1));
+    assert!(hears.recv().unwrap());
+    let series = board.every(millis(1), move |_| Clingy(to.clone(), heard.clone()));
+    assert!(hears.recv().unwrap());
+    series.cancel();
+    assert!(board.shutdown_blocking(secs(60)).drained);
 }

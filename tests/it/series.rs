@@ -157,7 +157,7 @@ fn a_function_that_would_block_the_boards_own_thread_is_refused() {
         Note(number)
     });
     let refused = hears.recv().unwrap();
-    assert!(refused.contains("thread of the board"), "{refused}");
+    assert!(refused.contains("thread of a board"), "{refused}");
     series.cancel();
     assert_eq!(board.shutdown_blocking(secs(5)).ledger.gap(), 0);
 }

@@ -476,3 +476,15 @@ fn whoever_is_woken_by_an_outcome_may_look_at_the_board_at_once() {
         assert_eq!(*onlooker.gaps.lock().unwrap(), [0, 0]);
     });
 }
+
+#[test]
+fn what_has_been_published_already_has_no_outcomes_to_wait_for() {
+    paused(async {
+        let board = here(shop()).await;
+        let mut publish = board.publish(Note(1));
+        (&mut publish).await.unwrap();
+        let settled = publish.settled().within(secs(1));
+        let settled = tokio::time::timeout(secs(9), settled).await.unwrap();
+        assert!(settled.unwrap().is_empty());
+    });
+}

@@ -607,3 +607,24 @@ fn its_changes_are_events_where_somebody_listens() {
         assert_eq!(*heard.lock().unwrap(), expected);
     });
 }
+
+#[test]
+fn a_breaker_is_known_again_when_its_subscription_comes_back_with_its_service() {
+    paused(async {
+        let (board, address, _) = notes(once(breaker()), up_to(9)).await;
+        board.unsubscribe::<Note>(&address).await.unwrap();
+        let guards = || board.inspect("shop/clerk").unwrap().guards.len();
+        board.settle().await.unwrap();
+        address.ask(HowMany).await.unwrap();
+        assert_eq!(guards(), 0);
+        board.subscribe::<Note>(&address).await.unwrap();
+        board.stop("shop/clerk").await.unwrap();
+        board.restart("shop/clerk").await.unwrap();
+        assert_eq!(guards(), 1);
+        let began = tokio::time::Instant::now();
+        publish(&board, 1..=3).await;
+        let held = board.settle().await.unwrap_err();
+        assert!(matches!(held, SettleError::BreakerOpen { .. }), "{held}");
+        assert_eq!(began.elapsed(), Duration::ZERO);
+    });
+}

@@ -13,8 +13,8 @@ use super::scan::{blank, closing, is_word, line_of, name_at, skip_space, words};
 /// The modules of each floor, lowest floor first; within a floor the lower ones first.
 pub(crate) const FLOORS: [&[&str]; 7] = [
     &[
-        "defaults", "clock", "dice", "park", "panic", "failure", "exit", "restart", "shutdown",
-        "event", "message", "policy", "ledger",
+        "defaults", "clock", "dice", "park", "insider", "panic", "failure", "exit", "restart",
+        "shutdown", "event", "message", "policy", "ledger",
     ],
     &[
         "sync",

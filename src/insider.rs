@@ -1,13 +1,16 @@
 //! Which board's service the current thread is running, or does blocking work for, if any.
 //!
-//! Hosts mark every poll of a life, and blocking work its thread; blocking verbs ask, and so does
-//! anything published through a plain board handle from inside a handler.
+//! Hosts mark every poll of a life, and blocking work its thread; so does whatever drops events on
+//! the thread that keeps the time. Blocking verbs ask, and so does anything published through a
+//! plain board handle from inside a handler.
 //!
 //! Invariant: a mark is there only while user code of that board may run.
 //!
 //! It does not know which service.
 
 use std::cell::Cell;
+use std::future::{Future, poll_fn};
+use std::pin::pin;
 
 thread_local! {
     static INSIDE: Cell<Option<usize>> = const { Cell::new(None) };
@@ -34,6 +37,16 @@ impl Drop for InsideOf {
         // The thread may be ending.
         let _ = INSIDE.try_with(|inside| inside.set(self.before));
     }
+}
+
+/// Polls code of a board, marked as such.
+pub(crate) async fn inside<F: Future>(board: usize, future: F) -> F::Output {
+    let mut future = pin!(future);
+    poll_fn(|cx| {
+        let _inside = InsideOf::enter(board);
+        future.as_mut().poll(cx)
+    })
+    .await
 }
 
 /// The board whose code this thread runs.
