@@ -62,13 +62,15 @@ pub struct EventId(NonZeroU64);
 
 /// The event or letter whose handling published this one.
 ///
-/// Copies published by several attempts at one event carry the same `id` and rising `attempt`s.
+/// Copies published by several attempts at one event carry the same `id` and rising `attempt`s,
+/// also where an attempt was cut short and not counted, by a restart of its group for instance.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Cause {
     /// The number of the event or letter that was being handled.
     pub id: EventId,
-    /// Which attempt at handling it this was; 1 is the first.
+    /// Which attempt at handling it this was, from 1 on. Attempts that were cut short without being
+    /// counted are included, which [`Context::attempt`](crate::Context::attempt) leaves out.
     pub attempt: u32,
 }
 

@@ -28,6 +28,8 @@ pub(crate) struct Held<E> {
     pub(crate) accepted: Option<Duration>,
     /// When its first attempt began.
     pub(crate) first: Option<Instant>,
+    /// How many attempts were cut short, and are not counted.
+    pub(crate) lapsed: u32,
     /// A guard makes it wait, and not the delay after a failure.
     pub(crate) is_put_off: bool,
     /// It has stepped aside before.
@@ -40,6 +42,33 @@ pub(crate) struct Held<E> {
     pub(crate) sentence: Option<Box<Sentence>>,
     /// While it is tried: what its breaker is to hear of that.
     pub(crate) ticket: Option<Ticket>,
+}
+
+/// Which attempt at an event is made.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Try {
+    /// 1 for the first; those that were cut short are not counted.
+    pub(crate) attempt: u32,
+    /// How many were cut short before.
+    pub(crate) lapsed: u32,
+    pub(crate) redriven: bool,
+}
+
+impl Try {
+    /// The first attempt at an event that was read just now.
+    pub(crate) const FIRST: Try = Try {
+        attempt: 1,
+        lapsed: 0,
+        redriven: false,
+    };
+
+    /// The attempt before this one, to which what follows an event belongs that is given up.
+    pub(crate) fn before(self) -> Self {
+        Try {
+            attempt: self.attempt.saturating_sub(1).max(1),
+            ..self
+        }
+    }
 }
 
 /// What is to be done about an event that is given up.
@@ -58,6 +87,7 @@ impl<E> Held<E> {
             redriven: false,
             accepted,
             first: None,
+            lapsed: 0,
             is_put_off: false,
             is_aside: false,
             is_later: false,
@@ -75,6 +105,20 @@ impl<E> Held<E> {
     /// Which attempt the next one is; 1 for the first.
     pub(crate) fn next_attempt(&self) -> u32 {
         self.counted().saturating_add(1)
+    }
+
+    /// As [`Held::next_attempt`], with all that is known of it.
+    pub(crate) fn next_try(&self) -> Try {
+        Try {
+            attempt: self.next_attempt(),
+            lapsed: self.lapsed,
+            redriven: self.redriven,
+        }
+    }
+
+    /// The attempt that was under way was cut short, and nobody is to blame.
+    pub(crate) fn lapse(&mut self) {
+        self.lapsed = self.lapsed.saturating_add(1);
     }
 
     /// How many attempts have failed.

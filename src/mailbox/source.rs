@@ -450,7 +450,8 @@ impl<E: Event> AnySource for Source<E> {
         if !self.is_in_flight() {
             return;
         }
-        if let Some(held) = self.begun(now) {
+        if let Some(mut held) = self.begun(now) {
+            held.lapse();
             self.wait(held, now);
         }
     }
@@ -458,6 +459,7 @@ impl<E: Event> AnySource for Source<E> {
     fn hand_back_open(&mut self, now: Instant) {
         for (_, mut held) in std::mem::take(&mut self.open) {
             held.first.get_or_insert(now);
+            held.lapse();
             held.is_aside = true;
             self.wait(held, now);
         }

@@ -22,6 +22,7 @@ use crate::dead_letter::DeadLetter;
 use crate::defaults::{ASK_WAIT, PUBLISH_WAIT};
 use crate::event::{Cause, Event, EventId};
 use crate::failure::{Failure, Outcome};
+use crate::mailbox::held::Try;
 use crate::message::Message;
 use crate::panic::Fragile;
 use crate::service::address::current_span;
@@ -52,6 +53,8 @@ pub(crate) struct Doing {
     /// 0 in hooks and timers.
     number: u64,
     attempt: u32,
+    /// Attempts that were cut short before, and are not counted.
+    lapsed: u32,
     cause: Option<Cause>,
     redriven: bool,
     /// When a handler with a timeout or a deadline will be cancelled, or an asker stops waiting.
@@ -375,22 +378,17 @@ impl<S: Service> Context<S> {
     }
 
     /// A delivery begins, which will be cancelled then.
-    pub(crate) fn begin(
-        &mut self,
-        stamp: &Stamp,
-        attempt: u32,
-        redriven: bool,
-        until: Option<Instant>,
-    ) {
+    pub(crate) fn begin(&mut self, stamp: &Stamp, what: Try, until: Option<Instant>) {
         self.rest();
         self.doing = Doing {
             number: stamp.number,
-            attempt,
+            attempt: what.attempt,
+            lapsed: what.lapsed,
             cause: stamp.cause,
-            redriven,
+            redriven: what.redriven,
             until,
         };
-        self.note_doing(stamp.number, attempt);
+        self.note_doing(stamp.number, what.attempt);
         self.forget_more();
     }
 
@@ -417,9 +415,8 @@ impl<S: Service> Context<S> {
 
     /// What is to follow an event that is given up begins: it belongs to the last attempt, the one
     /// before this.
-    pub(crate) fn begin_follow_up(&mut self, stamp: &Stamp, next_attempt: u32, redriven: bool) {
-        let last = next_attempt.saturating_sub(1).max(1);
-        self.begin(stamp, last, redriven, None);
+    pub(crate) fn begin_follow_up(&mut self, stamp: &Stamp, next: Try) {
+        self.begin(stamp, next.before(), None);
     }
 
     /// What is to be done with the result of later work begins; returns how long it may take.
@@ -462,6 +459,7 @@ impl<S: Service> Context<S> {
         self.doing = Doing {
             number,
             attempt: 1,
+            lapsed: 0,
             cause,
             redriven: false,
             until,
@@ -642,7 +640,8 @@ impl<S: Service> Context<S> {
     }
 
     fn origin(&self) -> Origin {
-        let attempt = self.doing.attempt;
+        // A copy that is published again differs also where the attempt was not counted.
+        let attempt = self.doing.attempt.saturating_add(self.doing.lapsed);
         let cause = self.doing.id().map(|id| Cause::new(id, attempt));
         Origin::new(true, cause, current_span())
     }

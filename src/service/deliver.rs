@@ -13,7 +13,7 @@ use std::future::Future;
 use crate::clock::{Clock, Look, by};
 use crate::event::Event;
 use crate::failure::Failure;
-use crate::mailbox::held::Sentence;
+use crate::mailbox::held::{Sentence, Try};
 use crate::mailbox::source::{Admission, AnySource, Ruling, Source};
 use crate::mailbox::{End as NoSources, Sources, Then};
 use crate::panic::Panic;
@@ -268,7 +268,7 @@ async fn deliver_carefully<S: Handle<E>, E: Event>(
             break;
         };
         let allowance = Allowance::of(&source.rules, slot.stamp.accepted(), &mut time);
-        cx.begin(&slot.stamp, 1, false, allowance.map(|it| it.until));
+        cx.begin(&slot.stamp, Try::FIRST, allowance.map(|it| it.until));
         let end = if allowance.is_some() || Context::<S>::is_traced() {
             attempt(slot, allowance, service, cx, &mut time).await?
         } else {
@@ -305,17 +305,17 @@ async fn deliver_current<S: Handle<E>, E: Event>(
     let Some(held) = &source.current else {
         return Ok(());
     };
-    let (pinned, number, redriven) = (held.event.clone(), held.next_attempt(), held.redriven);
+    let (pinned, what) = (held.event.clone(), held.next_try());
     let Some(slot) = pinned.slot() else {
         return Ok(());
     };
     if let Some(sentence) = held.sentence.clone() {
-        cx.begin_follow_up(&slot.stamp, number, redriven);
+        cx.begin_follow_up(&slot.stamp, what);
         return carry_out(source, slot, &sentence, cx).await;
     }
     let allowance = Allowance::of(&source.rules, held.accepted, time);
     let until = allowance.map(|allowance| allowance.until);
-    cx.begin(&slot.stamp, number, redriven, until);
+    cx.begin(&slot.stamp, what, until);
     let end = attempt(slot, allowance, service, cx, time).await?;
     if end == End::Later {
         open_up(source, allowance, cx, time);

@@ -15,7 +15,7 @@ use std::time::Duration;
 use crate::clock::{Clock, Look, by};
 use crate::event::{Event, Key};
 use crate::failure::Outcome;
-use crate::mailbox::held::Sentence;
+use crate::mailbox::held::{Sentence, Try};
 use crate::mailbox::source::{Admission, Ruling, Source};
 use crate::panic::guard;
 use crate::policy::{Reason, Rules};
@@ -96,10 +96,9 @@ impl<S: Service> Tray<'_, S> {
 
 struct EventErrand<E> {
     event: Pinned<E>,
-    attempt: u32,
+    what: Try,
     /// No attempt at it has begun.
     is_new: bool,
-    redriven: bool,
     accepted: Option<Duration>,
     rules: Arc<Rules>,
     sentence: Option<Box<Sentence>>,
@@ -156,9 +155,8 @@ fn hand_out_current<S: Handle<E>, E: Event>(source: &mut Source<E>, tray: &mut T
         is_timed: rules.retry.is_bounded(),
         errand: Box::new(EventErrand {
             event: held.event.clone(),
-            attempt: held.next_attempt(),
+            what: held.next_try(),
             is_new: held.is_new(),
-            redriven: held.redriven,
             accepted: held.accepted,
             rules,
             sentence: held.sentence.clone(),
@@ -192,14 +190,14 @@ impl<E: Event> EventErrand<E> {
         };
         let clock = cx.wall.pulse.clock.clone();
         let mut time = Look::at(&clock);
-        let is_first = self.is_new && !self.redriven;
+        let is_first = self.is_new && !self.what.redriven;
         let is_dated = self.rules.needs_time();
         if is_dated && (self.rules).is_too_late(self.accepted, time.since_start(), is_first) {
             return Ended::TooLate;
         }
         let allowance = Allowance::of(&self.rules, self.accepted, &mut time);
         let until = allowance.map(|allowance| allowance.until);
-        cx.begin(&slot.stamp, self.attempt, self.redriven, until);
+        cx.begin(&slot.stamp, self.what, until);
         let done = async {
             let end = attempt(slot, allowance, service, cx, &mut time).await?;
             if end == End::Later {
@@ -217,7 +215,7 @@ impl<E: Event> EventErrand<E> {
         let (Some(slot), Some(sentence)) = (self.event.slot(), &self.sentence) else {
             return Ended::FollowedUp(None);
         };
-        cx.begin_follow_up(&slot.stamp, self.attempt, self.redriven);
+        cx.begin_follow_up(&slot.stamp, self.what);
         Ended::FollowedUp(follow_failure(&self.rules, slot, sentence, cx).await)
     }
 }

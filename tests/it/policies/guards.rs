@@ -1,12 +1,16 @@
 //! Rate limits, copies and retry budgets, each alone and one before the other.
 
+use std::sync::Arc;
+
 use callboard::prelude::*;
 use callboard::{Dedupe, Fate, RateLimit, Reason, RetryBudget};
+use tokio::sync::Semaphore;
 use tokio::time::{Instant, advance, sleep};
 
 use super::Bill;
 use crate::support_events::{
-    HowMany, Log, Memo, Note, Seen, Step, clerk, clerks, failing, here, paused, row, shop,
+    HowMany, Log, Memo, Note, ON_PURPOSE, Seen, Step, be_quiet, clerk, clerks, failing, gate, here,
+    paused, row, shop,
 };
 
 async fn bills(
@@ -225,6 +229,45 @@ fn what_later_attempts_publish_again_is_heard_once() {
         board.settle().await.unwrap();
         assert_eq!(log.ids(), [1, 11, 2, 12]);
         assert_eq!(row(&board, "shop/clerk", "memo").discarded, 8);
+    });
+}
+
+/// Publishes, and goes on later; breaks its life over the second note.
+struct Slow(Arc<Semaphore>);
+impl Service for Slow {}
+impl Handle<Note> for Slow {
+    async fn handle(&mut self, note: &Note, cx: &mut Context<Self>) -> Outcome {
+        if note.0 == 2 && cx.attempt() == 1 {
+            panic!("{ON_PURPOSE}");
+        }
+        cx.publish(Memo(note.0)).await?;
+        let gate = Arc::clone(&self.0);
+        let open = async move { gate.acquire().await.unwrap().forget() };
+        cx.later(open, async |_, (), _| Ok(()));
+        Ok(())
+    }
+}
+
+#[test]
+fn what_is_published_again_after_an_attempt_that_nobody_counts_is_heard_once() {
+    be_quiet();
+    paused(async {
+        let (gate, (spec, log)) = (gate(), clerk("clerk", |_| Step::Done));
+        let policy = Policy::new().dedupe(Dedupe::by_cause(secs(60)));
+        let kept = Arc::clone(&gate);
+        let slow = service("slow", move || Slow(Arc::clone(&kept))).on::<Note>();
+        let root = shop().child(spec.on::<Memo>().policy(policy)).child(slow);
+        let board = here(root).await;
+        board.publish(Note(1)).await.unwrap();
+        log.until(1).await;
+        board.publish(Note(2)).await.unwrap();
+        log.until(2).await;
+        gate.add_permits(9);
+        board.settle().await.unwrap();
+        assert_eq!(board.inspect("shop/slow").unwrap().life, 2);
+        assert_eq!(log.ids(), [1, 2]);
+        let memos = row(&board, "shop/clerk", "memo");
+        assert_eq!((memos.acknowledged, memos.discarded), (2, 1));
     });
 }
 
