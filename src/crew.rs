@@ -209,8 +209,8 @@ impl Crew {
         call(called);
     }
 
-    /// Notes for whom the change that is under way waits: `change` for these workers, as far as they
-    /// are awaited.
+    /// Notes for whom the change that is under way waits: `change` for these workers, as far as
+    /// they are awaited.
     pub(crate) fn note_gate(&self, change: Waiter, workers: impl Iterator<Item = (usize, Waiter)>) {
         let mut state = lock(&self.state);
         if self.limit() == u64::MAX {

@@ -2,20 +2,22 @@
 //!
 //! Hosts put them there; the broker gives them back on request.
 //!
-//! Invariant: it keeps at most so many, the newest; an older one leaves without a sound, still
-//! counted in the ledger.
+//! Invariant: it keeps at most so many, the newest; an older one goes, still counted in the ledger,
+//! and the first time that is told.
 //!
 //! It does not decide whether a letter can be given back.
 
 use std::collections::VecDeque;
 
 use crate::dead_letter::DeadLetter;
-use crate::sync::{Mutex, lock};
+use crate::sync::{AtomicBool, Mutex, Ordering, lock};
 
 #[derive(Debug)]
 pub(crate) struct Shelf {
     most: usize,
     letters: Mutex<VecDeque<DeadLetter>>,
+    /// Whether it has been told that letters go.
+    is_told: AtomicBool,
 }
 
 impl Shelf {
@@ -23,6 +25,7 @@ impl Shelf {
         Shelf {
             most,
             letters: Mutex::new(VecDeque::new()),
+            is_told: AtomicBool::new(false),
         }
     }
 
@@ -37,6 +40,14 @@ impl Shelf {
             letters.push_back(letter);
         }
         drop(letters);
+        if oldest.is_some() && !self.is_told.swap(true, Ordering::Relaxed) {
+            tracing::warn!(
+                target: "callboard::policy",
+                most = self.most,
+                "the shelf of dead letters is full: from now on the oldest one goes for each new \
+                 one; subscribe to DeadLetter to store them, or raise BoardBuilder::shelf"
+            );
+        }
         drop(oldest);
     }
 

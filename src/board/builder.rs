@@ -21,7 +21,7 @@ use crate::clock::Clock;
 use crate::defaults;
 use crate::dice::Dice;
 use crate::exit::Exit;
-use crate::host::{Order, Problem};
+use crate::host::{News, Order, Problem};
 use crate::insider::current_board;
 use crate::panic::guard;
 use crate::park::block_on;
@@ -254,7 +254,13 @@ impl BoardBuilder {
         // The root's actor keeps the board, which so goes on when the last handle is dropped. The
         // actor itself ends with its arbiter.
         let board = Arc::clone(&inner);
-        let parent = Parent::Board(Box::new(move |news| board.hear(news)));
+        let parent = Parent::Board(Box::new(move |news| {
+            if let News::Falling(_) = &news {
+                let inner = Arc::clone(&board);
+                Board { inner }.limit_fall(limit);
+            }
+            board.hear(news);
+        }));
         let broker = Broker::new(wall);
         let _ = inner.broker.set(home.start(move || broker));
         let root = home.start(move || SupervisorActor::new(opened, parent, grounds));

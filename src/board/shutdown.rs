@@ -106,6 +106,18 @@ impl Board {
         });
     }
 
+    /// The root falls by itself: if it is not down within the limit, because a service blocks its
+    /// thread or takes longer to stop, the board ends without it.
+    pub(super) fn limit_fall(&self, limit: Duration) {
+        let board = self.clone();
+        self.inner.time.spawn(async move {
+            let until = deadline(board.inner.wall.pulse.clock.now(), limit);
+            if !board.inner.reaches(until, Root::is_over).await {
+                board.shut_down_once(Duration::ZERO).await;
+            }
+        });
+    }
+
     async fn shut_down_once(&self, limit: Duration) -> ShutdownReport {
         let mut report = self.inner.report.lock().await;
         if let Some(report) = &*report {
@@ -195,7 +207,6 @@ impl Inner {
             News::Falling(exit) => {
                 self.root_state
                     .send_modify(|root| root.falling = Some(exit));
-                self.wall.begin_end();
             }
             News::Exited(exit) => {
                 if exit.is_abnormal() {

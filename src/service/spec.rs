@@ -278,9 +278,9 @@ impl<S: Service, L> ServiceSpec<S, L> {
     /// or to escalate, ends the whole service.
     ///
     /// Whatever the [retry](crate::Retry) setting, an event that waits to be tried again holds up
-    /// its own key only. What waits to be tried again, or behind an event of its key, is deferred in
-    /// the ledger. Together with what is at work that is at most the subscription's capacity; more
-    /// is not read.
+    /// its own key only. What waits to be tried again, or behind an event of its key, is deferred
+    /// in the ledger. Together with what is at work that is at most the subscription's capacity;
+    /// more is not read.
     pub fn per_key(self, recipe: impl FnMut(&Key) -> S + Send + 'static) -> Self {
         self.per_key_with(recipe, |terms| terms)
     }

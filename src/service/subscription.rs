@@ -302,9 +302,9 @@ mod tests {
     use super::*;
     use crate::clock::Clock;
     use crate::dice::Dice;
-    use crate::failure::Outcome;
+    use crate::failure::{Failure, Outcome};
     use crate::mailbox::letters::Letters;
-    use crate::policy::Standing;
+    use crate::policy::{Retry, Standing};
     use crate::pulse::Pulse;
     use crate::sync::{AtomicU64, Ordering};
     use crate::vitals::Vitals;
@@ -420,11 +420,11 @@ mod tests {
         let address = Address::new(Arc::clone(&inbox));
         address.subscribe::<Note>(&On::new()).unwrap();
         let policy = |curious: Curious| {
-            let when = move |_: &crate::Failure| {
+            let when = move |_: &Failure| {
                 let _ = &curious;
                 true
             };
-            Policy::new().retry(crate::Retry::default().when(when))
+            Policy::new().retry(Retry::default().when(when))
         };
         let event = TypeId::of::<Note>();
         assert!(inbox.set_policy(event, policy(Curious(Arc::clone(&inbox)))));

@@ -195,8 +195,8 @@ fn dead_letters_never_wait_for_room() {
 }
 
 #[test]
-fn the_shelf_keeps_the_newest() {
-    paused(async {
+fn the_shelf_keeps_the_newest_and_says_once_that_it_is_full() {
+    let run = async {
         let (spec, log) = clerk("clerk", |_| failing());
         let root = shop().child(
             spec.on::<Note>()
@@ -221,7 +221,12 @@ fn the_shelf_keeps_the_newest() {
             board.redrive(&first).await,
             Err(RedriveError::NotOnTheShelf)
         );
-    });
+    };
+    let witness = crate::tracing::watched("callboard=warn", || paused(run));
+    let told = witness.events("callboard::policy", ::tracing::Level::WARN);
+    let told = told.iter().map(|one| one.field("most"));
+    let full: Vec<&str> = told.filter(|most| !most.is_empty()).collect();
+    assert_eq!(full, ["3"]);
 }
 
 #[test]

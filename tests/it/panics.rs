@@ -379,6 +379,16 @@ async fn survive(case: At) {
             lines.lines()
         );
     }
+    check_dead(case, &board);
+    let life = to_neighbour
+        .ask(crate::support_lives::Do(Default::default()))
+        .await;
+    assert_eq!(life.unwrap(), 1);
+    end(&board).await;
+}
+
+/// Whose failure it was, and whose it was not.
+fn check_dead(case: At, board: &Board) {
     let letters = board.dead_letters();
     let dead = [
         At::ShowingFailure,
@@ -405,12 +415,6 @@ async fn survive(case: At) {
             "{letter}"
         );
     }
-    drop(letters);
-    let life = to_neighbour
-        .ask(crate::support_lives::Do(Default::default()))
-        .await;
-    assert_eq!(life.unwrap(), 1);
-    end(&board).await;
 }
 
 /// It panics while it is dropped because it panicked in a handler that was dropped by a kill.

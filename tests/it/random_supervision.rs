@@ -45,6 +45,7 @@ const MOMENTS: &[&str] = &[
     "a crash in started",
     "a crash in stopping",
     "a hang in stopping",
+    "a stopping that is cut off",
     "a panic in a recipe",
     "a kill on request",
     "a supervisor killed on request",

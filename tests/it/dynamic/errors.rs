@@ -257,7 +257,7 @@ fn what_is_refused_ends_no_supervisor_when_it_is_dropped() {
         // The last that holds it is what is refused.
         drop(bomb);
         let refused = handle.start_child(again).await;
-        assert_eq!(said(refused), "there is a child at shop/a already");
+        assert_eq!(said(refused), "there is already a child at shop/a");
         let sessions = board.supervisor("shop/sessions").unwrap();
         let refused = sessions.start_child_from(Bomb).await;
         assert!(said(refused).starts_with("the recipe of shop/sessions"));

@@ -216,6 +216,9 @@ pub(crate) struct Worker {
     until: Option<Ms>,
     /// How the life ends that is in `stopping`.
     end: End,
+    /// When `stopping` is cut off, if the life ends by itself, and whether that comes next.
+    farewell: Option<Ms>,
+    is_cut_off: bool,
     stop: bool,
     /// It may still handle events below this.
     drain: Option<u64>,
@@ -409,6 +412,8 @@ impl Worker {
             stop: false,
             drain: None,
             retires: false,
+            farewell: None,
+            is_cut_off: false,
             killer: None,
             alarms: Vec::new(),
             open,

@@ -30,6 +30,11 @@ impl Reference {
             Doing::Starting => self.end_start(id),
             Doing::HangingStart => self.die(id, End::TimedOut, false),
             Doing::Handling => self.end_handling(id),
+            Doing::Stopping if self.nodes[id].worker.is_cut_off => {
+                self.mark("a stopping that is cut off");
+                let end = self.nodes[id].worker.end.clone();
+                self.die(id, end, false);
+            }
             Doing::Stopping => self.end_stop(id),
             Doing::Nothing | Doing::Resting => unreachable!(),
         }
@@ -124,8 +129,15 @@ impl Reference {
     pub(super) fn begin_stop(&mut self, id: Id, end: End) {
         let job = self.nodes[id].sketch.job().unwrap();
         let worker = &mut self.nodes[id].worker;
+        let by_itself = end != End::Shutdown;
         (worker.doing, worker.end) = (Doing::Stopping, end);
-        worker.until = Some(self.now + job.stop_ms);
+        let limit = match job.shutdown {
+            Shutdown::Kill => 5_000,
+            timed => time(timed),
+        };
+        worker.farewell = by_itself.then_some(self.now + limit);
+        worker.is_cut_off = by_itself && job.stop_ms > limit;
+        worker.until = Some(self.now + job.stop_ms.min(if by_itself { limit } else { Ms::MAX }));
         if job.stop_ms == 0 {
             worker.until = None;
             self.end_stop(id);
@@ -141,7 +153,11 @@ impl Reference {
                 self.mark("a crash in stopping");
                 self.die(id, End::Panicked, false);
             }
-            Some(StopDeed::Hang) => self.mark("a hang in stopping"),
+            Some(StopDeed::Hang) => {
+                worker.until = worker.farewell;
+                worker.is_cut_off = true;
+                self.mark("a hang in stopping");
+            }
         }
     }
 
@@ -166,6 +182,7 @@ impl Reference {
         let in_start = matches!(worker.doing, Doing::Starting | Doing::HangingStart);
         worker.doing = Doing::Nothing;
         (worker.until, worker.killer) = (None, None);
+        (worker.farewell, worker.is_cut_off) = (None, false);
         worker.alarms.clear();
         if in_start && end.is_abnormal() && end != End::Killed {
             self.mark("a crash in started");
