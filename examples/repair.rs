@@ -3,7 +3,7 @@
 //!
 //! Run: `cargo run --example repair`. Prints each order that is shipped, the dead letter, and the
 //! ledger at the end. An async program: the board runs on threads of its own.
-#![allow(clippy::print_stdout)]
+#![allow(clippy::disallowed_methods, clippy::print_stdout)]
 
 use callboard::prelude::*;
 

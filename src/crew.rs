@@ -171,8 +171,14 @@ impl Crew {
     }
 
     /// From now on there are so many workers, all of which have joined. Returns the number of the
-    /// change: what has a higher one is shared by the new number.
-    pub(crate) fn scale(&self, workers: usize, pulse: &Pulse) -> u64 {
+    /// change: what has a higher one is shared by the new number. `change` waits for those who have
+    /// still to settle what has a lower one.
+    pub(crate) fn scale(
+        &self,
+        workers: usize,
+        pulse: &Pulse,
+        change: Option<(Waiter, &BTreeMap<usize, Waiter>)>,
+    ) -> u64 {
         let mut state = lock(&self.state);
         let is_first = state.shifts.len() == 1;
         if is_first {
@@ -190,6 +196,7 @@ impl Crew {
         if is_first {
             self.limit.store(from, Ordering::SeqCst);
             state.await_all();
+            state.gate = change.map(|(waiter, all)| state.gate(waiter, all));
         }
         let mut called = self.open(&mut state);
         called.extend(state.members.values().cloned());
@@ -207,22 +214,6 @@ impl Crew {
         let called = self.open(&mut state);
         drop(state);
         call(called);
-    }
-
-    /// Notes for whom the change that is under way waits: `change` for these workers, as far as
-    /// they are awaited.
-    pub(crate) fn note_gate(&self, change: Waiter, workers: impl Iterator<Item = (usize, Waiter)>) {
-        let mut state = lock(&self.state);
-        if self.limit() == u64::MAX {
-            return;
-        }
-        let awaited = workers.filter(|(index, _)| state.awaited.contains(index));
-        let waits = awaited.map(|(index, worker)| (index, change.hold(worker)));
-        let waits = waits.collect();
-        state.gate = Some(Gate {
-            waiter: change,
-            waits,
-        });
     }
 
     /// Whom everybody waits for, too, who asks a worker now: the change that is under way.
@@ -290,6 +281,13 @@ impl State {
             gate.waits.remove(&index);
         }
         self.awaited.remove(&index)
+    }
+
+    fn gate(&self, waiter: Waiter, all: &BTreeMap<usize, Waiter>) -> Gate {
+        let awaited = all.iter().filter(|(index, _)| self.awaited.contains(index));
+        let waits = awaited.map(|(index, worker)| (*index, waiter.hold(worker.clone())));
+        let waits = waits.collect();
+        Gate { waiter, waits }
     }
 
     fn await_all(&mut self) {

@@ -215,15 +215,19 @@ impl Vitals {
         }
     }
 
-    /// What has been under way for the longest, if anything is, and whether it is on its thread.
-    pub(crate) fn doing(&self) -> Option<(Doing, bool)> {
-        let mut oldest = None;
+    /// What has been under way for the longest, if anything is, and whether it is on its thread. If
+    /// that is what matters, what is there comes first.
+    pub(crate) fn doing(&self, is_stuck: bool) -> Option<(Doing, bool)> {
+        let mut oldest: Option<(Doing, bool)> = None;
         self.each_activity(|_, activity| {
             let Some(doing) = activity.doing() else {
                 return;
             };
-            if oldest.is_none_or(|(before, _): (Doing, bool)| doing.since < before.since) {
-                oldest = Some((doing, activity.is_on_thread()));
+            let is_on_thread = activity.is_on_thread();
+            let rank = |doing: Doing, is_on_thread: bool| (is_stuck && !is_on_thread, doing.since);
+            let found = rank(doing, is_on_thread);
+            if oldest.is_none_or(|(before, was)| found < rank(before, was)) {
+                oldest = Some((doing, is_on_thread));
             }
         });
         // What blocks may be later work, while its service rests.

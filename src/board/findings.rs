@@ -86,7 +86,7 @@ impl Inner {
         let now = self.wall.pulse.clock.since_start();
         let services = self.node.subtree().into_iter();
         let stuck = services.filter_map(|node| {
-            let (doing, blocks) = node.vitals.doing()?;
+            let (doing, blocks) = node.vitals.doing(true)?;
             let age = now.saturating_sub(doing.since);
             let neighbours = if blocks {
                 self.neighbours(&node)

@@ -203,8 +203,8 @@ impl Inner {
 
     fn current(&self, node: &Node, event: Option<String>, now: Duration) -> Option<Current> {
         let vitals = &node.vitals;
-        let (doing, on_thread) = vitals.doing()?;
         let blocked = vitals.blocked_since().is_some();
+        let (doing, on_thread) = vitals.doing(blocked)?;
         let neighbours = if blocked {
             self.neighbours(node)
         } else {

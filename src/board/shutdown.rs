@@ -112,7 +112,7 @@ impl Board {
         let board = self.clone();
         self.inner.time.spawn(async move {
             let until = deadline(board.inner.wall.pulse.clock.now(), limit);
-            if !board.inner.reaches(until, Root::is_over).await {
+            if !board.inner.reaches(until, |root| root.closed).await {
                 board.shut_down_once(Duration::ZERO).await;
             }
         });

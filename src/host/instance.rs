@@ -270,6 +270,9 @@ async fn live<S: Service>(birth: Birth<S>) -> Outcome {
         if has_run {
             orders.note_timers(cx);
             tell(What::Free);
+            if cx.is_stopping() || cx.vitals().is_suspended() {
+                continue;
+            }
         }
         let Some(errand) = orders.next(&cx.wall.pulse.clock) else {
             if has_run {
@@ -340,7 +343,7 @@ async fn run_timers<S: Service>(
         finish_all(service, cx).await?;
         has_run = true;
         take_turns(pace, cx).await;
-        if cx.vitals().is_suspended() {
+        if cx.vitals().is_suspended() || cx.is_stopping() {
             break;
         }
     }

@@ -16,13 +16,13 @@ use std::rc::Rc;
 
 use tokio::time::Instant;
 
-use crate::clock::deadline;
+use crate::clock::{deadline, within};
 use crate::event::Key;
 use crate::exit::Exit;
 use crate::host::Borrowed;
 use crate::host::guard::Kept;
 use crate::host::instance::{Board, Orders};
-use crate::host::life::{Life, ends_in_order};
+use crate::host::life::{Life, ends_in_order, note_cut_off};
 use crate::mailbox::Next;
 use crate::service::errand::{Handed, LetterErrand, Tray};
 use crate::service::inside::Task;
@@ -90,7 +90,12 @@ impl<S: Service, L: Deliver<S>> KeyedLife<S, L> {
         let exit = self.work(&cx).await;
         cx.control.seal(&exit);
         if ends_in_order(&exit) {
-            self.stop_all(&exit, &cx).await;
+            // Instances may be at work whose handlers never return.
+            let (clock, limit) = (self.life.pulse.clock.clone(), cx.control.farewell());
+            let stopped = within(&clock, limit, self.stop_all(&exit, &cx)).await;
+            if stopped.is_none() {
+                note_cut_off(cx.path(), limit.unwrap_or_default());
+            }
         }
         exit
     }
@@ -226,16 +231,18 @@ impl<S: Service, L: Deliver<S>> KeyedLife<S, L> {
         };
         let (out, has_lapsed) = (tray.out, tray.has_lapsed);
         mailbox.note_waiting();
+        // All of it, also if one of them ends the service: what is out is known to be out.
+        let mut done = Ok(());
         for errand in out {
-            self.send(errand, cx)?;
+            done = done.and(self.send(errand, cx));
         }
         if let Err(ruling) = handed {
-            self.carry_out(*ruling, None, cx)?;
+            done = done.and(self.carry_out(*ruling, None, cx));
         }
         if has_lapsed {
-            self.release_all(cx)?;
+            done = done.and(self.release_all(cx));
         }
-        Ok(())
+        done
     }
 
     fn hand_out_letter(&mut self, cx: &Context<S>) -> Result<(), Exit> {

@@ -647,7 +647,7 @@ fn below<S: Service>(cx: &Context<S>) -> u64 {
     cx.control.draining().unwrap_or(u64::MAX)
 }
 
-fn note_cut_off(service: &str, limit: Duration) {
+pub(super) fn note_cut_off(service: &str, limit: Duration) {
     tracing::warn!(
         target: "callboard::supervision",
         service, ?limit,

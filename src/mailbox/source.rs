@@ -513,6 +513,7 @@ impl<E: Event> AnySource for Source<E> {
             Some(guards) => {
                 guards.follow(rules);
                 if !rules.has_guards() && guards.ticket.is_none() {
+                    guards.delist();
                     self.guards = None;
                 }
                 self.let_go();

@@ -212,7 +212,7 @@ fn order_is_kept(from: usize, to: usize) {
         let worker = Worker::open(&house, index);
         threads.push(thread::spawn(|| worker.work()));
     }
-    house.crew.scale(to, &house.pulse);
+    house.crew.scale(to, &house.pulse, None);
     sender.join().unwrap();
     for worker in threads {
         worker.join().unwrap();

@@ -139,6 +139,7 @@ impl<S: Service> Team<S> {
         home: &Home,
         origin: &Origin,
         letter: &mut Slip<M, W>,
+        version: Option<u64>,
     ) -> Result<bool, Unsent>
     where
         Letter<M, W>: AnyLetter<S>,
@@ -146,7 +147,9 @@ impl<S: Service> Team<S> {
         let pulse = &home.wall.pulse;
         let index = home.share.as_ref().map(|share| share.index);
         let sent = self.crew.post(|workers| {
-            if index != Some(to.index(workers)) {
+            // With another version the answer would be waited for in another way.
+            let is_other = version.is_some_and(|version| version != self.crew.version());
+            if is_other || index != Some(to.index(workers)) {
                 return Ok(false);
             }
             inbox.letters.reserve(pulse, origin)?;
@@ -182,7 +185,7 @@ impl<S: Service> Team<S> {
                 break NoRoom::Unsent(Unsent::Closed);
             };
             let left = left(&home.wall, wait, &mut until);
-            let send = || self.send(to, &inbox, home, origin, &mut letter);
+            let send = || self.send(to, &inbox, home, origin, &mut letter, None);
             match inbox.reserve_by(home, origin, left, None, send).await {
                 Ok(true) => return Ok(()),
                 Ok(false) => {}
@@ -209,7 +212,7 @@ impl<S: Service> Team<S> {
             else {
                 break Unsent::Closed;
             };
-            match self.send(to, inbox, home, origin, &mut letter) {
+            match self.send(to, inbox, home, origin, &mut letter, None) {
                 Ok(true) => return Ok(()),
                 Ok(false) => {}
                 Err(unsent) => break unsent,
@@ -239,6 +242,7 @@ impl<S: Service> Team<S> {
             let Some(home) = inbox.home() else {
                 break NoRoom::Unsent(Unsent::Closed);
             };
+            let version = Some(self.crew.version());
             let waiting = match home.wait_for_answer() {
                 Ok(waiting) => waiting,
                 Err(cycle) => break NoRoom::Cycle(cycle),
@@ -248,7 +252,7 @@ impl<S: Service> Team<S> {
             if let Some((letter, until)) = letter.as_mut().zip(until) {
                 letter.way = Some(Reply::new(word, waiting.clone(), until));
             }
-            let send = || self.send(to, &inbox, home, origin, &mut letter);
+            let send = || self.send(to, &inbox, home, origin, &mut letter, version);
             let sent = inbox.reserve_by(home, origin, for_room, waiting.as_ref(), send);
             match sent.await {
                 Ok(true) => {

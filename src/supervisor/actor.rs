@@ -214,7 +214,9 @@ impl Handler<Order> for SupervisorActor {
                 deadline,
                 after,
             } if generation == self.generation => self.stop(deadline, after, context),
-            Order::Kill { generation, why } if generation == self.generation => {
+            Order::Kill { generation, why }
+                if generation == self.generation && !self.family.is_new() =>
+            {
                 self.ending.killed |= why == Kill::Asked;
                 self.step(Input::Kill, context);
             }

@@ -8,6 +8,8 @@
 //!
 //! It makes one change at a time.
 
+use std::collections::BTreeMap;
+
 use actix::{ActorFutureExt, AsyncContext, Context, WrapFuture};
 use tokio::sync::oneshot;
 
@@ -22,6 +24,7 @@ use crate::crew::Crew;
 use crate::host::{Problem, number_problem};
 use crate::sync::Arc;
 use crate::vitals::State;
+use crate::waits::Waiter;
 
 type Heard = oneshot::Receiver<Result<String, ChildError>>;
 
@@ -134,8 +137,12 @@ impl SupervisorActor {
     /// From now on the new number counts; it is in force when all that came before is settled.
     fn change(&mut self, scaling: Scaling, context: &mut Context<Self>) {
         let crew = Arc::clone(&scaling.crew);
-        let change = crew.scale(scaling.to, &self.grounds.wall.pulse);
-        self.note_gate(&crew);
+        let waits = &self.grounds.wall.waits;
+        let gate = waits.waiter(&format!("{}/scale", self.path()).into());
+        let workers = self.workers();
+        let pulse = &self.grounds.wall.pulse;
+        // Whoever asks a worker from now on waits for those who have not settled what came before.
+        let change = crew.scale(scaling.to, pulse, Some((gate, &workers)));
         let open = async move { crew.until_open(change).await };
         let opened = open.into_actor(self).map(move |(), actor, context| {
             let to = scaling.to;
@@ -151,13 +158,12 @@ impl SupervisorActor {
         context.spawn(opened);
     }
 
-    /// Whoever asks a worker from now on waits for those who have not settled what came before.
-    fn note_gate(&self, crew: &Crew) {
+    /// The workers that are there, by index, as ones that may be waited for.
+    fn workers(&self) -> BTreeMap<usize, Waiter> {
         let waits = &self.grounds.wall.waits;
         let index = |seat: &Seat| seat.node.name().parse().ok();
         let worker = |seat: &Seat| Some((index(seat)?, waits.waiter(seat.node.path())));
-        let change = waits.waiter(&format!("{}/scale", self.path()).into());
-        crew.note_gate(change, self.seats.values().filter_map(worker));
+        self.seats.values().filter_map(worker).collect()
     }
 
     fn undo(&mut self, scaling: Scaling, error: ChildError, context: &mut Context<Self>) {

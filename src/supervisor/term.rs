@@ -200,7 +200,14 @@ impl SupervisorActor {
                 );
                 self.report(News::Exited(exit));
             }
-            Action::Retired(exit) => self.report_end(exit),
+            Action::Retired(exit) => {
+                // As for a service that is one life: it had started before it ended for good.
+                if !self.risen && matches!(exit, Exit::Retired(_)) {
+                    self.risen = true;
+                    self.report(News::Started(Ok(())));
+                }
+                self.report_end(exit);
+            }
             Action::Completed => self.report_end(Exit::Shutdown),
             Action::Down if self.ending.killed => self.report_end(Exit::Killed),
             _ => self.report_end(Exit::Shutdown),

@@ -6,7 +6,7 @@
 //! Invariant: the mark is there only while a life of that service is being polled, so a future
 //! that is polled elsewhere, by a task of its own, makes nobody wait.
 //!
-//! It does not say who may publish while a board drains: that is `service/origin.rs`.
+//! It does not say who may publish while a board drains: that is `insider.rs`.
 
 use std::cell::RefCell;
 use std::rc::Rc;

@@ -77,6 +77,8 @@ enum Do {
     /// So many timers, all due in a second.
     ManyTimers(u64),
     Stop,
+    /// Stops after so long, in a timer; another one is due much later.
+    StopAfter(Duration),
 }
 
 type Script = Arc<dyn Fn(Move, u32) -> Do + Send + Sync>;
@@ -193,6 +195,13 @@ impl Handle<Move> for Account {
                         Ok(())
                     });
                 }
+            }
+            Do::StopAfter(time) => {
+                cx.after(time, async |_: &mut Self, cx| {
+                    cx.stop();
+                    Ok(())
+                });
+                cx.after(secs(3_600), async |_: &mut Self, _| Ok(()));
             }
             Do::Stop => cx.stop(),
         }
@@ -732,6 +741,22 @@ fn an_instance_may_stop_itself_and_another_follows() {
             books.stopped.lock().unwrap()[..],
             [(1, "ended normally".to_owned())]
         );
+    });
+}
+
+#[test]
+fn an_instance_may_stop_itself_in_a_timer() {
+    paused(async {
+        let (spec, books) = accounts(|terms| terms, |_, _| Do::StopAfter(secs(5)));
+        let board = here(shop().child(spec)).await;
+        publish(&board, [(1, 0)]).await;
+        board.settle().await.unwrap();
+        tokio::time::sleep(millis(4_999)).await;
+        assert_eq!(board.inspect("shop/accounts").unwrap().instances, 1);
+        tokio::time::sleep(millis(2)).await;
+        assert_eq!(board.inspect("shop/accounts").unwrap().instances, 0);
+        let stopped = books.stopped.lock().unwrap();
+        assert_eq!(stopped[..], [(1, "ended normally".to_owned())]);
     });
 }
 
@@ -1495,6 +1520,96 @@ fn a_failure_policy_that_stops_the_service_ends_all_instances() {
         assert_eq!(books.alive.load(Ordering::SeqCst), 0);
         assert_eq!(books.stopped.lock().unwrap().len(), 2);
         assert_eq!(board.ledger().gap(), 0);
+    });
+}
+
+#[test]
+fn a_service_that_its_policy_ends_waits_for_no_handler_that_never_returns() {
+    paused(async {
+        let (spec, books) = accounts(
+            |terms| terms,
+            |event, _| match event.account {
+                1 => Do::Fail,
+                _ => Do::Wait(gate()),
+            },
+        );
+        let policy = Policy::new()
+            .retry(Retry::never())
+            .failure(OnFailure::discard().stop());
+        let board = here(shop().child(spec.policy(policy).shutdown(secs(3)))).await;
+        publish(&board, [(0, 0)]).await;
+        until(|| books.len() == 1).await;
+        publish(&board, [(1, 0)]).await;
+        tokio::time::sleep(millis(2_999)).await;
+        assert_eq!(
+            board.inspect("shop/accounts").unwrap().state,
+            State::Running
+        );
+        tokio::time::sleep(millis(2)).await;
+        assert_eq!(board.inspect("shop/accounts").unwrap().state, State::Closed);
+        let exit = board.inspect("shop/accounts").unwrap().last_exit.unwrap();
+        assert!(matches!(exit, Exit::Retired(_)), "{exit}");
+        assert_eq!(books.alive.load(Ordering::SeqCst), 0);
+        let row = row(&board, "shop/accounts", "move");
+        assert_eq!((row.discarded, row.undelivered), (1, 1));
+    });
+}
+
+#[test]
+fn a_policy_that_stops_the_service_is_heeded_while_it_is_restarted_with_its_group() {
+    paused(async {
+        let gate = gate();
+        let wait = Arc::clone(&gate);
+        let script = move |_, _| Do::WaitAndFail(Arc::clone(&wait));
+        let (spec, books) = accounts(|terms| terms, script);
+        let policy = Policy::new()
+            .retry(Retry::never())
+            .failure(OnFailure::discard().stop());
+        let group = Supervisor::one_for_all("group").child(spec.policy(policy));
+        let group = group.child(crate::support_lives::probe(
+            "b",
+            &crate::support_lives::Log::new(),
+        ));
+        let board = here(shop().child(group)).await;
+        publish(&board, [(1, 0)]).await;
+        until(|| books.len() == 1).await;
+        board.kill("shop/group/b").await.unwrap();
+        until(|| board.inspect("shop/group/accounts").unwrap().state == State::Stopping).await;
+        gate.add_permits(1);
+        until(|| board.inspect("shop/group/b").unwrap().life == 2).await;
+        let accounts = board.inspect("shop/group/accounts").unwrap();
+        assert_eq!(accounts.state, State::Closed);
+        assert!(matches!(accounts.last_exit, Some(Exit::Retired(_))));
+    });
+}
+
+#[test]
+fn what_is_to_follow_an_event_that_no_instance_can_be_made_for_is_given_up() {
+    paused(async {
+        struct Told;
+        impl Event for Told {
+            const NAME: &'static str = "told";
+        }
+        struct Keyless;
+        impl Event for Keyless {
+            const NAME: &'static str = "keyless";
+        }
+        impl Handle<Keyless> for Account {
+            async fn handle(&mut self, _: &Keyless, _: &mut Context<Self>) -> Outcome {
+                Ok(())
+            }
+        }
+        let (spec, _) = accounts(|terms| terms, |_, _| Do::Nothing);
+        let follow = OnFailure::dead_letter().publish(|_: &Keyless, _: &Failure| Told);
+        let policy = Policy::new().failure(follow);
+        let spec = spec.on_with::<Keyless>(|on| on.policy(policy));
+        let board = here(shop().child(spec)).await;
+        board.publish(Keyless).await.unwrap();
+        let settled = tokio::time::timeout(secs(60), board.settle()).await;
+        settled.unwrap().unwrap();
+        let letters = board.dead_letters();
+        assert_eq!(letters[0].reason(), callboard::Reason::NotFollowedUp);
+        assert_eq!((letters.len(), letters[0].attempts().len()), (1, 3));
     });
 }
 

@@ -598,3 +598,48 @@ fn what_is_published_while_a_service_opens_again_is_in_a_row_or_unheard() {
         }
     });
 }
+
+/// Starts late, if it is not the first; fails over orders.
+struct Late(Option<usize>);
+impl Service for Late {
+    async fn started(&mut self, cx: &mut Context<Self>) -> Outcome {
+        self.0 = cx.worker();
+        if self.0 != Some(0) {
+            tokio::time::sleep(secs(5)).await;
+        }
+        Ok(())
+    }
+}
+impl Handle<Order> for Late {
+    async fn handle(&mut self, _: &Order, _: &mut Context<Self>) -> Outcome {
+        Err(Failure::new("no"))
+    }
+}
+
+#[test]
+fn a_worker_that_is_stopped_for_good_while_others_start_fails_no_start() {
+    paused(async {
+        let policy = Policy::new()
+            .retry(Retry::never())
+            .failure(OnFailure::dead_letter().stop());
+        let late = service("late", || Late(None)).on::<Order>();
+        let key = (0..).find(|key| worker_of(&Order::new(*key, 0), 2) == 0);
+        let order = Order::new(key.unwrap(), 0);
+        let herald = service("herald", move || Once(order.clone()));
+        let root = shop().child(herald).child(late.policy(policy).workers(2));
+        let board = here(root).await;
+        let late = board.inspect("shop/late").unwrap();
+        assert_eq!(late.state, State::Closed);
+        assert!(matches!(late.last_exit, Some(Exit::Retired(_))));
+        assert!(board.publish(Note(1)).await.is_ok());
+    });
+}
+
+/// Publishes one order when it starts.
+struct Once(Order);
+impl Service for Once {
+    async fn started(&mut self, cx: &mut Context<Self>) -> Outcome {
+        cx.publish(self.0.clone()).await?;
+        Ok(())
+    }
+}

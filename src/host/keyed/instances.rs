@@ -178,8 +178,12 @@ impl<S: Service, L: Deliver<S>> KeyedLife<S, L> {
         }
         self.life.mailbox.shut(true);
         loop {
-            // The service ends already, whatever else is said against it.
-            let _ = self.hear(cx);
+            // The service ends already; but it may be to come back, and then not.
+            if let Err(exit) = self.hear(cx)
+                && cx.control.sealed().is_none()
+            {
+                cx.control.seal(&exit);
+            }
             if self.instances.is_empty() {
                 return;
             }

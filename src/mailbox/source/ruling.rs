@@ -64,6 +64,11 @@ impl<E: Event> Source<E> {
         } = setback;
         let mut held = self.begun(now)?;
         held.due = now;
+        if held.sentence.is_some() && self.is_keyed {
+            // There is no instance to follow it up, and there would be none the next time.
+            self.current = Some(Box::new(held));
+            return self.settle_condemned(Some(Reason::NotFollowedUp));
+        }
         if held.sentence.is_some() {
             // Its life ended while it was being followed up: that is done again.
             self.wait(held, now);
