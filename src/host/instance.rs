@@ -253,9 +253,7 @@ async fn live<S: Service>(birth: Birth<S>) -> Outcome {
         hear_verdict(&orders, cx).await;
         let stop = orders.stop.borrow().clone();
         if let Some(exit) = stop.or_else(|| cx.is_stopping().then_some(Exit::Normal)) {
-            if ends_in_order(&exit) {
-                fall(&exit, (&key, grace), service, cx).await;
-            }
+            fall(&exit, (&key, grace), service, cx).await;
             return Ok(());
         }
         if cx.vitals().is_suspended() {
@@ -305,14 +303,17 @@ async fn start<S: Service>(service: &mut S, cx: &mut Context<S>) -> Outcome {
     started.unwrap_or_else(|| Err(Failure::new(format!("did not start within {START_WAIT:?}"))))
 }
 
-/// Tells the instance that it ends. If it takes too long it is cut off, or its key would wait for
-/// ever; but while the service is stopped, the time that counts is the service's.
+/// Tells the instance that it ends, if it ends in order. If it takes too long it is cut off, or its
+/// key would wait for ever; but while the service is stopped, the time that counts is the service's.
 async fn fall<S: Service>(
     exit: &Exit,
     (key, grace): (&Key, Duration),
     service: &mut S,
     cx: &mut Context<S>,
 ) {
+    if !ends_in_order(exit) {
+        return;
+    }
     let limit = (!matches!(exit, Exit::Shutdown)).then_some(grace);
     let clock = cx.wall.pulse.clock.clone();
     let stopped = within(&clock, limit, stopping(exit, service, cx)).await;

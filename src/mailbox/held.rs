@@ -30,7 +30,7 @@ pub(crate) struct Held<E> {
     pub(crate) first: Option<Instant>,
     /// How many attempts were cut short, and are not counted.
     pub(crate) lapsed: u32,
-    /// A guard makes it wait, and not the delay after a failure.
+    /// A guard, or want of room, makes it wait, and not the delay after a failure.
     pub(crate) is_put_off: bool,
     /// It has stepped aside before.
     pub(crate) is_aside: bool,

@@ -57,7 +57,7 @@ pub(crate) struct Source<E> {
     /// What waits in place.
     held: Option<Box<Held<E>>>,
     aside: Aside<E>,
-    /// What is in flight in later work, by the number of that.
+    /// What is in flight in later work, or out to an instance, by the number of that.
     open: BTreeMap<u64, Held<E>>,
     /// Whether its events are handed out to instances per key: whichever fails waits aside.
     is_keyed: bool,
@@ -113,8 +113,8 @@ pub(crate) trait AnySource {
     fn rule(&mut self, setback: Setback) -> Option<Ruling>;
     /// Holds what is in flight, to be taken up first, without counting an attempt.
     fn hand_back(&mut self, now: Instant);
-    /// Holds what was in flight in later work, which has ended with its life, without counting an
-    /// attempt.
+    /// Holds what was in flight in later work, or at instances, which have ended with their life,
+    /// without counting an attempt.
     fn hand_back_open(&mut self, now: Instant);
     /// Ends the subscription; returns the numbers of what nobody will handle.
     fn close(&mut self) -> Vec<u64>;

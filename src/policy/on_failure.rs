@@ -71,7 +71,8 @@ impl OnFailure {
         self
     }
 
-    /// The service ends for good as well, whatever its restart type says; with workers, all of them.
+    /// The service ends for good as well, whatever its restart type says; with workers, all of
+    /// them.
     pub const fn stop(mut self) -> Self {
         self.worker = Some(WorkerVerdict::Stop);
         self

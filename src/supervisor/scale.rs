@@ -99,10 +99,10 @@ impl SupervisorActor {
 
     fn hire_one(&mut self, index: usize, context: &mut Context<Self>) -> Result<Heard, ChildError> {
         let (answer, heard) = oneshot::channel();
-        if let Some(child) = self.find(&index.to_string()) {
-            // It was let go in vain, when the service as a whole was ending.
-            self.rehire(child, answer, context);
-            return Ok(heard);
+        if self.find(&index.to_string()).is_some() {
+            // One that was let go has still to close.
+            let path = self.path().to_string();
+            return Err(ChildError::Scaling { path });
         }
         let Some(troupe) = &self.troupe else {
             let path = self.path().to_string();
@@ -120,18 +120,6 @@ impl SupervisorActor {
         wall.suspend_like(&self.node.vitals, &vitals);
         self.step(Input::Add { child: id, member }, context);
         Ok(heard)
-    }
-
-    fn rehire(&mut self, child: ChildId, answer: Answer, context: &mut Context<Self>) {
-        let closed = self.family.standing(child) == Some(State::Closed);
-        match self.seats.get_mut(&child) {
-            Some(seat) if closed => {
-                seat.await_start(answer, &self.grounds.wall);
-                self.step(Input::Restart { child }, context);
-            }
-            Some(seat) => drop(answer.send(Ok(seat.node.path().to_string()))),
-            None => {}
-        }
     }
 
     /// From now on the new number counts; it is in force when all that came before is settled.

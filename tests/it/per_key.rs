@@ -136,6 +136,14 @@ impl Service for Account {
     }
 }
 
+fn stop_after(time: Duration, cx: &mut Context<Account>) {
+    cx.after(time, async |_: &mut Account, cx| {
+        cx.stop();
+        Ok(())
+    });
+    cx.after(secs(3_600), async |_: &mut Account, _| Ok(()));
+}
+
 impl Handle<Move> for Account {
     async fn handle(&mut self, event: &Move, cx: &mut Context<Self>) -> Outcome {
         assert_eq!(event.account, self.number);
@@ -196,13 +204,7 @@ impl Handle<Move> for Account {
                     });
                 }
             }
-            Do::StopAfter(time) => {
-                cx.after(time, async |_: &mut Self, cx| {
-                    cx.stop();
-                    Ok(())
-                });
-                cx.after(secs(3_600), async |_: &mut Self, _| Ok(()));
-            }
+            Do::StopAfter(time) => stop_after(time, cx),
             Do::Stop => cx.stop(),
         }
         self.seen.push(event.id);

@@ -7,7 +7,7 @@
 //!
 //! Invariant: a child has at most one life at a time and is closed exactly once after each time it
 //! was opened, and the family ends with exactly one report: its last action, but for the refusals
-//! of children that are added too late.
+//! of children that are added too late, and for workers that are let go.
 //!
 //! It has no clock and no timers: shutdown times, start times and pauses are the actor's. A step
 //! costs O(log n) for each child whose state it changes, so 100,000 children are no burden.
