@@ -304,7 +304,8 @@ async fn start<S: Service>(service: &mut S, cx: &mut Context<S>) -> Outcome {
 }
 
 /// Tells the instance that it ends, if it ends in order. If it takes too long it is cut off, or its
-/// key would wait for ever; but while the service is stopped, the time that counts is the service's.
+/// key would wait for ever; but while the service is stopped, the time that counts is the
+/// service's.
 async fn fall<S: Service>(
     exit: &Exit,
     (key, grace): (&Key, Duration),
