@@ -296,12 +296,25 @@ impl Board {
     }
 
     async fn alter(&self, alter: Alter) -> Result<(), SubscribeError> {
-        let broker = self.inner.broker.get().ok_or(SubscribeError::NotRunning)?;
+        let (gone, late) = (SubscribeError::NotRunning, SubscribeError::TimedOut);
+        self.ask_broker(alter, gone, late).await
+    }
+
+    /// Has the broker do this, or says that it has gone, or does not answer in time.
+    async fn ask_broker<M, T, E>(&self, message: M, gone: E, late: E) -> Result<T, E>
+    where
+        M: actix::Message<Result = Result<T, E>> + Send + 'static,
+        Result<T, E>: Send,
+        Broker: actix::Handler<M>,
+    {
+        let Some(broker) = self.inner.broker.get() else {
+            return Err(gone);
+        };
         let clock = &self.inner.wall.pulse.clock;
-        let altered = within(clock, Some(CONTROL_WAIT), broker.send(alter)).await;
-        altered.map_or(Err(SubscribeError::TimedOut), |altered| {
-            altered.unwrap_or(Err(SubscribeError::NotRunning))
-        })
+        match within(clock, Some(CONTROL_WAIT), broker.send(message)).await {
+            Some(answer) => answer.unwrap_or(Err(gone)),
+            None => Err(late),
+        }
     }
 
     /// The accounting of everything that was accepted; its gap is 0 at every moment.
@@ -355,13 +368,8 @@ impl Board {
     /// # Cancel safety
     /// If the future is dropped, the letter may or may not have been given back.
     pub async fn redrive(&self, letter: &DeadLetter) -> Result<EventId, RedriveError> {
-        let broker = self.inner.broker.get().ok_or(RedriveError::Ended)?;
-        let clock = &self.inner.wall.pulse.clock;
-        let sending = broker.send(Redrive(letter.clone()));
-        let redriven = within(clock, Some(CONTROL_WAIT), sending).await;
-        redriven.map_or(Err(RedriveError::TimedOut), |redriven| {
-            redriven.unwrap_or(Err(RedriveError::Ended))
-        })
+        let (gone, late) = (RedriveError::Ended, RedriveError::TimedOut);
+        self.ask_broker(Redrive(letter.clone()), gone, late).await
     }
 }
 

@@ -14,7 +14,6 @@ use std::future::{Future, poll_fn};
 use std::pin::pin;
 use std::rc::Rc;
 use std::task::{Poll, Waker};
-use std::time::Duration;
 
 use tokio::time::Instant;
 
@@ -198,8 +197,6 @@ pub(super) struct Birth<S: Service> {
     pub(super) instance: u64,
     pub(super) orders: Rc<Orders<S>>,
     pub(super) board: Rc<Board>,
-    /// How long it may take to stop.
-    pub(super) grace: Duration,
 }
 
 /// Begins an instance; it ends in disorder when the task is dropped.
@@ -229,7 +226,6 @@ async fn live<S: Service>(birth: Birth<S>) -> Outcome {
         instance,
         orders,
         board,
-        grace,
     } = birth;
     let (mut service, mut cx) = (Kept::new(service), Kept::new(cx));
     let (service, cx) = (&mut *service, &mut *cx);
@@ -253,7 +249,7 @@ async fn live<S: Service>(birth: Birth<S>) -> Outcome {
         hear_verdict(&orders, cx).await;
         let stop = orders.stop.borrow().clone();
         if let Some(exit) = stop.or_else(|| cx.is_stopping().then_some(Exit::Normal)) {
-            fall(&exit, (&key, grace), service, cx).await;
+            fall(&exit, &key, service, cx).await;
             return Ok(());
         }
         if cx.vitals().is_suspended() {
@@ -306,15 +302,11 @@ async fn start<S: Service>(service: &mut S, cx: &mut Context<S>) -> Outcome {
 /// Tells the instance that it ends, if it ends in order. If it takes too long it is cut off, or its
 /// key would wait for ever; but while the service is stopped, the time that counts is the
 /// service's.
-async fn fall<S: Service>(
-    exit: &Exit,
-    (key, grace): (&Key, Duration),
-    service: &mut S,
-    cx: &mut Context<S>,
-) {
+async fn fall<S: Service>(exit: &Exit, key: &Key, service: &mut S, cx: &mut Context<S>) {
     if !ends_in_order(exit) {
         return;
     }
+    let grace = cx.control.grace();
     let limit = (!matches!(exit, Exit::Shutdown)).then_some(grace);
     let clock = cx.wall.pulse.clock.clone();
     let stopped = within(&clock, limit, stopping(exit, service, cx)).await;

@@ -130,8 +130,9 @@ impl<S: Service, L: Deliver<S>> Life<S, L> {
                 if self.is_ending(cx) {
                     return self.ending(cx);
                 }
-                for event in self.make_changes() {
-                    cx.laters.abandon(event);
+                if self.inbox.has_changes() {
+                    let ended = self.make_changes();
+                    ended.into_iter().for_each(|event| cx.laters.abandon(event));
                 }
                 let is_suspended = self.vitals.is_suspended();
                 if is_suspended && !cx.laters.has_finished() {
@@ -265,9 +266,6 @@ impl<S: Service, L: Deliver<S>> Life<S, L> {
     /// Makes the changes of subscriptions that were asked for; which have ended.
     pub(super) fn make_changes(&mut self) -> Vec<TypeId> {
         let mut ended = Vec::new();
-        if !self.inbox.has_changes() {
-            return ended;
-        }
         // Before what they announce is looked at: what is announced meanwhile is announced anew.
         for change in self.inbox.take_changes() {
             match change {

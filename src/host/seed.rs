@@ -242,7 +242,7 @@ impl<S: Service, L: Subscriptions<S> + Send + 'static> Seed for ServiceSpec<S, L
             home: home(wall, vitals, policy, None),
             letters: parts.letters as u64,
             laters: parts.laters,
-            keyed: parts.per_key.map(|keyed| keyed.stops_as(parts.shutdown)),
+            keyed: parts.per_key,
         };
         let recipe = parts.recipe;
         opening.open(&on, move || Recipe::own(recipe))

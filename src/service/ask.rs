@@ -205,10 +205,7 @@ impl<S: Service> Address<S> {
     where
         S: Answer<M>,
     {
-        if current_board().is_some() {
-            return Err(AskError::Blocking(message));
-        }
-        block_on(self.ask(message))
+        self.ask_within_blocking(message, ASK_WAIT)
     }
 
     /// As [`Address::ask_within`], for callers outside any runtime: blocks the thread.

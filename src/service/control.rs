@@ -29,8 +29,8 @@ pub(crate) enum Kill {
 pub(crate) struct Control {
     /// Its supervisor waits for its start.
     starting: Cell<Option<Waiting>>,
-    /// How long `stopping` may take if the life ends by itself; else whoever ended it says.
-    farewell: Duration,
+    /// How long `stopping` may take if a life, or an instance, ends by itself.
+    grace: Duration,
     risen: Cell<bool>,
     stop: Cell<bool>,
     /// What is numbered below this is handled before it stops.
@@ -44,10 +44,10 @@ pub(crate) struct Control {
 
 impl Control {
     /// For a life that `starting` waits for.
-    pub(crate) fn new(starting: Option<Waiting>, farewell: Duration) -> Self {
+    pub(crate) fn new(starting: Option<Waiting>, grace: Duration) -> Self {
         Control {
             starting: Cell::new(starting),
-            farewell,
+            grace,
             ..Control::default()
         }
     }
@@ -71,7 +71,12 @@ impl Control {
     /// How long `stopping` may take, unless somebody who ended the life watches over that.
     pub(crate) fn farewell(&self) -> Option<Duration> {
         let is_told = self.is_stopped() || self.draining().is_some();
-        (!is_told).then_some(self.farewell)
+        (!is_told).then_some(self.grace)
+    }
+
+    /// How long the `stopping` of an instance may take that ends by itself.
+    pub(crate) fn grace(&self) -> Duration {
+        self.grace
     }
 
     /// Lets the life handle what is numbered below this, then stops it in order.

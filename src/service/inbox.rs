@@ -106,22 +106,25 @@ impl Home {
     /// Notes that the service which runs on this thread waits for this one, if it is of the same
     /// board.
     pub(crate) fn wait(&self) -> Result<Option<Waiting>, Cycle> {
-        let waiter = running(self.wall.id());
-        waiter
-            .map(|waiter| waiter.wait_for(&self.waiter))
-            .transpose()
+        self.wait_with(None)
     }
 
     /// As [`Home::wait`], for an answer: a worker takes what is sent now only when a change of
     /// their number that is under way is over, and so waits for those who have not finished.
     pub(crate) fn wait_for_answer(&self) -> Result<Option<Waiting>, Cycle> {
-        let Some(gate) = self.share.as_ref().and_then(|share| share.crew.gate()) else {
-            return self.wait();
+        let share = self.share.as_ref();
+        self.wait_with(share.and_then(|share| share.crew.gate()))
+    }
+
+    fn wait_with(&self, gate: Option<Waiter>) -> Result<Option<Waiting>, Cycle> {
+        let Some(waiter) = running(self.wall.id()) else {
+            return Ok(None);
         };
-        let waiter = running(self.wall.id());
-        waiter
-            .map(|waiter| waiter.wait_for_both(&self.waiter, &gate))
-            .transpose()
+        let waiting = match gate {
+            None => waiter.wait_for(&self.waiter),
+            Some(gate) => waiter.wait_for_both(&self.waiter, &gate),
+        };
+        waiting.map(Some)
     }
 }
 

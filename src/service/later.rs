@@ -201,9 +201,7 @@ impl<S: Service> Laters<S> {
         works.events -= usize::from(opening.event.is_some());
         Some(opening)
     }
-}
 
-impl<S: Service> Laters<S> {
     /// The subscription to these events has ended, and with it what their work was for.
     pub(crate) fn abandon(&mut self, event: TypeId) {
         let Some(works) = &self.works else { return };

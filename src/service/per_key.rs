@@ -13,7 +13,6 @@ use std::time::Duration;
 use crate::defaults;
 use crate::event::Key;
 use crate::policy::LONGEST;
-use crate::shutdown::Shutdown;
 
 /// Makes the instance for a key.
 pub(crate) type MakeOne<S> = Box<dyn FnMut(&Key) -> S + Send>;
@@ -85,27 +84,6 @@ impl Default for PerKey {
 pub(crate) struct Keyed<S> {
     pub(crate) make: MakeOne<S>,
     pub(crate) terms: PerKey,
-    /// How long an instance may take to stop.
-    pub(crate) grace: Duration,
-}
-
-impl<S> Keyed<S> {
-    pub(crate) fn new(make: MakeOne<S>, terms: PerKey) -> Self {
-        Keyed {
-            make,
-            terms,
-            grace: defaults::SHUTDOWN_WAIT,
-        }
-    }
-
-    /// Its instances have the time that its service has. One that is killed at once takes them
-    /// along; that says nothing of those that are retired before.
-    pub(crate) fn stops_as(mut self, shutdown: Shutdown) -> Self {
-        if shutdown != Shutdown::Kill {
-            self.grace = shutdown.time();
-        }
-        self
-    }
 }
 
 impl<S> fmt::Debug for Keyed<S> {

@@ -291,8 +291,10 @@ impl<S: Service, L> ServiceSpec<S, L> {
         recipe: impl FnMut(&Key) -> S + Send + 'static,
         terms: impl FnOnce(PerKey) -> PerKey,
     ) -> Self {
-        let keyed = Keyed::new(Box::new(recipe), terms(PerKey::default()));
-        self.parts.per_key = Some(keyed);
+        self.parts.per_key = Some(Keyed {
+            make: Box::new(recipe),
+            terms: terms(PerKey::default()),
+        });
         self
     }
 

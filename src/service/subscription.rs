@@ -334,6 +334,11 @@ mod tests {
         }
     }
 
+    fn wall() -> Arc<Wall> {
+        let clock = Clock::new(tokio::runtime::Handle::current());
+        Wall::new(Pulse::new(clock, Dice::new(1)), 1, Cycles::default())
+    }
+
     fn open(wall: &Arc<Wall>) -> Arc<Inbox<Clerk>> {
         let path = "shop/clerk".into();
         let inbox = Inbox::new();
@@ -360,8 +365,7 @@ mod tests {
 
     #[tokio::test]
     async fn what_is_noted_while_a_service_ends_and_starts_again_is_what_it_will_read() {
-        let clock = Clock::new(tokio::runtime::Handle::current());
-        let wall = Wall::new(Pulse::new(clock, Dice::new(1)), 1, Cycles::default());
+        let wall = wall();
         for round in 0..3_000 {
             let inbox = open(&wall);
             let address = Address::new(Arc::clone(&inbox));
@@ -391,8 +395,7 @@ mod tests {
 
     #[tokio::test]
     async fn nothing_is_unsubscribed_from_that_only_the_next_life_reads() {
-        let clock = Clock::new(tokio::runtime::Handle::current());
-        let wall = Wall::new(Pulse::new(clock, Dice::new(1)), 1, Cycles::default());
+        let wall = wall();
         let inbox = open(&wall);
         let address = Address::new(Arc::clone(&inbox));
         address.subscribe::<Note>(&On::new()).unwrap();
@@ -414,8 +417,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_policy_that_is_replaced_may_look_at_the_subscriptions_when_it_is_dropped() {
-        let clock = Clock::new(tokio::runtime::Handle::current());
-        let wall = Wall::new(Pulse::new(clock, Dice::new(1)), 1, Cycles::default());
+        let wall = wall();
         let inbox = open(&wall);
         let address = Address::new(Arc::clone(&inbox));
         address.subscribe::<Note>(&On::new()).unwrap();

@@ -52,7 +52,6 @@ impl<S: Service, L: Deliver<S>> KeyedLife<S, L> {
             instance: number,
             orders: Rc::clone(&orders),
             board: Rc::clone(&self.board),
-            grace: self.recipe.grace,
         };
         let instance = Instance {
             number,
