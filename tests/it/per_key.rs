@@ -281,8 +281,11 @@ fn accounts_that_wait() -> (Spec, Arc<Books>, Arc<Semaphore>) {
 
 /// The messages of the accounts.
 fn letters(board: &Board) -> LetterRow {
-    let ledger = board.ledger();
-    ledger.letter("shop/accounts").cloned().unwrap_or_default()
+    letters_of(board, "shop/accounts")
+}
+
+fn letters_of(board: &Board, service: &str) -> LetterRow {
+    board.ledger().letter(service).cloned().unwrap_or_default()
 }
 
 async fn publish(board: &Board, moves: impl IntoIterator<Item = (u64, u64)>) {
@@ -904,13 +907,7 @@ fn a_recipe_that_panics_is_charged_to_one_errand_at_a_time() {
         let board = here(shop().child(spec.policy(policy))).await;
         board.publish(Freeze(7)).await.unwrap();
         until(|| row(&board, "shop/rare", "freeze").in_flight == 1).await;
-        let letters = || {
-            board
-                .ledger()
-                .letter("shop/rare")
-                .cloned()
-                .unwrap_or_default()
-        };
+        let letters = || letters_of(&board, "shop/rare");
         let opening = async {
             until(|| letters().in_flight == 3).await;
             gate.add_permits(1);
@@ -992,7 +989,7 @@ fn what_is_queued_is_not_charged_for_an_instance_that_fails_by_itself() {
         gate.add_permits(1);
         until(|| books.of(7).len() == 5).await;
         // The timer of the second instance has begun: whoever asks now waits behind it.
-        let letters = || board.ledger().letter("shop/accounts").unwrap().clone();
+        let letters = || letters(&board);
         let opening = async {
             until(|| letters().in_flight == 1).await;
             gate.add_permits(1);
@@ -1300,7 +1297,7 @@ fn a_letter_that_no_instance_has_begun_is_undelivered_at_the_end() {
         publish(&board, [(7, 0)]).await;
         until(|| books.len() == 1).await;
         address.tell(Seen(7)).await.unwrap();
-        let letters = || board.ledger().letter("shop/accounts").unwrap().clone();
+        let letters = || letters(&board);
         until(|| letters().in_flight == 1).await;
         let ending = async {
             tokio::task::yield_now().await;
@@ -1373,7 +1370,7 @@ fn letters_behind_an_event_without_an_instance_that_ends_the_service_are_undeliv
         let (address, policy) = (spec.address(), Policy::new().retry(Retry::never()));
         let policy = policy.failure(OnFailure::dead_letter().stop());
         let board = here(shop().child(spec.policy(policy))).await;
-        let letters = || board.ledger().letter("shop/frail").unwrap().clone();
+        let letters = || letters_of(&board, "shop/frail");
         address.tell(Hold(7, Arc::clone(&gate))).await.unwrap();
         until(|| letters().in_flight == 1).await;
         board.publish(Freeze(7)).await.unwrap();
