@@ -16,6 +16,8 @@ use crate::sync::{AtomicBool, Mutex, Ordering, lock};
 #[derive(Debug)]
 pub(crate) struct Bell {
     armed: AtomicBool,
+    /// Something beside what is to be read asks for a look before the next delivery.
+    stirred: AtomicBool,
     waker: Mutex<Option<Waker>>,
 }
 
@@ -23,6 +25,7 @@ impl Bell {
     pub(crate) fn new() -> Self {
         Bell {
             armed: AtomicBool::new(false),
+            stirred: AtomicBool::new(false),
             waker: Mutex::new(None),
         }
     }
@@ -51,6 +54,22 @@ impl Bell {
     /// Whether nobody has rung it since it was armed.
     pub(crate) fn is_armed(&self) -> bool {
         self.armed.load(Ordering::SeqCst)
+    }
+
+    /// Asks for a look before the next delivery, for whatever reason: each has a place of its own,
+    /// written before this. One flag for all of them, because every delivery looks at it.
+    pub(crate) fn stir(&self) {
+        self.stirred.store(true, Ordering::SeqCst);
+    }
+
+    #[inline]
+    pub(crate) fn is_stirred(&self) -> bool {
+        self.stirred.load(Ordering::Relaxed)
+    }
+
+    /// The look begins. A swap, so that it sees all that was written before the last stir.
+    pub(crate) fn calm(&self) {
+        self.stirred.swap(false, Ordering::SeqCst);
     }
 
     /// Wakes the mailbox if it sleeps.

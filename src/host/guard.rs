@@ -121,6 +121,7 @@ impl Future for Guarded {
         let _inside = InsideOf::enter(this.mark.waiter.board());
         let _running = this.enter();
         let _polling = Polling::begin(&this.vitals.own);
+        this.mark.others.note_poll();
         note_run();
         this.control.runs_on(cx.waker());
         if this.control.killed().is_some() {

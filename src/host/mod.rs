@@ -194,9 +194,8 @@ impl<S: Service, L: Deliver<S> + 'static> Stage for Engine<S, L> {
         let control = Rc::new(Control::new(home.waiter.note_start(), farewell));
         let mark = Rc::new(Mark {
             waiter: home.waiter,
-            others: Doors::default(),
+            others: Doors::new(Arc::clone(&self.inbox.bell), mailbox.doors()),
         });
-        mark.others.set(mailbox.doors());
         let life = Life {
             mailbox: Borrowed::lend(mailbox, &self.mailbox),
             inbox: Arc::clone(&self.inbox),

@@ -10,6 +10,8 @@
 
 use std::cell::{Cell, RefCell};
 
+use crate::bell::Bell;
+use crate::sync::Arc;
 use crate::waits::LetGo;
 
 /// Where somebody may wait for room.
@@ -21,8 +23,10 @@ pub(crate) trait Door {
 }
 
 /// The doors of one mailbox.
-#[derive(Default)]
-pub(crate) struct Doors(RefCell<Vec<Watched>>);
+pub(crate) struct Doors {
+    bell: Arc<Bell>,
+    watched: RefCell<Vec<Watched>>,
+}
 
 /// A door, and what was taken when it was last announced.
 pub(crate) struct Watched {
@@ -31,14 +35,26 @@ pub(crate) struct Watched {
 }
 
 impl Doors {
+    pub(crate) fn new(bell: Arc<Bell>, watched: Vec<Watched>) -> Self {
+        Doors {
+            bell,
+            watched: RefCell::new(watched),
+        }
+    }
+
     /// From now on these are the doors.
     pub(crate) fn set(&self, doors: Vec<Watched>) {
-        *self.0.borrow_mut() = doors;
+        *self.watched.borrow_mut() = doors;
+    }
+
+    /// A poll of the life begins: what it was about has waited.
+    pub(crate) fn note_poll(&self) {
+        self.bell.stir();
     }
 
     /// Announces the room that has been made since this was last called.
     pub(crate) fn announce(&self) {
-        for Watched { door, announced } in &*self.0.borrow() {
+        for Watched { door, announced } in &*self.watched.borrow() {
             let taken = door.taken();
             if announced.replace(taken) != taken {
                 door.announce();
@@ -49,6 +65,8 @@ impl Doors {
 
 impl LetGo for Doors {
     fn let_go(&self) {
+        // The wait is noted, and is to be ended before the next delivery.
+        self.bell.stir();
         self.announce();
     }
 }

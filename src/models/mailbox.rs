@@ -59,7 +59,7 @@ pub(super) fn deliver<E: Event>(source: &mut Source<E>, until: u64, mut heard: i
         let Some(position) = steps.position() else {
             return;
         };
-        assert!(steps.take(false), "nothing is shed here");
+        assert!(steps.take(), "nothing is shed here");
         heard(&block.slot(position).unwrap().event);
         source.cursor.place.settle_done(false);
         source.cursor.topic.announce_room();

@@ -52,7 +52,7 @@ impl Reader {
             let Some(position) = steps.position() else {
                 continue;
             };
-            if !steps.take(false) {
+            if !steps.take() {
                 continue;
             }
             let slot = block.slot(position).unwrap();

@@ -17,6 +17,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use crate::activity::Activity;
+use crate::bell::Bell;
 use crate::clock::deadline;
 use crate::dead_letter::DeadLetter;
 use crate::defaults::{ASK_WAIT, PUBLISH_WAIT};
@@ -74,6 +75,7 @@ pub struct Context<S: Service> {
     pub(crate) laters: Laters<S>,
     pub(crate) control: Rc<Control>,
     waiter: Option<Waiter>,
+    pub(crate) bell: Arc<Bell>,
     strand: Strand,
     address: Address<S>,
     doing: Doing,
@@ -96,6 +98,7 @@ impl<S: Service> Context<S> {
             laters: Laters::new(),
             control,
             waiter: address.inbox.home().map(|home| home.waiter.clone()),
+            bell: Arc::clone(&address.inbox.bell),
             strand,
             address,
             doing: Doing::default(),
@@ -145,6 +148,7 @@ impl<S: Service> Context<S> {
             publish.await?;
             Ok(())
         }));
+        self.bell.stir();
     }
 
     /// Sends a message to another service; waits for room as [`Context::publish`] does.
@@ -393,21 +397,39 @@ impl<S: Service> Context<S> {
     }
 
     /// A batch of first attempts begins, with nothing to watch over them: what is the same for all
-    /// of them is noted once.
-    pub(crate) fn begin_batch(&mut self) {
-        self.note_wait();
+    /// of them is noted once. False if something else comes first.
+    pub(crate) fn begin_batch(&mut self) -> bool {
+        if self.is_stirred() {
+            self.look_up();
+        }
         self.doing = Doing {
             attempt: 1,
             ..Doing::default()
         };
         self.strand.note_doing(0, 1);
+        !self.is_interrupted()
+    }
+
+    /// Whether what runs now, or somebody else, has left something to be looked at before the next
+    /// delivery of a batch: [`Context::has_more`], or what [`Context::look_up`] says.
+    #[inline]
+    pub(crate) fn is_stirred(&self) -> bool {
+        self.bell.is_stirred()
+    }
+
+    /// Ends what a delivery has left behind; whether something else comes before the next one:
+    /// an order or a change, or whatever has become due while it waited.
+    #[cold]
+    pub(crate) fn look_up(&mut self) -> bool {
+        self.bell.calm();
+        self.rest();
         self.forget_more();
+        self.note_wait() || self.is_interrupted()
     }
 
     /// The next delivery of a batch begins.
     #[inline]
     pub(crate) fn begin_next(&mut self, stamp: &Stamp) {
-        self.rest();
         self.doing.number = stamp.number;
         self.doing.cause = stamp.cause;
         self.strand.note_number(stamp.number);

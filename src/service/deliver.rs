@@ -196,50 +196,56 @@ async fn deliver_plainly<S: Handle<E>, E: Event>(
     cx: &mut Context<S>,
     turn: &mut Turn<'_>,
 ) -> Result<(), Halt> {
-    cx.begin_batch();
+    let mut is_over = !cx.begin_batch();
     let mut is_open = false;
     // A round is what one block has, or the turn until the next look at the clock.
-    while let Some((block, mut steps)) = source.cursor.split() {
-        let round = turn.pace.allow(steps.left(), turn.clock);
-        let mut is_over = round.is_empty();
-        // The last event was handled, and is counted together with the taking of the next.
-        let mut done = false;
+    while !is_over {
+        let Some((block, mut run)) = source.cursor.run() else {
+            break;
+        };
+        let round = turn.pace.allow(run.left(), turn.clock);
+        is_over = round.is_empty();
         for slot in block.slots(round.clone()) {
-            // Whatever is due beside events comes first, once a handler has waited.
-            is_over = slot.stamp.number >= until || cx.is_interrupted() || cx.note_wait();
-            if is_over || !steps.take(std::mem::take(&mut done)) {
+            if slot.stamp.number >= until {
+                is_over = true;
+                break;
+            }
+            if !run.take() {
                 break;
             }
             cx.begin_next(&slot.stamp);
             if let Err(failure) = service.handle(&slot.event, cx).await {
-                return turn.fail(failure, steps.since(&round));
+                return turn.fail(failure, run.since(&round));
+            }
+            if slot.stamp.watch.is_none() && !cx.is_stirred() {
+                continue;
             }
             if cx.has_more() {
                 match Box::pin(more(cx)).await {
                     Ok(end) => is_open = end == End::Later,
-                    Err(failure) => return turn.fail(failure, steps.since(&round)),
+                    Err(failure) => return turn.fail(failure, run.since(&round)),
                 }
                 if is_open {
                     break;
                 }
             }
-            done = slot.stamp.watch.is_none();
-            if !done {
-                steps.place.settle_done(false);
-                let ending = Ending::after(1, Fate::Acknowledged);
-                steps.place.report(slot, ending);
+            run.settle();
+            run.place.report(slot, Ending::after(1, Fate::Acknowledged));
+            // Whatever is due beside events comes first, once a handler has waited.
+            is_over = cx.look_up();
+            if is_over {
+                break;
             }
         }
-        if done {
-            steps.place.settle_done(false);
+        if !is_open {
+            run.settle();
         }
-        turn.pace.count(steps.since(&round));
+        turn.pace.count(run.since(&round));
+        drop(run);
         if is_open {
             open_up(source, None, cx, &mut Look::at(turn.clock));
         }
-        if is_open || is_over || !source.cursor.goes_on() {
-            break;
-        }
+        is_over = is_over || is_open || !source.cursor.goes_on();
     }
     Ok(())
 }

@@ -69,8 +69,7 @@ pub(crate) struct Inbox<S: Service> {
     /// The workers of the service, for itself and for each of them.
     team: OnceLock<Arc<Team<S>>>,
     changes: Mutex<Vec<Change<S>>>,
-    /// Whether there are changes, or the service was suspended or told to end: looked at before
-    /// every delivery, and one flag for all of them because of that.
+    /// Whether there are changes, or the service was suspended or told to end.
     changed: AtomicBool,
     /// The event types the service subscribes to, or did when it ended: few, so a list.
     subscribed: Mutex<Vec<Subscribed>>,
@@ -346,6 +345,7 @@ impl<S: Service> Inbox<S> {
         // Before the bell is looked at; the mailbox arms it before it looks here.
         self.changed.store(true, Ordering::SeqCst);
         drop(changes);
+        self.bell.stir();
         self.bell.ring();
         Ok(())
     }
@@ -363,6 +363,7 @@ impl<S: Service> Inbox<S> {
     /// Makes the service look up before its next delivery, and wakes it if it rests.
     pub(crate) fn call(&self) {
         self.changed.store(true, Ordering::SeqCst);
+        self.bell.stir();
         self.bell.ring();
     }
 

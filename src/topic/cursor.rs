@@ -146,6 +146,21 @@ impl<E: Event> Cursor<E> {
         ))
     }
 
+    /// Splits off what a batch needs whose events are acknowledged one after the other.
+    pub(crate) fn run(&mut self) -> Option<(&Block<E>, Run<'_, E>)> {
+        let end = self.batch_end();
+        let block = self.block.as_ref()?;
+        Some((
+            block,
+            Run {
+                next: &mut self.next,
+                end,
+                place: &self.place,
+                custody: Custody::None,
+            },
+        ))
+    }
+
     /// The event taken last, readable until the next one is taken.
     pub(crate) fn taken(&self) -> Option<&Slot<E>> {
         self.block.as_ref()?.slot(self.next.checked_sub(1)?)
@@ -162,40 +177,114 @@ impl<E: Event> Cursor<E> {
 pub(crate) struct Steps<'a, E> {
     next: &'a mut u64,
     end: u64,
-    pub(crate) place: &'a Arc<Place<E>>,
+    place: &'a Place<E>,
 }
 
 impl<E> Steps<'_, E> {
     /// Where the next event of the batch is, if the block has one that was seen.
-    #[inline]
     pub(crate) fn position(&self) -> Option<u64> {
         (*self.next < self.end).then_some(*self.next)
     }
 
+    /// Takes the event at [`Steps::position`] into custody. False if the topic has shed it in the
+    /// meantime.
+    pub(crate) fn take(&mut self) -> bool {
+        let taken = self.place.take(*self.next);
+        if taken {
+            *self.next += 1;
+        }
+        taken
+    }
+}
+
+/// What a run has in custody: nothing, or the event that it took last.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Custody {
+    None,
+    /// In a run of the place, which moves on by itself.
+    Run,
+    /// Of a place that the topic moves too, so that each event is taken by itself.
+    One,
+}
+
+/// How a batch moves along one block if each event is done before the next one is taken.
+///
+/// Dropped, as by a panic or a kill, it leaves in flight what it took last and has not settled.
+pub(crate) struct Run<'a, E> {
+    next: &'a mut u64,
+    end: u64,
+    pub(crate) place: &'a Place<E>,
+    custody: Custody,
+}
+
+impl<E> Run<'_, E> {
+    /// The next position to be read.
+    fn position(&self) -> u64 {
+        match self.custody {
+            Custody::Run => self.place.position(),
+            Custody::None | Custody::One => *self.next,
+        }
+    }
+
     /// Where the events of the batch are that are left.
     pub(crate) fn left(&self) -> Range<u64> {
-        *self.next..self.end
+        self.position()..self.end
     }
 
     /// How many of these have been taken.
     pub(crate) fn since(&self, left: &Range<u64>) -> u32 {
         // A batch is within one block.
-        u32::try_from(self.next.saturating_sub(left.start)).unwrap_or(u32::MAX)
+        u32::try_from(self.position().saturating_sub(left.start)).unwrap_or(u32::MAX)
     }
 
-    /// Takes the event at [`Steps::position`] into custody; with `done`, the one before it is
-    /// acknowledged in the same breath. False if the topic has shed it in the meantime.
+    /// Takes the next event into custody; the one before it is acknowledged in the same breath.
+    /// False if the topic has shed it in the meantime.
     #[inline]
-    pub(crate) fn take(&mut self, done: bool) -> bool {
+    pub(crate) fn take(&mut self) -> bool {
+        if self.custody == Custody::Run {
+            self.place.run_on();
+            return true;
+        }
+        self.begin()
+    }
+
+    fn begin(&mut self) -> bool {
         let position = *self.next;
-        let taken = if done {
+        if !self.place.is_moved {
+            self.place.begin_run(position);
+            self.custody = Custody::Run;
+            return true;
+        }
+        let taken = if self.custody == Custody::One {
             self.place.done_and_take(position)
         } else {
             self.place.take(position)
         };
-        if taken {
-            *self.next = position + 1;
-        }
+        self.custody = if taken { Custody::One } else { Custody::None };
+        *self.next += u64::from(taken);
         taken
+    }
+
+    /// The event taken last, if any, was handled.
+    pub(crate) fn settle(&mut self) {
+        match self.custody {
+            Custody::None => {}
+            Custody::Run => self.end_run(true),
+            Custody::One => self.place.settle_done(false),
+        }
+        self.custody = Custody::None;
+    }
+
+    fn end_run(&mut self, done: bool) {
+        *self.next = self.place.position();
+        self.place.end_run(done);
+    }
+}
+
+impl<E> Drop for Run<'_, E> {
+    fn drop(&mut self) {
+        if self.custody == Custody::Run {
+            self.end_run(false);
+        }
     }
 }

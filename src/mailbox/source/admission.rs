@@ -67,7 +67,7 @@ impl<E: Event> Source<E> {
             }
         }
         let Some(guards) = &mut self.guards else {
-            return if steps.take(false) {
+            return if steps.take() {
                 Admission::Taken
             } else {
                 Admission::Nothing
@@ -75,7 +75,7 @@ impl<E: Event> Source<E> {
         };
         let at = time.since_start();
         match guards.ask(at, true) {
-            Word::Go(ticket) if steps.take(false) => {
+            Word::Go(ticket) if steps.take() => {
                 guards.begin_first(ticket, at);
                 Admission::Taken
             }
@@ -273,7 +273,7 @@ impl<E: Event> Source<E> {
         let Some((_, mut steps)) = self.cursor.split() else {
             return false;
         };
-        steps.position().is_some() && steps.take(false)
+        steps.position().is_some() && steps.take()
     }
 
     /// What has just been taken waits behind another with its key.
