@@ -217,6 +217,7 @@ async fn deliver_plainly<S: Handle<E>, E: Event>(
             if let Err(failure) = service.handle(&slot.event, cx).await {
                 return turn.fail(failure, run.since(&round));
             }
+            run.note_handled();
             if slot.stamp.watch.is_none() && !cx.is_stirred() {
                 continue;
             }

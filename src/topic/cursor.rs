@@ -157,6 +157,7 @@ impl<E: Event> Cursor<E> {
                 end,
                 place: &self.place,
                 custody: Custody::None,
+                handled: 0,
             },
         ))
     }
@@ -215,6 +216,9 @@ pub(crate) struct Run<'a, E> {
     end: u64,
     pub(crate) place: &'a Place<E>,
     custody: Custody,
+    /// Of a run of the place, how many were handled. Counted by itself, so that what moves the
+    /// place is not what says that the ledger is right.
+    handled: u64,
 }
 
 impl<E> Run<'_, E> {
@@ -237,8 +241,15 @@ impl<E> Run<'_, E> {
         u32::try_from(self.position().saturating_sub(left.start)).unwrap_or(u32::MAX)
     }
 
-    /// Takes the next event into custody; the one before it is acknowledged in the same breath.
-    /// False if the topic has shed it in the meantime.
+    /// The event taken last was handled: it is acknowledged when the next one is taken, or with
+    /// [`Run::settle`].
+    #[inline]
+    pub(crate) fn note_handled(&mut self) {
+        self.handled += 1;
+    }
+
+    /// Takes the next event into custody, after which the one before it is acknowledged. False if
+    /// the topic has shed it in the meantime.
     #[inline]
     pub(crate) fn take(&mut self) -> bool {
         if self.custody == Custody::Run {
@@ -253,6 +264,7 @@ impl<E> Run<'_, E> {
         if !self.place.is_moved {
             self.place.begin_run(position);
             self.custody = Custody::Run;
+            self.handled = 0;
             return true;
         }
         let taken = if self.custody == Custody::One {
@@ -277,7 +289,7 @@ impl<E> Run<'_, E> {
 
     fn end_run(&mut self, done: bool) {
         *self.next = self.place.position();
-        self.place.end_run(done);
+        self.place.end_run(self.handled, done);
     }
 }
 

@@ -202,12 +202,11 @@ impl<E> Place<E> {
         self.position.store(position + 1, Ordering::Release);
     }
 
-    /// Ends a run, with its last event `done`, or still in flight.
-    pub(crate) fn end_run(&self, done: bool) {
-        let before = self.position().saturating_sub(self.run.load(Ordering::Relaxed));
+    /// Ends a run in which so many were handled, with its last event `done`, or still in flight.
+    pub(crate) fn end_run(&self, handled: u64, done: bool) {
         self.tally.change(|tally| {
             self.run.store(0, Ordering::Relaxed);
-            tally.add(Count::Done, before + u64::from(done));
+            tally.add(Count::Done, handled);
             if done {
                 tally.take(Count::InFlight);
             }
