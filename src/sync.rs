@@ -45,29 +45,6 @@ mod primitives {
             std::mem::replace(self, WriteOnce::new()).0.try_into_inner()
         }
     }
-
-    /// An unbounded queue; whoever pushes has counted first.
-    #[derive(Debug)]
-    pub(crate) struct List<T> {
-        sender: crossbeam_channel::Sender<T>,
-        receiver: crossbeam_channel::Receiver<T>,
-    }
-
-    impl<T> List<T> {
-        pub(crate) fn new() -> Self {
-            let (sender, receiver) = crossbeam_channel::unbounded();
-            List { sender, receiver }
-        }
-
-        pub(crate) fn push(&self, value: T) {
-            // The receiver is held beside the sender, so it cannot have gone.
-            let _ = self.sender.send(value);
-        }
-
-        pub(crate) fn pop(&self) -> Option<T> {
-            self.receiver.try_recv().ok()
-        }
-    }
 }
 
 #[cfg(shuttle)]
@@ -81,24 +58,6 @@ mod primitives {
     /// Lets another thread go on while this one waits for a few instructions of it.
     pub(crate) fn spin() {
         shuttle::thread::yield_now();
-    }
-
-    /// An unbounded queue; whoever pushes has counted first.
-    #[derive(Debug)]
-    pub(crate) struct List<T>(Mutex<std::collections::VecDeque<T>>);
-
-    impl<T> List<T> {
-        pub(crate) fn new() -> Self {
-            List(Mutex::new(std::collections::VecDeque::new()))
-        }
-
-        pub(crate) fn push(&self, value: T) {
-            super::lock(&self.0).push_back(value);
-        }
-
-        pub(crate) fn pop(&self) -> Option<T> {
-            super::lock(&self.0).pop_front()
-        }
     }
 
     /// shuttle has no `OnceLock`: the flag is where threads may be switched, the cell holds.

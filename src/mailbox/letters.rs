@@ -1,6 +1,6 @@
 //! The letters of one service: a counted, bounded queue from everyone to one reader.
 //!
-//! Addresses send; the mailbox takes. The queue itself is made when the first letter comes.
+//! Addresses send; the mailbox takes. The list takes no memory until the first letter comes.
 //!
 //! Invariant: accepted minus taken never exceeds the capacity, at any instant, and after the
 //! closing bit is set nothing more is accepted.
@@ -11,10 +11,10 @@ use std::collections::VecDeque;
 
 use crate::bell::Bell;
 use crate::ledger::LetterRow;
+use crate::mailbox::chunks::Chunks;
 use crate::mailbox::doors::Door;
 use crate::pulse::Pulse;
-use crate::sync::{Arc, AtomicU64, List, OnceLock, Ordering, fence, spin};
-use crate::topic::Origin;
+use crate::sync::{Arc, AtomicU64, Mutex, MutexGuard, Ordering, fence, lock};
 use crate::topic::room::Queue;
 use crate::topic::tally::{Count, Tally};
 
@@ -41,25 +41,52 @@ pub(crate) enum Unsent {
 #[derive(Debug)]
 #[repr(C)]
 pub(crate) struct Letterbox<T> {
+    /// Written under the lock, looked at without it.
     accepted: AtomicU64,
-    /// Up to how many may be accepted, as far as a sender has looked: what the reader has taken is
-    /// looked at only when that is reached.
-    full_at: AtomicU64,
-    capacity: AtomicU64,
+    /// One lock for room, number and place: with a count and a list that need none, a message took
+    /// four atomic steps more, and a quarter longer.
+    inner: Mutex<Inner<T>>,
     pub(crate) bell: Arc<Bell>,
-    list: OnceLock<List<T>>,
     pub(crate) room: Queue,
     pub(crate) tally: Tally,
+}
+
+#[derive(Debug)]
+struct Inner<T> {
+    list: Chunks<T>,
+    capacity: u64,
+    /// Up to how many may be accepted, as far as a sender has looked: what the reader has taken is
+    /// looked at only when that is reached.
+    full_at: u64,
+}
+
+/// Room for one letter. Nobody else sends meanwhile.
+#[must_use]
+pub(crate) struct Room<'a, T> {
+    accepted: &'a AtomicU64,
+    inner: MutexGuard<'a, Inner<T>>,
+}
+
+impl<T> Room<'_, T> {
+    /// Accepts a letter, which is given its number. [`Letterbox::ring`] follows.
+    #[inline]
+    pub(crate) fn put(mut self, pulse: &Pulse, seal: impl FnOnce(u64) -> T) {
+        let accepted = self.accepted.load(Ordering::Relaxed);
+        self.inner.list.push(seal(pulse.next_number()));
+        self.accepted.store(accepted + 1, Ordering::Release);
+    }
 }
 
 impl<T> Letterbox<T> {
     pub(crate) fn new(bell: Arc<Bell>, capacity: u64) -> Self {
         Letterbox {
             accepted: AtomicU64::new(CLOSED),
-            full_at: AtomicU64::new(capacity),
-            capacity: AtomicU64::new(capacity),
+            inner: Mutex::new(Inner {
+                list: Chunks::new(),
+                capacity,
+                full_at: capacity,
+            }),
             bell,
-            list: OnceLock::new(),
             room: Queue::new(),
             tally: Tally::default(),
         }
@@ -67,49 +94,64 @@ impl<T> Letterbox<T> {
 
     /// Takes in letters from now on, `capacity` at a time.
     pub(crate) fn open(&self, capacity: u64) {
-        self.capacity.store(capacity, Ordering::Relaxed);
-        self.full_at
-            .store(self.taken().saturating_add(capacity), Ordering::Relaxed);
-        self.accepted.fetch_and(!CLOSED, Ordering::AcqRel);
+        let mut inner = lock(&self.inner);
+        inner.capacity = capacity;
+        inner.full_at = self.taken().saturating_add(capacity);
+        self.accepted.store(self.accepted(), Ordering::Release);
     }
 
-    /// Accepts a letter; [`Letterbox::push`] must follow at once. Never waits.
-    pub(crate) fn reserve(&self, pulse: &Pulse, origin: &Origin) -> Result<(), Unsent> {
-        if pulse.accepts(origin.is_insider()) {
-            self.count()
+    /// Room for one letter, if there is some. Never waits.
+    #[inline]
+    pub(crate) fn enter(&self, pulse: &Pulse, is_insider: bool) -> Result<Room<'_, T>, Unsent> {
+        if !pulse.accepts(is_insider) {
+            return Err(Unsent::Closed);
+        }
+        let mut inner = lock(&self.inner);
+        let accepted = self.accepted.load(Ordering::Relaxed);
+        // What is closed is beyond any capacity.
+        if accepted >= inner.full_at {
+            self.look_for_room(&mut inner)?;
+        }
+        Ok(Room {
+            accepted: &self.accepted,
+            inner,
+        })
+    }
+
+    #[cold]
+    fn look_for_room(&self, inner: &mut Inner<T>) -> Result<(), Unsent> {
+        let accepted = self.accepted.load(Ordering::Relaxed);
+        if accepted & CLOSED != 0 {
+            return Err(Unsent::Closed);
+        }
+        inner.full_at = self.taken().saturating_add(inner.capacity);
+        if accepted < inner.full_at {
+            Ok(())
         } else {
-            Err(Unsent::Closed)
+            Err(Unsent::Full)
         }
     }
 
-    /// Queues a letter for which room was reserved, and wakes the reader. It is given its number.
-    pub(crate) fn push(&self, pulse: &Pulse, seal: impl FnOnce(u64) -> T) {
-        self.queue(pulse, seal);
-        self.ring();
-    }
-
-    /// Queues a letter for which room was reserved; [`Letterbox::ring`] follows.
-    pub(crate) fn queue(&self, pulse: &Pulse, seal: impl FnOnce(u64) -> T) {
-        let letter = seal(pulse.next_number());
-        self.list.get_or_init(List::new).push(letter);
-    }
-
-    /// Wakes the reader after a push. Outside every lock: waking runs the executor's code.
+    /// Wakes the reader after a letter was put in. Outside every lock: waking runs the executor's
+    /// code. The reader arms its bell before it looks for the last time, under the lock.
+    #[inline]
     pub(crate) fn ring(&self) {
-        // Orders the push before the look at the bell; the mailbox arms before it looks.
-        fence(Ordering::SeqCst);
         self.bell.ring();
     }
 
     /// Whether a letter would be accepted now; `None` if never again.
     pub(crate) fn has_room(&self) -> Option<bool> {
-        let accepted = self.accepted.load(Ordering::SeqCst);
-        (accepted & CLOSED == 0).then(|| self.has_room_after(accepted))
+        match self.look_for_room(&mut lock(&self.inner)) {
+            Ok(()) => Some(true),
+            Err(Unsent::Full) => Some(false),
+            Err(Unsent::Closed) => None,
+        }
     }
 
-    /// How many were ever accepted. The sender of the last may be about to push it, and rings then.
+    /// How many were ever accepted.
+    #[inline]
     fn accepted(&self) -> u64 {
-        self.accepted.load(Ordering::SeqCst) & !CLOSED
+        self.accepted.load(Ordering::Acquire) & !CLOSED
     }
 
     fn announce(&self) {
@@ -119,43 +161,12 @@ impl<T> Letterbox<T> {
     }
 
     fn capacity(&self) -> u64 {
-        self.capacity.load(Ordering::Relaxed)
+        lock(&self.inner).capacity
     }
 
     /// Whoever waits for room has a fence before this look, and the reader one after what it took.
     fn taken(&self) -> u64 {
         self.tally.now(Count::Taken)
-    }
-
-    /// Whether there is room for one more than `accepted`, which may be out of date.
-    fn has_room_after(&self, accepted: u64) -> bool {
-        let full_at = self.taken().saturating_add(self.capacity());
-        // What was taken only grows, so the highest is true, whoever has looked first.
-        self.full_at.fetch_max(full_at, Ordering::Relaxed);
-        accepted < full_at
-    }
-
-    fn count(&self) -> Result<(), Unsent> {
-        let mut accepted = self.accepted.load(Ordering::Acquire);
-        loop {
-            if accepted & CLOSED != 0 {
-                return Err(Unsent::Closed);
-            }
-            let is_free = accepted < self.full_at.load(Ordering::Relaxed);
-            if !is_free && !self.has_room_after(accepted) {
-                return Err(Unsent::Full);
-            }
-            let next = accepted + 1;
-            match self.accepted.compare_exchange_weak(
-                accepted,
-                next,
-                Ordering::SeqCst,
-                Ordering::Acquire,
-            ) {
-                Ok(_) => return Ok(()),
-                Err(seen) => accepted = seen,
-            }
-        }
     }
 
     /// The accounting of these letters.
@@ -200,9 +211,6 @@ pub(crate) struct Letters<T> {
     popped: u64,
 }
 
-/// How many letters are out at a time.
-const BATCH: u64 = 32;
-
 impl<T: Numbered> Letters<T> {
     pub(crate) fn new(shared: Arc<Letterbox<T>>) -> Self {
         Letters {
@@ -236,27 +244,27 @@ impl<T: Numbered> Letters<T> {
         (answered == 0 || answered < self.shared.capacity()).then_some(oldest)
     }
 
-    fn look_further(&mut self) -> Option<u64> {
+    /// As [`Letters::look`], the last time before the reader sleeps: a letter that comes later
+    /// rings. Whether there is one is seen under the lock, after whatever was written before.
+    pub(crate) fn look_last(&mut self) -> Option<u64> {
         if self.seen.is_empty() {
-            let queued = self.shared.accepted() - self.popped;
-            if queued > 0 {
-                self.pop(queued.min(BATCH));
-            }
+            self.pop();
+        }
+        self.look()
+    }
+
+    fn look_further(&mut self) -> Option<u64> {
+        if self.seen.is_empty() && self.shared.accepted() != self.popped {
+            self.pop();
         }
         self.head()
     }
 
-    /// Pops so many off the list. It is asked for no more than is in it, or about to be: to find
-    /// that there is nothing takes as long as to find something.
-    fn pop(&mut self, count: u64) {
-        let Some(list) = self.shared.list.get() else {
-            return;
-        };
-        for _ in 0..count {
-            let Some(letter) = list.pop() else { return };
-            self.seen.push_back(letter);
-            self.popped += 1;
-        }
+    /// Has the oldest letters out that are in the list.
+    fn pop(&mut self) {
+        let empty = std::mem::take(&mut self.seen);
+        self.seen = lock(&self.shared.inner).list.take(empty);
+        self.popped += self.seen.len() as u64;
     }
 
     /// The number of the oldest letter that is out.
@@ -332,15 +340,12 @@ impl<T: Numbered> Letters<T> {
 
     /// Refuses letters from now on, and takes out all that were accepted: they are undelivered.
     pub(crate) fn close(&mut self) -> Vec<T> {
-        let accepted = self.shared.accepted.fetch_or(CLOSED, Ordering::SeqCst) & !CLOSED;
-        let mut left = Vec::new();
-        while self.returned > 0 || self.shared.tally.now(Count::Taken) < accepted {
-            match self.take(Count::Undelivered) {
-                Some(letter) => left.push(letter),
-                // Its sender has counted and is about to push.
-                None => spin(),
-            }
-        }
+        let inner = lock(&self.shared.inner);
+        self.shared
+            .accepted
+            .store(self.shared.accepted() | CLOSED, Ordering::Release);
+        drop(inner);
+        let left = std::iter::from_fn(|| self.take(Count::Undelivered)).collect();
         self.shared.room.let_go();
         left
     }

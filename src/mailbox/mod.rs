@@ -8,6 +8,7 @@
 //! It runs no handler; it says what is next and keeps what was taken.
 
 mod aside;
+mod chunks;
 pub(crate) mod doors;
 pub(crate) mod gauge;
 mod guards;
@@ -340,9 +341,8 @@ impl<L: Sources, D: AsSource + ?Sized, T: Numbered> Mailbox<L, D, T> {
         if self.holding.is_none() && !self.is_shut {
             self.each(|_, source| asleep = asleep && source.sleep(below));
         }
-        // The fence inside orders arming before this look; a sender pushes, fences, and rings.
         self.letters.announce_room();
-        asleep = asleep && self.letters.look().is_none_or(|number| number >= below);
+        asleep = asleep && self.letters.look_last().is_none_or(|number| number >= below);
         if !asleep {
             self.bell.disarm();
         }

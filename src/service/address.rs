@@ -16,11 +16,10 @@ use crate::mailbox::letters::Unsent;
 use crate::message::Message;
 use crate::park::block_on;
 use crate::service::inbox::{Home, NoRoom};
-use crate::service::letter::{Letter, NoWay};
+use crate::service::letter::{Letter, NoWay, Slip, Told};
 use crate::service::{Answer, Inbox, Service};
 use crate::sync::Arc;
 use crate::topic::Origin;
-use crate::wall::Wall;
 
 /// The address of one service: typed, cheap to clone, `Send` and `Sync` even if the service is not.
 /// It stays valid across restarts; dropping it stops nothing.
@@ -80,6 +79,15 @@ impl<M> TellError<M> {
         }
     }
 
+    /// What is said of a letter that was not sent.
+    pub(super) fn give_back(letter: Slip<M, NoWay>, why: NoRoom) -> Result<(), Self> {
+        let Some(letter) = letter else {
+            // It leaves only when it was sent.
+            return Ok(());
+        };
+        Err(Self::no_room(letter.message, why))
+    }
+
     pub(super) fn no_room(message: M, why: NoRoom) -> Self {
         match why {
             NoRoom::Unsent(unsent) => Self::unsent(message, unsent),
@@ -131,7 +139,8 @@ impl<S: Service> Address<S> {
     where
         S: Answer<M>,
     {
-        self.tell_from(message, &self.origin(), PUBLISH_WAIT).await
+        let letter = Letter::new(message, self.origin(), NoWay);
+        self.send(letter, PUBLISH_WAIT).await
     }
 
     /// Sends a message if there is room now.
@@ -142,7 +151,7 @@ impl<S: Service> Address<S> {
     where
         S: Answer<M>,
     {
-        self.try_tell_from(message, &self.origin())
+        self.try_send(Letter::new(message, self.origin(), NoWay))
     }
 
     /// As [`Address::tell`], for callers outside any runtime: blocks the thread.
@@ -176,69 +185,50 @@ impl<S: Service> Address<S> {
         S: Answer<M>,
     {
         match self.inbox.team() {
-            Some(team) => team.tell_all(message, &self.origin(), PUBLISH_WAIT).await,
+            Some(team) => team.tell_all(message, self.origin(), PUBLISH_WAIT).await,
             None => self.tell(message).await,
         }
     }
 
-    pub(crate) async fn tell_from<M: Message>(
+    pub(crate) async fn send<M: Message>(
         &self,
-        message: M,
-        origin: &Origin,
+        letter: Box<Told<M>>,
         wait: Duration,
     ) -> Result<(), TellError<M>>
     where
         S: Answer<M>,
     {
         let Some(home) = self.inbox.home() else {
-            return Err(TellError::NotStarted(message));
+            return Err(TellError::NotStarted(letter.message));
         };
         if let Some(team) = self.inbox.team() {
-            return Box::pin(team.tell(&self.inbox, message, origin, wait)).await;
+            return Box::pin(team.tell(&self.inbox, letter, wait)).await;
         }
-        let letters = &self.inbox.letters;
-        match letters.reserve(&home.wall.pulse, origin) {
-            Ok(()) => {}
-            Err(Unsent::Full) if !wait.is_zero() => {
-                // A box: most messages need not wait, and their futures are smaller without it.
-                let waited = Box::pin(self.inbox.reserve(home, origin, wait, None)).await;
-                if let Err(why) = waited {
-                    return Err(TellError::no_room(message, why));
-                }
-            }
-            Err(unsent) => return Err(TellError::unsent(message, unsent)),
+        let mut letter = Some(letter);
+        match self.inbox.send(home, wait, None, &mut letter).await {
+            Ok(()) => Ok(()),
+            Err(why) => TellError::give_back(letter, why),
         }
-        self.push(&home.wall, message, origin);
-        Ok(())
     }
 
-    pub(crate) fn try_tell_from<M: Message>(
-        &self,
-        message: M,
-        origin: &Origin,
-    ) -> Result<(), TellError<M>>
+    pub(crate) fn try_send<M: Message>(&self, letter: Box<Told<M>>) -> Result<(), TellError<M>>
     where
         S: Answer<M>,
     {
         let Some(Home { wall, .. }) = self.inbox.home() else {
-            return Err(TellError::NotStarted(message));
+            return Err(TellError::NotStarted(letter.message));
         };
         if let Some(team) = self.inbox.team() {
-            return team.try_tell(&self.inbox, message, origin);
+            return team.try_tell(&self.inbox, letter);
         }
-        match self.inbox.letters.reserve(&wall.pulse, origin) {
-            Ok(()) => self.push(wall, message, origin),
-            Err(unsent) => return Err(TellError::unsent(message, unsent)),
+        let mut letter = Some(letter);
+        match self.inbox.put(&wall.pulse, &mut letter) {
+            Ok(()) => {
+                self.inbox.letters.ring();
+                Ok(())
+            }
+            Err(unsent) => TellError::give_back(letter, NoRoom::Unsent(unsent)),
         }
-        Ok(())
-    }
-
-    fn push<M: Message>(&self, wall: &Wall, message: M, origin: &Origin)
-    where
-        S: Answer<M>,
-    {
-        let letter = Letter::new(message, origin.clone(), NoWay);
-        self.inbox.letters.push(&wall.pulse, letter.seal());
     }
 
     /// Where something comes from that is sent through a plain address.

@@ -19,11 +19,9 @@ use crate::insider::current_board;
 use crate::mailbox::letters::Unsent;
 use crate::message::Message;
 use crate::park::block_on;
-use crate::pulse::Pulse;
 use crate::service::inbox::NoRoom;
-use crate::service::letter::{Asked, Letter, Reply, Word};
+use crate::service::letter::{Asked, Letter, Reply, Slip, Word};
 use crate::service::{Address, Answer, Service};
-use crate::topic::Origin;
 use crate::waits::{Cycle, Waiting};
 use crate::wall::Wall;
 
@@ -101,7 +99,13 @@ impl<M> AskError<M> {
         }
     }
 
-    pub(super) fn no_room(message: M, why: NoRoom) -> Self {
+    /// What is said of a letter that was not sent.
+    pub(super) fn give_back<W>(letter: Slip<M, W>, why: NoRoom) -> Self {
+        let Some(letter) = letter else {
+            // It leaves only when it was sent.
+            return AskError::Undelivered;
+        };
+        let message = letter.message;
         match why {
             NoRoom::Unsent(unsent) => Self::unsent(message, unsent),
             NoRoom::Cycle(cycle) => Self::cycle(message, &cycle),
@@ -151,7 +155,7 @@ impl<S: Service> Address<S> {
     where
         S: Answer<M>,
     {
-        self.ask_from(message, self.origin(), ASK_WAIT).await
+        self.ask_within(message, ASK_WAIT).await
     }
 
     /// As [`Address::ask`], but waits for `limit` at most, for room and answer together.
@@ -178,7 +182,8 @@ impl<S: Service> Address<S> {
     where
         S: Answer<M>,
     {
-        self.ask_from(message, self.origin(), limit).await
+        let letter = Letter::new(message, self.origin(), None);
+        self.send_and_hear(letter, limit, limit).await
     }
 
     /// As [`Address::ask`], but refused at once if there is no room now.
@@ -192,9 +197,8 @@ impl<S: Service> Address<S> {
     where
         S: Answer<M>,
     {
-        let no_wait = Duration::ZERO;
-        self.ask_and_wait(message, self.origin(), no_wait, ASK_WAIT)
-            .await
+        let letter = Letter::new(message, self.origin(), None);
+        self.send_and_hear(letter, Duration::ZERO, ASK_WAIT).await
     }
 
     /// As [`Address::ask`], for callers outside any runtime: blocks the thread.
@@ -226,23 +230,11 @@ impl<S: Service> Address<S> {
         block_on(self.ask_within(message, limit))
     }
 
-    pub(crate) async fn ask_from<M: Message>(
+    /// Sends a letter and waits for the answer: no longer than this for room, and for room and
+    /// answer together.
+    pub(crate) async fn send_and_hear<M: Message>(
         &self,
-        message: M,
-        origin: Origin,
-        wait: Duration,
-    ) -> Result<M::Reply, AskError<M>>
-    where
-        S: Answer<M>,
-    {
-        self.ask_and_wait(message, origin, wait, wait).await
-    }
-
-    /// Asks, and waits no longer than this for room, and for room and answer together.
-    async fn ask_and_wait<M: Message>(
-        &self,
-        message: M,
-        origin: Origin,
+        mut letter: Box<Asked<M>>,
         room_wait: Duration,
         wait: Duration,
     ) -> Result<M::Reply, AskError<M>>
@@ -250,53 +242,24 @@ impl<S: Service> Address<S> {
         S: Answer<M>,
     {
         let Some(home) = self.inbox.home() else {
-            return Err(AskError::NotStarted(message));
+            return Err(AskError::NotStarted(letter.message));
         };
         if let Some(team) = self.inbox.team() {
-            return Box::pin(team.ask(&self.inbox, message, &origin, room_wait, wait)).await;
+            return Box::pin(team.ask(&self.inbox, letter, room_wait, wait)).await;
         }
-        // In its box from here on: each move to another future waits for the one before.
-        let letter = Letter::new(message, origin, None);
         let waiting = match home.wait() {
             Ok(waiting) => waiting,
             Err(cycle) => return Err(AskError::cycle(letter.message, &cycle)),
         };
-        let pulse = &home.wall.pulse;
-        let mut left = wait;
-        if let Err(unsent) = self.inbox.letters.reserve(pulse, &letter.origin) {
-            if unsent == Unsent::Closed {
-                return Err(AskError::Stopped(letter.message));
-            }
-            let began = pulse.clock.now();
-            let covered = waiting.as_ref();
-            let waited =
-                Box::pin(self.inbox.reserve(home, &letter.origin, room_wait, covered)).await;
-            if let Err(why) = waited {
-                return Err(AskError::no_room(letter.message, why));
-            }
-            left = wait.saturating_sub(pulse.clock.now().saturating_duration_since(began));
-        }
-        let (end, answer) = self.send(pulse, letter, left, waiting.as_ref());
-        hear(&home.wall, left, end, answer, waiting).await
-    }
-
-    /// Sends a letter for which room was reserved. Returns where its answer is heard, and until
-    /// when.
-    fn send<M: Message>(
-        &self,
-        pulse: &Pulse,
-        mut letter: Box<Asked<M>>,
-        wait: Duration,
-        waiting: Option<&Waiting>,
-    ) -> (Instant, oneshot::Receiver<Word<M::Reply>>)
-    where
-        S: Answer<M>,
-    {
         let (word, answer) = oneshot::channel();
-        let end = deadline(pulse.clock.now(), wait);
-        letter.way = Some(Reply::new(word, waiting.cloned(), end));
-        self.inbox.letters.push(pulse, letter.seal());
-        (end, answer)
+        let end = deadline(home.wall.pulse.clock.now(), wait);
+        letter.way = Some(Reply::new(word, waiting.clone(), end));
+        let mut letter = Some(letter);
+        let sent = self.inbox.send(home, room_wait, waiting.as_ref(), &mut letter);
+        match sent.await {
+            Ok(()) => hear(&home.wall, wait, end, answer, waiting).await,
+            Err(why) => Err(AskError::give_back(letter, why)),
+        }
     }
 }
 

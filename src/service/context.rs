@@ -31,6 +31,7 @@ use crate::service::attempt::Allowance;
 use crate::service::control::Control;
 use crate::service::follow_up::Press;
 use crate::service::later::Laters;
+use crate::service::letter::{Letter, NoWay};
 use crate::service::strand::Strand;
 use crate::service::timers::{Job, Timers};
 use crate::service::{
@@ -164,8 +165,8 @@ impl<S: Service> Context<S> {
         to: &Address<T>,
         message: M,
     ) -> Result<(), TellError<M>> {
-        to.tell_from(message, &self.origin(), self.patience(PUBLISH_WAIT))
-            .await
+        let letter = Letter::new(message, self.origin(), NoWay);
+        to.send(letter, self.patience(PUBLISH_WAIT)).await
     }
 
     /// Sends a message to another service if there is room now.
@@ -177,7 +178,7 @@ impl<S: Service> Context<S> {
         to: &Address<T>,
         message: M,
     ) -> Result<(), TellError<M>> {
-        to.try_tell_from(message, &self.origin())
+        to.try_send(Letter::new(message, self.origin(), NoWay))
     }
 
     /// Asks another service; waits at most 5 s or what is left of the handler's own time: its
@@ -213,8 +214,9 @@ impl<S: Service> Context<S> {
         message: M,
         limit: Duration,
     ) -> Result<M::Reply, AskError<M>> {
-        to.ask_from(message, self.origin(), self.patience(limit))
-            .await
+        let letter = Letter::new(message, self.origin(), None);
+        let limit = self.patience(limit);
+        to.send_and_hear(letter, limit, limit).await
     }
 
     /// Runs `job` once, after `delay`, between two deliveries of this service.

@@ -23,14 +23,14 @@ use crate::ledger::LetterRow;
 use crate::lifecycle;
 use crate::mailbox::gauge::{Gauge, Watch};
 use crate::mailbox::letters::{Letterbox, Unsent};
+use crate::message::Message;
 use crate::policy::{BreakerState, Policy, Rules, Standing};
 use crate::pulse::Pulse;
-use crate::service::letter::Sealed;
+use crate::service::letter::{AnyLetter, Letter, Sealed, Slip};
 use crate::service::team::Team;
 use crate::service::wish::Wish;
 use crate::service::{AddedSource, Service};
 use crate::sync::{Arc, AtomicBool, Mutex, OnceLock, Ordering, fence, lock};
-use crate::topic::Origin;
 use crate::vitals::Vitals;
 use crate::waits::{Cycle, Waiter, Waiting, running};
 use crate::wall::{AnyLetters, Wall};
@@ -367,27 +367,60 @@ impl<S: Service> Inbox<S> {
         self.bell.ring();
     }
 
-    /// Reserves room for one letter, waiting for it at most so long. The service that waits is
-    /// noted as such, unless a wait of its own covers that already.
-    pub(crate) async fn reserve(
+    /// Puts a letter in, if there is room; [`Letterbox::ring`] follows.
+    #[inline]
+    pub(crate) fn put<M: Message, W>(
         &self,
-        home: &Home,
-        origin: &Origin,
-        wait: Duration,
-        covered: Option<&Waiting>,
-    ) -> Result<(), NoRoom> {
-        let reserve = || self.letters.reserve(&home.wall.pulse, origin);
-        self.reserve_by(home, origin, wait, covered, reserve).await
+        pulse: &Pulse,
+        letter: &mut Slip<M, W>,
+    ) -> Result<(), Unsent>
+    where
+        Letter<M, W>: AnyLetter<S>,
+    {
+        let room = self.letters.enter(pulse, is_insider(letter))?;
+        if let Some(letter) = letter.take() {
+            room.put(pulse, letter.seal());
+        }
+        Ok(())
     }
 
-    /// As `reserve`, with another way to try: it is full as long as this inbox is.
-    pub(crate) async fn reserve_by<T>(
+    /// Sends a letter, waiting for room at most so long. The service that waits is noted as such,
+    /// unless a wait of its own covers that already.
+    #[inline]
+    pub(crate) async fn send<M: Message, W>(
         &self,
         home: &Home,
-        origin: &Origin,
         wait: Duration,
         covered: Option<&Waiting>,
-        mut reserve: impl FnMut() -> Result<T, Unsent>,
+        letter: &mut Slip<M, W>,
+    ) -> Result<(), NoRoom>
+    where
+        Letter<M, W>: AnyLetter<S>,
+    {
+        let pulse = &home.wall.pulse;
+        let sent = match self.put(pulse, letter) {
+            Err(Unsent::Full) if !wait.is_zero() => {
+                let is_insider = is_insider(letter);
+                let put = || self.put(pulse, letter);
+                // A box: most messages need not wait, and their futures are smaller without it.
+                Box::pin(self.when_room(home, is_insider, wait, covered, put)).await
+            }
+            done => done.map_err(NoRoom::Unsent),
+        };
+        if sent.is_ok() {
+            self.letters.ring();
+        }
+        sent
+    }
+
+    /// Tries as long as this inbox is full, at most so long. Who waits is noted as for `send`.
+    pub(crate) async fn when_room<T>(
+        &self,
+        home: &Home,
+        is_insider: bool,
+        wait: Duration,
+        covered: Option<&Waiting>,
+        mut attempt: impl FnMut() -> Result<T, Unsent>,
     ) -> Result<T, NoRoom> {
         let pulse = &*home.wall.pulse;
         let mut ticket = Ticket {
@@ -398,7 +431,7 @@ impl<S: Service> Inbox<S> {
         let mut sleep = pin!(None::<Sleep>);
         poll_fn(|cx| {
             loop {
-                match reserve() {
+                match attempt() {
                     Err(Unsent::Full) if !wait.is_zero() => {}
                     other => return Poll::Ready(other.map_err(NoRoom::Unsent)),
                 }
@@ -408,7 +441,7 @@ impl<S: Service> Inbox<S> {
                     Ok(waiting) => waiting,
                     Err(cycle) => return Poll::Ready(Err(NoRoom::Cycle(cycle))),
                 };
-                if !ticket.wait(pulse, origin, cx.waker(), waiting) {
+                if !ticket.wait(pulse, is_insider, cx.waker(), waiting) {
                     continue;
                 }
                 let until = *until.get_or_insert_with(|| deadline(pulse.clock.now(), wait));
@@ -428,6 +461,11 @@ impl<S: Service> Inbox<S> {
         })
         .await
     }
+}
+
+fn is_insider<M, W>(letter: &Slip<M, W>) -> bool {
+    let letter = letter.as_ref();
+    letter.is_some_and(|letter| letter.origin.is_insider())
 }
 
 impl Subscribed {
@@ -459,7 +497,7 @@ impl<S: Service> Ticket<'_, S> {
     fn wait(
         &mut self,
         pulse: &Pulse,
-        origin: &Origin,
+        is_insider: bool,
         waker: &Waker,
         waiting: Option<Waiting>,
     ) -> bool {
@@ -469,7 +507,7 @@ impl<S: Service> Ticket<'_, S> {
         // Orders entering before the look at the room; a reader orders room before its look
         // at those who have entered.
         fence(Ordering::SeqCst);
-        pulse.accepts(origin.is_insider()) && self.inbox.letters.has_room() == Some(false)
+        pulse.accepts(is_insider) && self.inbox.letters.has_room() == Some(false)
     }
 }
 

@@ -186,7 +186,9 @@ pub(crate) struct Letter<M, W> {
 }
 
 impl<M, W> Letter<M, W> {
-    /// Writes one that has no number yet.
+    /// Writes one that has no number yet. Verbs do so first of all, while message and origin are in
+    /// registers, and pass the box on: a copy of what was stored just before waits for it.
+    #[inline]
     pub(crate) fn new(message: M, origin: Origin, way: W) -> Box<Self> {
         Box::new(Letter {
             number: 0,
@@ -208,6 +210,9 @@ impl<M, W> Letter<M, W> {
         }
     }
 }
+
+/// A letter, until it is sent.
+pub(crate) type Slip<M, W> = Option<Box<Letter<M, W>>>;
 
 /// A message that was told: half as large as one that is asked, so that a mailbox full of them
 /// stays in the cache.

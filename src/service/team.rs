@@ -23,7 +23,7 @@ use crate::panic::guard;
 use crate::policy::Policy;
 use crate::service::ask::{AskError, hear};
 use crate::service::inbox::{Home, NoRoom};
-use crate::service::letter::{AnyLetter, Letter, NoWay, Reply};
+use crate::service::letter::{AnyLetter, Asked, Letter, NoWay, Reply, Slip, Told};
 use crate::service::{Answer, Inbox, Service, TellError};
 use crate::sync::{Arc, AtomicU64, Mutex, Ordering, Weak, lock};
 use crate::topic::Origin;
@@ -63,13 +63,6 @@ enum ToAll<S: Service> {
     TooFew(usize),
     Full(Arc<Inbox<S>>),
     Closed,
-}
-
-/// A letter, until it is sent.
-type Slip<M, W> = Option<Box<Letter<M, W>>>;
-
-fn slip<M: Message, W>(message: M, origin: &Origin, way: W) -> Slip<M, W> {
-    Some(Letter::new(message, origin.clone(), way))
 }
 
 impl<S: Service> Team<S> {
@@ -137,7 +130,6 @@ impl<S: Service> Team<S> {
         to: To,
         inbox: &Inbox<S>,
         home: &Home,
-        origin: &Origin,
         letter: &mut Slip<M, W>,
         version: Option<u64>,
     ) -> Result<bool, Unsent>
@@ -152,10 +144,7 @@ impl<S: Service> Team<S> {
             if is_other || index != Some(to.index(workers)) {
                 return Ok(false);
             }
-            inbox.letters.reserve(pulse, origin)?;
-            if let Some(letter) = letter.take() {
-                inbox.letters.queue(pulse, letter.seal());
-            }
+            inbox.put(pulse, letter)?;
             Ok(true)
         })?;
         if sent {
@@ -167,15 +156,15 @@ impl<S: Service> Team<S> {
     pub(super) async fn tell<M: Message>(
         &self,
         address: &Inbox<S>,
-        message: M,
-        origin: &Origin,
+        letter: Box<Told<M>>,
         wait: Duration,
     ) -> Result<(), TellError<M>>
     where
         S: Answer<M>,
     {
-        let to = self.to(address, &message);
-        let mut letter = slip(message, origin, NoWay);
+        let to = self.to(address, &letter.message);
+        let is_insider = letter.origin.is_insider();
+        let mut letter = Some(letter);
         let mut until = None;
         let failed = loop {
             let Some(inbox) = self.receiver(to) else {
@@ -185,55 +174,54 @@ impl<S: Service> Team<S> {
                 break NoRoom::Unsent(Unsent::Closed);
             };
             let left = left(&home.wall, wait, &mut until);
-            let send = || self.send(to, &inbox, home, origin, &mut letter, None);
-            match inbox.reserve_by(home, origin, left, None, send).await {
+            let send = || self.send(to, &inbox, home, &mut letter, None);
+            match inbox.when_room(home, is_insider, left, None, send).await {
                 Ok(true) => return Ok(()),
                 Ok(false) => {}
                 Err(failed) => break failed,
             }
         };
-        give_back(letter, failed)
+        TellError::give_back(letter, failed)
     }
 
     pub(super) fn try_tell<M: Message>(
         &self,
         address: &Inbox<S>,
-        message: M,
-        origin: &Origin,
+        letter: Box<Told<M>>,
     ) -> Result<(), TellError<M>>
     where
         S: Answer<M>,
     {
-        let to = self.to(address, &message);
-        let mut letter = slip(message, origin, NoWay);
+        let to = self.to(address, &letter.message);
+        let mut letter = Some(letter);
         let failed = loop {
             let inbox = self.receiver(to);
             let Some((inbox, home)) = inbox.as_ref().and_then(|one| Some((one, one.home()?)))
             else {
                 break Unsent::Closed;
             };
-            match self.send(to, inbox, home, origin, &mut letter, None) {
+            match self.send(to, inbox, home, &mut letter, None) {
                 Ok(true) => return Ok(()),
                 Ok(false) => {}
                 Err(unsent) => break unsent,
             }
         };
-        give_back(letter, NoRoom::Unsent(failed))
+        TellError::give_back(letter, NoRoom::Unsent(failed))
     }
 
     pub(super) async fn ask<M: Message>(
         &self,
         address: &Inbox<S>,
-        message: M,
-        origin: &Origin,
+        letter: Box<Asked<M>>,
         room_wait: Duration,
         wait: Duration,
     ) -> Result<M::Reply, AskError<M>>
     where
         S: Answer<M>,
     {
-        let to = self.to(address, &message);
-        let mut letter: Slip<_, Option<Reply<M::Reply>>> = slip(message, origin, None);
+        let to = self.to(address, &letter.message);
+        let is_insider = letter.origin.is_insider();
+        let mut letter = Some(letter);
         let mut until = None;
         let failed = loop {
             let Some(inbox) = self.receiver(to) else {
@@ -252,8 +240,8 @@ impl<S: Service> Team<S> {
             if let Some((letter, until)) = letter.as_mut().zip(until) {
                 letter.way = Some(Reply::new(word, waiting.clone(), until));
             }
-            let send = || self.send(to, &inbox, home, origin, &mut letter, version);
-            let sent = inbox.reserve_by(home, origin, for_room, waiting.as_ref(), send);
+            let send = || self.send(to, &inbox, home, &mut letter, version);
+            let sent = inbox.when_room(home, is_insider, for_room, waiting.as_ref(), send);
             match sent.await {
                 Ok(true) => {
                     let left = left(&home.wall, wait, &mut until);
@@ -264,33 +252,30 @@ impl<S: Service> Team<S> {
                 Err(failed) => break failed,
             }
         };
-        let Some(letter) = letter else {
-            // It leaves only when it was sent.
-            return Err(AskError::Undelivered);
-        };
-        Err(AskError::no_room(letter.message, failed))
+        Err(AskError::give_back(letter, failed))
     }
 
     /// Sends a copy to every worker, or to none.
     pub(super) async fn tell_all<M: Message + Clone>(
         &self,
         message: M,
-        origin: &Origin,
+        origin: Origin,
         wait: Duration,
     ) -> Result<(), TellError<M>>
     where
         S: Answer<M>,
     {
+        let slip = |message| Some(Letter::new(message, origin.clone(), NoWay));
         let mut copies: Vec<Slip<M, NoWay>> = Vec::new();
         let mut until = None;
         let failed = loop {
-            let inbox = match self.send_all(origin, &mut copies) {
+            let inbox = match self.send_all(&mut copies) {
                 ToAll::Sent(inboxes) => {
                     inboxes.iter().for_each(|inbox| inbox.letters.ring());
                     return Ok(());
                 }
                 ToAll::TooFew(workers) => {
-                    copies.resize_with(workers, || slip(message.clone(), origin, NoWay));
+                    copies.resize_with(workers, || slip(message.clone()));
                     continue;
                 }
                 ToAll::Closed => break NoRoom::Unsent(Unsent::Closed),
@@ -305,14 +290,14 @@ impl<S: Service> Team<S> {
                 Some(false) => Err(Unsent::Full),
                 None => Err(Unsent::Closed),
             };
-            if let Err(failed) = inbox.reserve_by(home, origin, left, None, look).await {
+            if let Err(failed) = inbox.when_room(home, origin.is_insider(), left, None, look).await {
                 break failed;
             }
         };
-        give_back(slip(message, origin, NoWay), failed)
+        Err(TellError::no_room(message, failed))
     }
 
-    fn send_all<M: Message>(&self, origin: &Origin, copies: &mut [Slip<M, NoWay>]) -> ToAll<S>
+    fn send_all<M: Message>(&self, copies: &mut [Slip<M, NoWay>]) -> ToAll<S>
     where
         S: Answer<M>,
     {
@@ -338,12 +323,7 @@ impl<S: Service> Team<S> {
                 let Some(pulse) = inbox.home().map(|home| &home.wall.pulse) else {
                     continue;
                 };
-                if inbox.letters.reserve(pulse, origin).is_ok()
-                    && let Some(letter) = letter.take()
-                {
-                    inbox.letters.queue(pulse, letter.seal());
-                    sent = true;
-                }
+                sent |= inbox.put(pulse, letter).is_ok();
             }
             if sent {
                 ToAll::Sent(inboxes)
@@ -359,15 +339,6 @@ fn left(wall: &Wall, wait: Duration, until: &mut Option<Instant>) -> Duration {
     let now = wall.pulse.clock.now();
     let until = *until.get_or_insert_with(|| deadline(now, wait));
     until.saturating_duration_since(now).min(wait)
-}
-
-/// The message of a letter that was not sent.
-fn give_back<M: Message>(letter: Slip<M, NoWay>, failed: NoRoom) -> Result<(), TellError<M>> {
-    let Some(letter) = letter else {
-        // It leaves only when it was sent.
-        return Ok(());
-    };
-    Err(TellError::no_room(letter.message, failed))
 }
 
 impl<S: Service> fmt::Debug for Team<S> {

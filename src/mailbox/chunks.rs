@@ -1,0 +1,99 @@
+//! A queue that keeps its items in chunks.
+//!
+//! Senders add to it under a lock; the reader takes a chunk at a time, so that it takes the lock
+//! once for many.
+//!
+//! Invariant: what was taken is given back to the allocator, but for one small chunk on each side,
+//! however long the queue was.
+//!
+//! It counts nothing.
+
+use std::collections::VecDeque;
+
+/// How many items a chunk has at most: its lock is paid for by then, and it is small.
+const MOST: usize = 32;
+
+#[derive(Debug)]
+pub(crate) struct Chunks<T> {
+    /// The older ones.
+    full: VecDeque<Vec<T>>,
+    last: Vec<T>,
+}
+
+impl<T> Chunks<T> {
+    pub(crate) fn new() -> Self {
+        Chunks {
+            full: VecDeque::new(),
+            last: Vec::new(),
+        }
+    }
+
+    #[inline]
+    pub(crate) fn push(&mut self, item: T) {
+        if self.last.len() == MOST {
+            self.begin_next();
+        }
+        self.last.push(item);
+    }
+
+    #[cold]
+    fn begin_next(&mut self) {
+        let full = std::mem::replace(&mut self.last, Vec::with_capacity(MOST));
+        self.full.push_back(full);
+    }
+
+    /// Takes the oldest items, in exchange for an empty chunk.
+    pub(crate) fn take(&mut self, empty: VecDeque<T>) -> VecDeque<T> {
+        debug_assert!(empty.is_empty(), "what is in it would be lost");
+        let Some(oldest) = self.full.pop_front() else {
+            let last = std::mem::replace(&mut self.last, empty.into());
+            return last.into();
+        };
+        if self.full.is_empty() {
+            self.full = VecDeque::new();
+        }
+        oldest.into()
+    }
+}
+
+#[cfg(all(test, not(any(loom, shuttle))))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn items_come_out_in_order_and_nothing_is_kept_of_many() {
+        let mut chunks = Chunks::new();
+        let mut taken = VecDeque::new();
+        for round in 0..3 {
+            (0..1_000).for_each(|item| chunks.push(item));
+            let mut all = Vec::new();
+            loop {
+                taken = chunks.take(std::mem::take(&mut taken));
+                if taken.is_empty() {
+                    break;
+                }
+                assert!(taken.len() <= MOST);
+                all.extend(taken.drain(..));
+            }
+            assert!(all.into_iter().eq(0..1_000), "in round {round}");
+        }
+        let kept = chunks.full.capacity() + chunks.last.capacity() + taken.capacity();
+        assert!(kept <= 2 * MOST, "{kept}");
+    }
+
+    #[test]
+    fn one_item_at_a_time_takes_no_new_room() {
+        let mut chunks = Chunks::new();
+        let mut taken = VecDeque::new();
+        let mut places = Vec::new();
+        for item in 0..10 {
+            chunks.push(item);
+            taken = chunks.take(taken);
+            places.push(taken.as_slices().0.as_ptr());
+            assert_eq!(taken.pop_front(), Some(item));
+        }
+        places.sort_unstable();
+        places.dedup();
+        assert_eq!(places.len(), 2);
+    }
+}
