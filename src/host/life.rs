@@ -152,10 +152,11 @@ impl<S: Service, L: Deliver<S>> Life<S, L> {
                 let below = self.below(cx);
                 let next = self.next(below, cx);
                 // What was seen may lie beyond a change of the crew that was not.
-                if self.crew_version() != version || self.has_finished(next) {
+                let is_dry = next == Next::Nothing;
+                if self.crew_version() != version || is_dry && self.has_finished() {
                     continue;
                 }
-                let is_dry = next == Next::Nothing && !cx.laters.has_events();
+                let is_dry = is_dry && !cx.laters.has_events();
                 if is_dry && cx.control.draining().is_some_and(|end| end <= below) {
                     return Exit::Shutdown;
                 }
@@ -250,9 +251,10 @@ impl<S: Service, L: Deliver<S>> Life<S, L> {
         self.share.as_ref().map_or(0, |share| share.crew.version())
     }
 
-    /// Says that all below the limit of the crew is settled, if it is and somebody waits for that.
-    fn has_finished(&mut self, next: Next) -> bool {
-        let Some(share) = self.share.as_ref().filter(|_| next == Next::Nothing) else {
+    /// Where nothing is to be read: says that all below the limit of the crew is settled, if it is
+    /// and somebody waits for that.
+    fn has_finished(&mut self) -> bool {
+        let Some(share) = self.share.as_ref() else {
             return false;
         };
         let limit = share.crew.limit();
@@ -369,7 +371,7 @@ impl<S: Service, L: Deliver<S>> Life<S, L> {
 
     /// Answers the letters that are out, as far as their turn has come.
     async fn answer(&mut self, until: u64, service: &mut S, cx: &mut Context<S>) {
-        cx.note_wait();
+        cx.settle_down();
         let waits = cx.waits();
         while self.pile(until).is_next(cx) {
             if let Some(letter) = self.take_letter() {
@@ -380,7 +382,7 @@ impl<S: Service, L: Deliver<S>> Life<S, L> {
                 begin_laters(cx);
             }
             // What is due beside letters comes first, once an answer has waited.
-            cx.note_wait();
+            cx.settle_down();
             let has_waited = cx.waits() != waits;
             // The number of workers may have changed meanwhile.
             if has_waited || self.pace.is_spent(&self.pulse.clock) || self.share.is_some() {

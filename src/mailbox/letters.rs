@@ -262,8 +262,7 @@ impl<T: Numbered> Letters<T> {
 
     /// Has the oldest letters out that are in the list.
     fn pop(&mut self) {
-        let empty = std::mem::take(&mut self.seen);
-        self.seen = lock(&self.shared.inner).list.take(empty);
+        lock(&self.shared.inner).list.take(&mut self.seen);
         self.popped += self.seen.len() as u64;
     }
 

@@ -18,7 +18,7 @@ use crate::policy::Policy;
 use crate::pulse::Pulse;
 use crate::topic::place::Overflow;
 use crate::topic::tally::Count;
-use crate::topic::{AnyTopic, Origin, Topic};
+use crate::topic::{AnyTopic, Topic};
 
 struct Asked(u64);
 struct Answered(u64);
@@ -219,10 +219,10 @@ fn a_letter_is_refused_only_when_full() {
         .map(|letter| {
             let (letterbox, pulse) = (Arc::clone(&letterbox), Arc::clone(&pulse));
             thread::spawn(move || {
-                let origin = Origin::default();
-                let reserved = letterbox.reserve(&pulse, &origin);
-                assert_eq!(reserved, Ok(()), "refused although there is room");
-                letterbox.push(&pulse, Card::seal(letter));
+                let room = letterbox.enter(&pulse, false).ok();
+                let room = room.expect("refused although there is room");
+                room.put(&pulse, Card::seal(letter));
+                letterbox.ring();
             })
         })
         .collect();
@@ -234,7 +234,7 @@ fn a_letter_is_refused_only_when_full() {
             continue;
         }
         letterbox.bell.arm(&signal.waker());
-        if letters.look().is_none() {
+        if letters.look_last().is_none() {
             signal.wait();
         }
         letterbox.bell.disarm();

@@ -11,6 +11,7 @@ use shuttle::thread;
 use super::world::{FEW, MANY, Signal, check, publish, publish_all, pulse, terms};
 use crate::bell::Bell;
 use crate::event::Event;
+use crate::topic::block::Slot;
 use crate::topic::cursor::Cursor;
 use crate::topic::place::Overflow;
 use crate::topic::tally::Count;
@@ -29,8 +30,23 @@ const LAST: u64 = u64::MAX;
 struct Reader {
     cursor: Cursor<Said>,
     signal: Arc<Signal>,
+    heard: Heard,
+}
+
+/// What has been heard, in order.
+#[derive(Default)]
+struct Heard {
     numbers: Vec<u64>,
-    heard: Vec<Said>,
+    said: Vec<Said>,
+}
+
+impl Heard {
+    fn hear(&mut self, slot: &Slot<Said>) {
+        let number = slot.stamp.number;
+        assert!(self.numbers.last() < Some(&number), "out of order");
+        self.numbers.push(number);
+        self.said.push(slot.event);
+    }
 }
 
 impl Reader {
@@ -40,8 +56,7 @@ impl Reader {
         Reader {
             cursor: Cursor::new(Arc::clone(topic), place),
             signal: Signal::new(),
-            numbers: Vec::new(),
-            heard: Vec::new(),
+            heard: Heard::default(),
         }
     }
 
@@ -57,16 +72,26 @@ impl Reader {
             }
             let slot = block.slot(position).unwrap();
             assert!(slot.stamp.number >= number, "only shedding moves the head");
-            let said = slot.event;
-            assert!(
-                self.numbers.last() < Some(&slot.stamp.number),
-                "out of order"
-            );
-            self.numbers.push(slot.stamp.number);
-            self.heard.push(said);
-            return Some(said);
+            self.heard.hear(slot);
+            return Some(slot.event);
         }
         None
+    }
+
+    /// Handles all there is, in runs.
+    fn read(&mut self) {
+        while self.cursor.look().is_some() {
+            let (block, mut run) = self.cursor.run().unwrap();
+            for slot in block.slots(run.left()) {
+                if !run.take() {
+                    break;
+                }
+                self.heard.hear(slot);
+                run.note_handled();
+            }
+            run.settle();
+        }
+        self.cursor.topic.announce_room();
     }
 
     fn settle(&self) {
@@ -87,15 +112,12 @@ impl Reader {
     /// Reads until it has heard the last event.
     fn read_all(mut self) -> Self {
         loop {
-            match self.take() {
-                Some(said) => {
-                    self.settle();
-                    if said.0 == LAST {
-                        return self;
-                    }
-                }
-                None => self.sleep(),
+            self.read();
+            let last = self.heard.said.last();
+            if last.is_some_and(|said| said.0 == LAST) {
+                return self;
             }
+            self.sleep();
         }
     }
 }
@@ -126,7 +148,7 @@ fn publishers_and_readers() {
             if late.take().is_some() {
                 late.settle();
             }
-            topic.unsubscribe(&late.cursor.place).len() + late.heard.len()
+            topic.unsubscribe(&late.cursor.place).len() + late.heard.said.len()
         })
     };
     let publishers: Vec<_> = (0..PUBLISHERS)
@@ -155,14 +177,14 @@ fn publishers_and_readers() {
     let late = late.join().unwrap() as u64;
     for publisher in 0..PUBLISHERS {
         let of = |said: &&Said| said.0 == publisher;
-        let counts: Vec<u64> = steady.heard.iter().filter(of).map(|said| said.1).collect();
+        let counts: Vec<u64> = steady.heard.said.iter().filter(of).map(|said| said.1).collect();
         assert_eq!(counts, (0..EVENTS).collect::<Vec<_>>());
     }
     let rows = accounts(&topic);
     let row = |service: &str| rows.iter().find(|row| row.service == service).unwrap();
     let all = PUBLISHERS * EVENTS + 1;
     assert_eq!(row("steady").acknowledged, all);
-    assert_eq!(row("shedding").acknowledged, shedding.heard.len() as u64);
+    assert_eq!(row("shedding").acknowledged, shedding.heard.said.len() as u64);
     assert_eq!(row("shedding").acknowledged + row("shedding").shed, all);
     assert_eq!(row("late").accepted, late);
 }
@@ -240,7 +262,7 @@ fn a_quick_and_a_slow_reader() {
     while slow.take().is_some() {
         slow.settle();
     }
-    assert_eq!(slow.heard.len() as u64, published);
+    assert_eq!(slow.heard.said.len() as u64, published);
     accounts(&topic);
 }
 

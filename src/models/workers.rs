@@ -23,7 +23,7 @@ use crate::policy::Policy;
 use crate::pulse::Pulse;
 use crate::topic::place::Overflow;
 use crate::topic::tally::Count;
-use crate::topic::{AnyTopic, Origin, Topic};
+use crate::topic::{AnyTopic, Topic};
 
 /// Something about a key, and which of the things about it this is.
 #[derive(Clone, Copy)]
@@ -90,13 +90,12 @@ impl House {
     /// As a team sends.
     fn send(&self, thing: Thing) {
         let lane = crew::lane(&thing.key()).unwrap();
-        let origin = Origin::default();
         let sent = self.crew.post(|workers| {
             let boxes = self.boxes.lock().unwrap();
             let letters = Arc::clone(&boxes[crew::share_out(lane, workers)]);
             drop(boxes);
-            letters.reserve(&self.pulse, &origin).unwrap();
-            letters.queue(&self.pulse, Card::seal(thing));
+            let room = letters.enter(&self.pulse, false).ok().unwrap();
+            room.put(&self.pulse, Card::seal(thing));
             letters
         });
         sent.ring();

@@ -140,11 +140,15 @@ impl<T> Numbered for Card<T> {
 
 /// Sends a letter, and waits for room, as an inbox does. False once it is closed.
 pub(super) fn send<T>(letters: &Letterbox<Card<T>>, pulse: &Pulse, letter: T) -> bool {
-    let (signal, origin) = (Signal::new(), Origin::default());
+    let signal = Signal::new();
     let (waker, ticket) = (signal.waker(), letters.room.ticket());
+    let seal = Card::seal(letter);
     let accepted = loop {
-        match letters.reserve(pulse, &origin) {
-            Ok(()) => break true,
+        match letters.enter(pulse, false) {
+            Ok(room) => {
+                room.put(pulse, seal);
+                break true;
+            }
             Err(Unsent::Closed) => break false,
             Err(Unsent::Full) => {}
         }
@@ -156,7 +160,7 @@ pub(super) fn send<T>(letters: &Letterbox<Card<T>>, pulse: &Pulse, letter: T) ->
     };
     letters.room.leave(ticket);
     if accepted {
-        letters.push(pulse, Card::seal(letter));
+        letters.ring();
     }
     accepted
 }

@@ -401,9 +401,7 @@ impl<S: Service> Context<S> {
     /// A batch of first attempts begins, with nothing to watch over them: what is the same for all
     /// of them is noted once. False if something else comes first.
     pub(crate) fn begin_batch(&mut self) -> bool {
-        if self.is_stirred() {
-            self.look_up();
-        }
+        self.settle_down();
         self.doing = Doing {
             attempt: 1,
             ..Doing::default()
@@ -417,6 +415,14 @@ impl<S: Service> Context<S> {
     #[inline]
     pub(crate) fn is_stirred(&self) -> bool {
         self.bell.is_stirred()
+    }
+
+    /// As [`Context::look_up`], if there is anything to look at.
+    #[inline]
+    pub(crate) fn settle_down(&mut self) {
+        if self.is_stirred() {
+            self.look_up();
+        }
     }
 
     /// Ends what a delivery has left behind; whether something else comes before the next one:
@@ -490,6 +496,14 @@ impl<S: Service> Context<S> {
         };
         self.note_doing(number, 1);
         self.forget_more();
+    }
+
+    /// The next message of a batch that is told begins: nothing was stirred.
+    #[inline]
+    pub(crate) fn begin_next_told(&mut self, number: u64, cause: Option<Cause>) {
+        self.doing.number = number;
+        self.doing.cause = cause;
+        self.strand.note_number(number);
     }
 
     /// Nothing of the user's runs: whatever futures the service has kept, it waits for nobody.

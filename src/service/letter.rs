@@ -190,12 +190,14 @@ impl<M, W> Letter<M, W> {
     /// registers, and pass the box on: a copy of what was stored just before waits for it.
     #[inline]
     pub(crate) fn new(message: M, origin: Origin, way: W) -> Box<Self> {
-        Box::new(Letter {
+        let mut letter = Box::new(Letter {
             number: 0,
             message,
-            origin,
+            origin: Origin::default(),
             way,
-        })
+        });
+        letter.origin = origin;
+        letter
     }
 
     /// What makes it a letter for this service, once it is accepted and given a number.

@@ -48,7 +48,7 @@ impl<S: Service> Pile<'_, S> {
     /// one, if it was told as well, and is of the same type.
     pub(crate) fn next_told<M: Message>(&mut self, cx: &mut Context<S>) -> Option<M> {
         // Each has a span of its own, if there is one.
-        if cx.has_more() || Context::<S>::is_traced() || cx.note_wait() || !self.is_next(cx) {
+        if cx.is_stirred() || Context::<S>::is_traced() || !self.is_next(cx) {
             return None;
         }
         let (pace, clock) = (&mut self.pace, self.clock);
@@ -66,7 +66,7 @@ impl<S: Service> Pile<'_, S> {
             origin,
             ..
         } = *told?.ok()?;
-        cx.begin_letter(number, origin.cause(), None);
+        cx.begin_next_told(number, origin.cause());
         Some(message)
     }
 }

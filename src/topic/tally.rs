@@ -76,7 +76,8 @@ impl Tally {
     pub(crate) fn add(&self, count: Count, amount: u64) {
         // Final states alone: what is skipped on the way there would be taken away later.
         #[cfg(test)]
-        if (count as usize) < Count::InFlight as usize
+        if amount > 0
+            && (count as usize) < Count::InFlight as usize
             && self.skip_next.swap(false, Ordering::Relaxed)
         {
             return;
