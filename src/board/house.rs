@@ -15,7 +15,6 @@
 use std::collections::BTreeMap;
 use std::io;
 use std::sync::Arc;
-use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
 
@@ -32,7 +31,7 @@ use crate::sync::{Mutex, lock};
 /// An arbiter that has been asked for.
 struct Raising {
     number: u64,
-    raised: mpsc::Receiver<io::Result<ArbiterHandle>>,
+    raised: crossbeam_channel::Receiver<io::Result<ArbiterHandle>>,
 }
 
 impl Raising {
@@ -50,7 +49,7 @@ fn gone() -> io::Error {
 /// What the timekeeping thread is asked.
 enum Call {
     /// One more arbiter, of this number.
-    Raise(u64, mpsc::Sender<io::Result<ArbiterHandle>>),
+    Raise(u64, crossbeam_channel::Sender<io::Result<ArbiterHandle>>),
     /// The arbiter of this number ends.
     Release(u64),
 }
@@ -116,7 +115,7 @@ impl House {
 
     /// Asks for another arbiter.
     fn ask_for_one(&mut self) -> io::Result<Raising> {
-        let (reply, raised) = mpsc::channel();
+        let (reply, raised) = crossbeam_channel::bounded(1);
         let number = self.next;
         let calls = self.calls.as_ref().ok_or_else(gone)?;
         calls.send(Call::Raise(number, reply)).map_err(|_| gone())?;
