@@ -38,9 +38,8 @@ pub(crate) trait Sources {
     fn each(&mut self, first: usize, visit: &mut dyn FnMut(usize, &mut dyn AnySource));
 
     /// Compares what is next in each of them with the head of the line, or only in those that were
-    /// empty. True if that changed the head. The types being known, this is one straight piece of
-    /// code.
-    fn meet(&mut self, first: usize, again: bool, head: &mut Option<Head>) -> bool;
+    /// empty. The types being known, this is one straight piece of code.
+    fn meet(&mut self, first: usize, again: bool, line: &mut Line);
 }
 
 /// The end of a list of sources.
@@ -59,9 +58,7 @@ impl Sources for End {
 
     fn each(&mut self, _: usize, _: &mut dyn FnMut(usize, &mut dyn AnySource)) {}
 
-    fn meet(&mut self, _: usize, _: bool, _: &mut Option<Head>) -> bool {
-        false
-    }
+    fn meet(&mut self, _: usize, _: bool, _: &mut Line) {}
 }
 
 impl<A: AnySource, B: Sources> Sources for Then<A, B> {
@@ -72,27 +69,25 @@ impl<A: AnySource, B: Sources> Sources for Then<A, B> {
         self.rest.each(first + 1, visit);
     }
 
-    fn meet(&mut self, first: usize, again: bool, head: &mut Option<Head>) -> bool {
-        let changed = meet(&mut self.first, first, again, head);
-        self.rest.meet(first + 1, again, head) || changed
+    fn meet(&mut self, first: usize, again: bool, line: &mut Line) {
+        meet(&mut self.first, first, again, line);
+        self.rest.meet(first + 1, again, line);
     }
 }
 
 /// Compares what is next in a source, if it is to be looked at, with the head of the line.
-fn meet<A: AnySource + ?Sized>(
-    source: &mut A,
-    index: usize,
-    again: bool,
-    head: &mut Option<Head>,
-) -> bool {
+#[inline]
+fn meet<A: AnySource + ?Sized>(source: &mut A, index: usize, again: bool, line: &mut Line) {
     if again && !source.is_dry() {
-        return false;
+        return;
     }
-    source.look().is_some_and(|number| {
-        let is_returned = source.is_returned();
-        let lane = Lane::Source { index, is_returned };
-        Head::meet(head, lane, number)
-    })
+    match source.look() {
+        Some(number) => {
+            let is_returned = source.is_returned();
+            line.meet(number, Lane::Source { index, is_returned });
+        }
+        None => line.was_empty = true,
+    }
 }
 
 /// What can be shown as a source.
@@ -133,12 +128,17 @@ pub(crate) struct Mailbox<L, D: ?Sized, T> {
     is_shut: bool,
 }
 
-/// The head of the line, while several sources are compared.
-pub(crate) struct Head {
+/// The line of all sources, while they are compared.
+pub(crate) struct Line {
+    /// What is at its head; the highest number if nothing is.
     number: u64,
     lane: Lane,
     /// The smallest number known of any other source.
     next: u64,
+    /// The head has changed.
+    is_new: bool,
+    /// One of those that were looked at had nothing.
+    was_empty: bool,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -151,19 +151,25 @@ enum Lane {
     Letters,
 }
 
-impl Head {
-    fn meet(head: &mut Option<Head>, lane: Lane, number: u64) -> bool {
-        match head {
-            Some(head) if head.number <= number => {
-                head.next = head.next.min(number);
-                false
-            }
-            older => {
-                let next = older.as_ref().map_or(u64::MAX, |head| head.number);
-                *older = Some(Head { number, lane, next });
-                true
-            }
+impl Line {
+    fn new() -> Self {
+        Line {
+            number: u64::MAX,
+            lane: Lane::Letters,
+            next: u64::MAX,
+            is_new: false,
+            was_empty: false,
         }
+    }
+
+    #[inline]
+    fn meet(&mut self, number: u64, lane: Lane) {
+        if self.number <= number {
+            self.next = self.next.min(number);
+            return;
+        }
+        self.next = self.number;
+        (self.number, self.lane, self.is_new) = (number, lane, true);
     }
 }
 
@@ -220,11 +226,11 @@ impl<L: Sources, D: AsSource + ?Sized, T: Numbered> Mailbox<L, D, T> {
             return next;
         }
         let head = self.first_in_line();
-        let Some(head) = head.filter(|head| head.number < below) else {
+        if head.number >= below {
             return self
                 .aside
                 .map_or(Next::Nothing, |(_, due)| Next::Later(due));
-        };
+        }
         match head.lane {
             Lane::Letters => Next::Letters {
                 until: head.next.min(below),
@@ -247,9 +253,9 @@ impl<L: Sources, D: AsSource + ?Sized, T: Numbered> Mailbox<L, D, T> {
         if !has_several || self.is_shut || self.holding.is_some() || self.aside.is_some() {
             return None;
         }
-        let head = self.first_in_line().filter(|head| head.number < below)?;
+        let head = self.first_in_line();
         match head.lane {
-            Lane::Source { index, is_returned } if !is_returned => {
+            Lane::Source { index, is_returned } if !is_returned && head.number < below => {
                 Some((index, head.next.min(below)))
             }
             _ => None,
@@ -291,39 +297,32 @@ impl<L: Sources, D: AsSource + ?Sized, T: Numbered> Mailbox<L, D, T> {
     /// Compares the heads of all sources. Those that were empty are looked at once more after
     /// the head was seen: what caused it must be visible by now. Whenever that changes the head,
     /// they are looked at again.
-    fn first_in_line(&mut self) -> Option<Head> {
-        let mut head = None;
-        self.meet_sources(false, &mut head);
-        let mut letters_seen = self.look_at_letters(&mut head);
-        let mut seen = head.is_some();
-        let several = L::LEN + self.added.len() > 1;
-        let is_letter = |head: &Option<Head>| {
-            let lane = head.as_ref().map(|head| head.lane);
-            lane == Some(Lane::Letters)
-        };
-        while seen && (several || !letters_seen || is_letter(&head)) {
-            seen = self.meet_sources(true, &mut head);
-            if !letters_seen {
-                let before = head.as_ref().map(|head| head.number);
-                letters_seen = self.look_at_letters(&mut head);
-                seen |= head.as_ref().map(|head| head.number) != before;
+    fn first_in_line(&mut self) -> Line {
+        let mut line = Line::new();
+        self.meet_sources(false, &mut line);
+        let mut has_letter = self.meet_letters(&mut line);
+        while line.is_new && (line.was_empty || !has_letter) {
+            line.is_new = false;
+            if line.was_empty {
+                line.was_empty = false;
+                self.meet_sources(true, &mut line);
             }
+            has_letter = has_letter || self.meet_letters(&mut line);
         }
-        head
+        line
     }
 
-    fn meet_sources(&mut self, again: bool, head: &mut Option<Head>) -> bool {
-        let mut changed = self.fixed.meet(0, again, head);
+    fn meet_sources(&mut self, again: bool, line: &mut Line) {
+        self.fixed.meet(0, again, line);
         for (index, source) in self.added.iter_mut().enumerate() {
-            changed |= meet(source.as_source(), L::LEN + index, again, head);
+            meet(source.as_source(), L::LEN + index, again, line);
         }
-        changed
     }
 
-    fn look_at_letters(&mut self, head: &mut Option<Head>) -> bool {
+    fn meet_letters(&mut self, line: &mut Line) -> bool {
         let number = self.letters.look();
         if let Some(number) = number {
-            Head::meet(head, Lane::Letters, number);
+            line.meet(number, Lane::Letters);
         }
         number.is_some()
     }
@@ -342,7 +341,11 @@ impl<L: Sources, D: AsSource + ?Sized, T: Numbered> Mailbox<L, D, T> {
             self.each(|_, source| asleep = asleep && source.sleep(below));
         }
         self.letters.announce_room();
-        asleep = asleep && self.letters.look_last().is_none_or(|number| number >= below);
+        asleep = asleep
+            && self
+                .letters
+                .look_last()
+                .is_none_or(|number| number >= below);
         if !asleep {
             self.bell.disarm();
         }

@@ -177,14 +177,23 @@ fn publishers_and_readers() {
     let late = late.join().unwrap() as u64;
     for publisher in 0..PUBLISHERS {
         let of = |said: &&Said| said.0 == publisher;
-        let counts: Vec<u64> = steady.heard.said.iter().filter(of).map(|said| said.1).collect();
+        let counts: Vec<u64> = steady
+            .heard
+            .said
+            .iter()
+            .filter(of)
+            .map(|said| said.1)
+            .collect();
         assert_eq!(counts, (0..EVENTS).collect::<Vec<_>>());
     }
     let rows = accounts(&topic);
     let row = |service: &str| rows.iter().find(|row| row.service == service).unwrap();
     let all = PUBLISHERS * EVENTS + 1;
     assert_eq!(row("steady").acknowledged, all);
-    assert_eq!(row("shedding").acknowledged, shedding.heard.said.len() as u64);
+    assert_eq!(
+        row("shedding").acknowledged,
+        shedding.heard.said.len() as u64
+    );
     assert_eq!(row("shedding").acknowledged + row("shedding").shed, all);
     assert_eq!(row("late").accepted, late);
 }

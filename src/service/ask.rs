@@ -255,7 +255,9 @@ impl<S: Service> Address<S> {
         let end = deadline(home.wall.pulse.clock.now(), wait);
         letter.way = Some(Reply::new(word, waiting.clone(), end));
         let mut letter = Some(letter);
-        let sent = self.inbox.send(home, room_wait, waiting.as_ref(), &mut letter);
+        let sent = self
+            .inbox
+            .send(home, room_wait, waiting.as_ref(), &mut letter);
         match sent.await {
             Ok(()) => hear(&home.wall, wait, end, answer, waiting).await,
             Err(why) => Err(AskError::give_back(letter, why)),

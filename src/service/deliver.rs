@@ -217,8 +217,8 @@ async fn deliver_plainly<S: Handle<E>, E: Event>(
             if let Err(failure) = service.handle(&slot.event, cx).await {
                 return turn.fail(failure, run.since(&round));
             }
-            run.note_handled();
             if slot.stamp.watch.is_none() && !cx.is_stirred() {
+                run.note_handled();
                 continue;
             }
             if cx.has_more() {
@@ -230,6 +230,7 @@ async fn deliver_plainly<S: Handle<E>, E: Event>(
                     break;
                 }
             }
+            run.note_handled();
             run.settle();
             run.place.report(slot, Ending::after(1, Fate::Acknowledged));
             // Whatever is due beside events comes first, once a handler has waited.

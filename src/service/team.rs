@@ -290,7 +290,10 @@ impl<S: Service> Team<S> {
                 Some(false) => Err(Unsent::Full),
                 None => Err(Unsent::Closed),
             };
-            if let Err(failed) = inbox.when_room(home, origin.is_insider(), left, None, look).await {
+            if let Err(failed) = inbox
+                .when_room(home, origin.is_insider(), left, None, look)
+                .await
+            {
                 break failed;
             }
         };
