@@ -10,7 +10,7 @@ use tokio::time::Instant;
 use tracing_subscriber::Layer;
 use tracing_subscriber::layer::SubscriberExt;
 
-use crate::support_lives::{end, here, paused, until};
+use crate::support_lives::{Log, end, here, paused, until};
 use players::{Act, Cue, Line, Make, Player, Run, Table, Through, Verb, WAYS, name, spread, table};
 
 use Through::Handle as Plain;
@@ -364,6 +364,83 @@ fn a_wait_that_a_handler_has_kept_for_later_closes_no_cycle() {
         let go_on: Act = |me, _| Box::pin(async { me.kept.take().unwrap().await });
         assert_eq!(run(&table, 0, go_on).await, "done");
         ends_well(&table).await;
+    });
+}
+
+struct Beat(u32);
+impl Event for Beat {
+    const NAME: &'static str = "beat";
+}
+struct Ping;
+impl Message for Ping {
+    type Reply = ();
+}
+struct Back(Address<Drummer>);
+impl Message for Back {
+    type Reply = ();
+}
+struct Drummer {
+    rebound: Address<Rebound>,
+    log: Log,
+    kept: Option<std::pin::Pin<Box<dyn Future<Output = ()>>>>,
+}
+impl Service for Drummer {}
+impl Answer<Ping> for Drummer {
+    async fn answer(&mut self, _: Ping, _: &mut Context<Self>) -> Outcome {
+        Ok(())
+    }
+}
+impl Handle<Beat> for Drummer {
+    async fn handle(&mut self, beat: &Beat, cx: &mut Context<Self>) -> Outcome {
+        if beat.0 == 2 {
+            self.log.wait_for("asking back").await;
+            return Ok(());
+        }
+        let (rebound, back) = (self.rebound.clone(), cx.address());
+        let mut ask = Box::pin(async move { rebound.ask(Back(back)).await.unwrap() });
+        // Its wait begins, and the next event is handled without leaving the thread.
+        tokio::select! {
+            biased;
+            () = &mut ask => unreachable!("the other one runs on this thread"),
+            () = std::future::ready(()) => {}
+        }
+        self.kept = Some(ask);
+        Ok(())
+    }
+}
+struct Rebound(Log);
+impl Service for Rebound {}
+impl Answer<Back> for Rebound {
+    async fn answer(&mut self, Back(to): Back, cx: &mut Context<Self>) -> Outcome {
+        self.0.say("asking back");
+        self.0.say(match cx.ask(&to, Ping).await {
+            Ok(()) => "answered".to_owned(),
+            Err(error) => error.to_string(),
+        });
+        Ok(())
+    }
+}
+
+#[test]
+fn a_wait_that_is_kept_is_over_before_the_next_event_of_a_batch() {
+    paused(async {
+        let log = Log::new();
+        let (heard, said) = (log.clone(), log.clone());
+        let rebound = service("rebound", move || Rebound(said.clone()));
+        let address = rebound.address();
+        let drummer = service("drummer", move || Drummer {
+            rebound: address.clone(),
+            log: heard.clone(),
+            kept: None,
+        });
+        let tree = Supervisor::one_for_one("ring")
+            .child(rebound)
+            .child(drummer.on::<Beat>());
+        let board = Board::builder().on_this_thread().start(tree).await.unwrap();
+        board.publish_all([Beat(1), Beat(2)]).await.unwrap();
+        board.settle().await.unwrap();
+        assert_eq!(log.take(), ["asking back", "answered"]);
+        end(&board).await;
     });
 }
 
