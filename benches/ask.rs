@@ -1,8 +1,8 @@
 //! How long does an answer take?
 //!
 //! Unit: time per answer, shown as its inverse: elements are answers. One question after the
-//! other. `here`: on the service's own thread, with
-//! nothing else to do. `across`: from another thread, both idle between questions, so that two
+//! other. `here`: from a task on the service's own
+//! thread, with nothing else to do, and from another service there. `across`: from another thread, both idle between questions, so that two
 //! wake-ups of a thread are most of it. Beside an actor of actix, and a task with tokio's mpsc and
 //! oneshot channels. `between arbiters`: a service on one asks a service on the other, as they
 //! are, and with arbiters that spin before they park.
@@ -60,18 +60,36 @@ fn here(criterion: &mut Criterion) {
         let ground = Ground::new();
         let board = ground.board(readers(1));
         let reader = board.service::<Reader>("bench/reader0").unwrap();
-        bencher.iter(|| ground.run(burst(async || reader.ask(Add(1)).await.unwrap())));
+        bencher.iter(|| {
+            let reader = reader.clone();
+            ground.run_as_task(burst(async move || reader.ask(Add(1)).await.unwrap()));
+        });
+    });
+    group.bench_function("callboard, between services", |bencher| {
+        let ground = Ground::new();
+        let spec = reader(0);
+        let other = spec.address();
+        let asker = service("asker", move || Asker(other.clone()));
+        let near = asker.address();
+        let _board = ground.board(root().child(spec).child(asker));
+        bencher.iter(|| ground.run(near.ask(Go)).unwrap());
     });
     group.bench_function("actix", |bencher| {
         let ground = Ground::new();
         let reader = ground.run(async { ActixReader::default().start() });
-        bencher.iter(|| ground.run(burst(async || reader.send(Add(1)).await.unwrap())));
+        bencher.iter(|| {
+            let reader = reader.clone();
+            ground.run_as_task(burst(async move || reader.send(Add(1)).await.unwrap()));
+        });
     });
     group.bench_function("tokio mpsc, oneshot", |bencher| {
         let ground = Ground::new();
         let (reader, task) = tokio_peer::reader();
         ground.spawn(task);
-        bencher.iter(|| ground.run(burst(async || tokio_peer::ask(&reader, 1).await)));
+        bencher.iter(|| {
+            let reader = reader.clone();
+            ground.run_as_task(burst(async move || tokio_peer::ask(&reader, 1).await));
+        });
     });
     group.finish();
 }

@@ -203,7 +203,9 @@ fn ask() -> Work<'static> {
     let board = ground.board(readers(1));
     let reader = board.service::<Reader>("bench/reader0").unwrap();
     Work::new(BURST, move || {
-        ground.run(async {
+        let _lives = &board;
+        let reader = reader.clone();
+        ground.run_as_task(async move {
             for number in 0..BURST {
                 black_box(reader.ask(Add(number)).await.unwrap());
             }
@@ -309,7 +311,8 @@ fn mpsc_and_oneshot() -> Work<'static> {
     let (reader, task) = tokio_peer::reader();
     ground.spawn(task);
     Work::new(BURST, move || {
-        ground.run(async {
+        let reader = reader.clone();
+        ground.run_as_task(async move {
             for number in 0..BURST {
                 black_box(tokio_peer::ask(&reader, number).await);
             }

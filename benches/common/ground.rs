@@ -10,7 +10,7 @@ use std::future::Future;
 
 use callboard::prelude::*;
 use tokio::runtime::{Builder, Runtime};
-use tokio::task::LocalSet;
+use tokio::task::{LocalSet, spawn_local};
 
 /// A runtime of one thread, and the set that a board on this thread needs.
 pub(crate) struct Ground {
@@ -39,6 +39,12 @@ impl Ground {
 
     pub(crate) fn run<T>(&self, work: impl Future<Output = T>) -> T {
         self.set.block_on(&self.runtime, work)
+    }
+
+    /// Runs this as a task, as what asks a service on its own thread mostly is. The outermost future
+    /// of a runtime pays a look at its driver for each wait, whoever is asked.
+    pub(crate) fn run_as_task(&self, work: impl Future<Output = ()> + 'static) {
+        self.run(async { spawn_local(work).await.unwrap() });
     }
 
     /// Lets a task run here whenever something else does.

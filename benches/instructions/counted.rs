@@ -94,9 +94,10 @@ impl Stage {
     }
 
     fn ask(&self) {
-        self.ground.run(async {
+        let first = self.first.clone();
+        self.ground.run_as_task(async move {
             for number in 0..ASKS {
-                black_box(self.first.ask(Add(number)).await.unwrap());
+                black_box(first.ask(Add(number)).await.unwrap());
             }
         });
     }

@@ -303,11 +303,16 @@ async fn send(reader: &Addr<Reader>, count: u64) {
     }
 }
 
+/// Each burst is a task, as an actor that asks is.
 async fn asks(clock: Clock, reader: &Addr<Reader>) -> Sample {
     let burst = async || {
-        for number in 0..ASKS {
-            reader.send(Sum(number)).await.expect("an answer");
-        }
+        let reader = reader.clone();
+        let asker = async move {
+            for number in 0..ASKS {
+                reader.send(Sum(number)).await.expect("an answer");
+            }
+        };
+        tokio::task::spawn_local(asker).await.expect("it ends");
     };
     clock.bursts_async(ASKS, burst).await
 }

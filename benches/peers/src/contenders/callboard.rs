@@ -362,11 +362,16 @@ fn threads(arbiters: usize, root: Supervisor) -> Board {
     started.expect("a board")
 }
 
+/// Each burst is a task, as an actor that asks is.
 async fn asks(clock: Clock, reader: &Address<Reader>) -> Sample {
     let burst = async || {
-        for number in 0..ASKS {
-            reader.ask(Sum(number)).await.expect("an answer");
-        }
+        let reader = reader.clone();
+        let asker = async move {
+            for number in 0..ASKS {
+                reader.ask(Sum(number)).await.expect("an answer");
+            }
+        };
+        tokio::task::spawn_local(asker).await.expect("it ends");
     };
     clock.bursts_async(ASKS, burst).await
 }

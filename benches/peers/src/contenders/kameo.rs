@@ -313,11 +313,16 @@ async fn send(reader: ActorRef<Reader>) {
     }
 }
 
+/// Each burst is a task, as an actor that asks is.
 async fn asks(clock: Clock, reader: &ActorRef<Reader>) -> Sample {
     let burst = async || {
-        for number in 0..ASKS {
-            reader.ask(Sum(number)).send().await.expect("an answer");
-        }
+        let reader = reader.clone();
+        let asker = async move {
+            for number in 0..ASKS {
+                reader.ask(Sum(number)).send().await.expect("an answer");
+            }
+        };
+        tokio::spawn(asker).await.expect("it ends");
     };
     clock.bursts_async(ASKS, burst).await
 }

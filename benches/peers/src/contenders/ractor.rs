@@ -341,11 +341,16 @@ async fn ask(actor: &ActorRef<Job>, number: u64) -> bool {
     matches!(answer, Ok(CallResult::Success(_)))
 }
 
+/// Each burst is a task, as an actor that asks is.
 async fn asks(clock: Clock, reader: &ActorRef<Job>) -> Sample {
     let burst = async || {
-        for number in 0..ASKS {
-            assert!(ask(reader, number).await, "no answer");
-        }
+        let reader = reader.clone();
+        let asker = async move {
+            for number in 0..ASKS {
+                assert!(ask(&reader, number).await, "no answer");
+            }
+        };
+        tokio::spawn(asker).await.expect("it ends");
     };
     clock.bursts_async(ASKS, burst).await
 }

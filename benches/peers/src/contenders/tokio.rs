@@ -244,13 +244,19 @@ fn answerer(runtime: &Runtime) -> mpsc::Sender<Question> {
     sender
 }
 
+/// Each burst is a task, as an actor that asks is: the outermost future of a runtime pays a look at
+/// its driver for each wait.
 async fn asks(clock: Clock, sender: &mpsc::Sender<Question>) -> Sample {
     let burst = async || {
-        for number in 0..ASKS {
-            let (reply, answer) = oneshot::channel();
-            sender.send((number, reply)).await.expect("a receiver");
-            answer.await.expect("an answer");
-        }
+        let sender = sender.clone();
+        let asker = async move {
+            for number in 0..ASKS {
+                let (reply, answer) = oneshot::channel();
+                sender.send((number, reply)).await.expect("a receiver");
+                answer.await.expect("an answer");
+            }
+        };
+        tokio::spawn(asker).await.expect("it ends");
     };
     clock.bursts_async(ASKS, burst).await
 }

@@ -280,11 +280,16 @@ async fn send(reader: &Address<Reader>, count: u64) {
     }
 }
 
+/// Each burst is a task, as an actor that asks is.
 async fn asks(clock: Clock, reader: &Address<Reader>) -> Sample {
     let burst = async || {
-        for number in 0..ASKS {
-            reader.send(Sum(number)).await.expect("an answer");
-        }
+        let reader = reader.clone();
+        let asker = async move {
+            for number in 0..ASKS {
+                reader.send(Sum(number)).await.expect("an answer");
+            }
+        };
+        tokio::spawn(asker).await.expect("it ends");
     };
     clock.bursts_async(ASKS, burst).await
 }
