@@ -167,6 +167,8 @@ impl Handle<Note> for Curious {
         match note.0 {
             1 => cx.subscribe::<Memo>()?,
             2 => cx.unsubscribe::<Memo>()?,
+            3 => cx.unsubscribe::<Note>()?,
+            4 => {}
             _ => assert!(cx.subscribe::<Note>().is_err()),
         }
         Ok(())
@@ -195,6 +197,18 @@ fn a_handler_may_subscribe_and_unsubscribe_its_own_service() {
         let row = row(&board, "shop/curious", "memo");
         assert_eq!((row.accepted, row.acknowledged), (2, 2));
         assert_eq!(board.ledger().topic("memo").unwrap().unheard, 2);
+    });
+}
+
+#[test]
+fn whoever_unsubscribes_hears_nothing_more_of_the_same_batch() {
+    paused(async {
+        let board = here(shop().child(service("curious", Curious::default).on::<Note>())).await;
+        let notes = [4, 4, 3, 4, 4].map(Note);
+        board.publish_all(notes).await.unwrap();
+        board.settle().await.unwrap();
+        let row = row(&board, "shop/curious", "note");
+        assert_eq!((row.acknowledged, row.undelivered, row.gap()), (3, 2, 0));
     });
 }
 
