@@ -20,14 +20,16 @@ pub(crate) struct Chunks<T> {
     last: Vec<T>,
 }
 
-impl<T> Chunks<T> {
-    pub(crate) fn new() -> Self {
+impl<T> Default for Chunks<T> {
+    fn default() -> Self {
         Chunks {
             full: VecDeque::new(),
             last: Vec::new(),
         }
     }
+}
 
+impl<T> Chunks<T> {
     #[inline]
     pub(crate) fn push(&mut self, item: T) {
         if self.last.len() == MOST {
@@ -63,7 +65,7 @@ mod tests {
 
     #[test]
     fn items_come_out_in_order_and_nothing_is_kept_of_many() {
-        let mut chunks = Chunks::new();
+        let mut chunks = Chunks::default();
         let mut taken = VecDeque::new();
         for round in 0..3 {
             (0..1_000).for_each(|item| chunks.push(item));
@@ -84,7 +86,7 @@ mod tests {
 
     #[test]
     fn one_item_at_a_time_takes_no_new_room() {
-        let (mut chunks, mut taken) = (Chunks::new(), VecDeque::new());
+        let (mut chunks, mut taken) = (Chunks::default(), VecDeque::new());
         let mut places = Vec::new();
         for item in 0..10 {
             chunks.push(item);

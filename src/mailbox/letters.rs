@@ -53,7 +53,8 @@ pub(crate) struct Letterbox<T> {
 
 #[derive(Debug)]
 struct Inner<T> {
-    list: Chunks<T>,
+    /// A box, made when the first letter comes: many services never have one.
+    list: Option<Box<Chunks<T>>>,
     capacity: u64,
     /// Up to how many may be accepted, as far as a sender has looked: what the reader has taken is
     /// looked at only when that is reached.
@@ -72,7 +73,8 @@ impl<T> Room<'_, T> {
     #[inline]
     pub(crate) fn put(mut self, pulse: &Pulse, seal: impl FnOnce(u64) -> T) {
         let accepted = self.accepted.load(Ordering::Relaxed);
-        self.inner.list.push(seal(pulse.next_number()));
+        let list = self.inner.list.get_or_insert_default();
+        list.push(seal(pulse.next_number()));
         self.accepted.store(accepted + 1, Ordering::Release);
     }
 }
@@ -82,7 +84,7 @@ impl<T> Letterbox<T> {
         Letterbox {
             accepted: AtomicU64::new(CLOSED),
             inner: Mutex::new(Inner {
-                list: Chunks::new(),
+                list: None,
                 capacity,
                 full_at: capacity,
             }),
@@ -262,7 +264,9 @@ impl<T: Numbered> Letters<T> {
 
     /// Has the oldest letters out that are in the list.
     fn pop(&mut self) {
-        lock(&self.shared.inner).list.take(&mut self.seen);
+        if let Some(list) = &mut lock(&self.shared.inner).list {
+            list.take(&mut self.seen);
+        }
         self.popped += self.seen.len() as u64;
     }
 

@@ -81,8 +81,8 @@ impl Reader {
     /// Handles all there is, in runs.
     fn read(&mut self) {
         while self.cursor.look().is_some() {
-            let (block, mut run) = self.cursor.run().unwrap();
-            for slot in block.slots(run.left()) {
+            let (block, at, mut run) = self.cursor.run().unwrap();
+            for slot in block.slots(at) {
                 if !run.take() {
                     break;
                 }

@@ -200,10 +200,10 @@ async fn deliver_plainly<S: Handle<E>, E: Event>(
     let mut is_open = false;
     // A round is what one block has, or the turn until the next look at the clock.
     while !is_over {
-        let Some((block, mut run)) = source.cursor.run() else {
+        let Some((block, at, mut run)) = source.cursor.run() else {
             break;
         };
-        let round = turn.pace.allow(run.left(), turn.clock);
+        let round = turn.pace.allow(at, turn.clock);
         is_over = round.is_empty();
         for slot in block.slots(round.clone()) {
             if slot.stamp.number >= until {

@@ -146,20 +146,17 @@ impl<E: Event> Cursor<E> {
         ))
     }
 
-    /// Splits off what a batch needs whose events are acknowledged one after the other.
-    pub(crate) fn run(&mut self) -> Option<(&Block<E>, Run<'_, E>)> {
-        let end = self.batch_end();
-        let block = self.block.as_ref()?;
-        Some((
-            block,
-            Run {
-                next: &mut self.next,
-                end,
-                place: &self.place,
-                custody: Custody::None,
-                handled: 0,
-            },
-        ))
+    /// Splits off what a batch needs whose events are acknowledged one after the other: the block
+    /// to read from, where they are, and how to move on.
+    pub(crate) fn run(&mut self) -> Option<(&Block<E>, Range<u64>, Run<'_, E>)> {
+        let at = self.next..self.batch_end();
+        let run = Run {
+            next: &mut self.next,
+            place: &self.place,
+            custody: Custody::None,
+            handled: 0,
+        };
+        Some((self.block.as_ref()?, at, run))
     }
 
     /// The event taken last, readable until the next one is taken.
@@ -213,7 +210,6 @@ enum Custody {
 /// Dropped, as by a panic or a kill, it leaves in flight what it took last and has not settled.
 pub(crate) struct Run<'a, E> {
     next: &'a mut u64,
-    end: u64,
     pub(crate) place: &'a Place<E>,
     custody: Custody,
     /// Of a run of the place, how many were handled. Counted by itself, so that what moves the
@@ -228,11 +224,6 @@ impl<E> Run<'_, E> {
             Custody::Run => self.place.position(),
             Custody::None | Custody::One => *self.next,
         }
-    }
-
-    /// Where the events of the batch are that are left.
-    pub(crate) fn left(&self) -> Range<u64> {
-        self.position()..self.end
     }
 
     /// How many of these have been taken.
