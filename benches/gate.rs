@@ -39,15 +39,15 @@ use common::works::publishing;
 const GATES: [Gate; 11] = [
     gate("publish to 1", publish::<1>, "crossbeam", crossbeam, 8.0),
     gate("publish to 1", publish::<1>, "tokio mpsc", mpsc, 2.5),
-    gate("publish to 10", publish::<10>, "tokio broadcast", broadcast::<10>, 1.4),
-    gate("publish to 100", publish::<100>, "tokio broadcast", broadcast::<100>, 1.2),
-    gate("publish to 100", publish::<100>, "bare log", bare_log::<100>, 9.0),
+    gate("publish to 10", publish::<10>, "tokio broadcast", broadcast::<10>, 1.2),
+    gate("publish to 100", publish::<100>, "tokio broadcast", broadcast::<100>, 0.9),
+    gate("publish to 100", publish::<100>, "bare log", bare_log::<100>, 7.0),
     gate("publish all to 1", publish_all, "crossbeam", crossbeam, 6.0),
     gate("two topics to 100", two_topics, "tokio broadcast", broadcast::<100>, 6.0),
-    gate("tell", tell, "crossbeam", crossbeam, 16.0),
-    gate("tell", tell, "tokio mpsc", mpsc, 5.0),
+    gate("tell", tell, "crossbeam", crossbeam, 14.0),
+    gate("tell", tell, "tokio mpsc", mpsc, 4.5),
     gate("tell across", tell_across, "tokio mpsc", mpsc_across, 4.0),
-    gate("ask", ask, "tokio mpsc, oneshot", mpsc_and_oneshot, 4.0),
+    gate("ask", ask, "tokio mpsc, oneshot", mpsc_and_oneshot, 6.5),
 ];
 
 const fn gate(

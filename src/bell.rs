@@ -7,6 +7,10 @@
 //! before the last look, and looking takes the lock that writing takes (or a fence on both
 //! sides), so one of the two sees the other.
 //!
+//! While the mailbox is read, the bell is stirred by whatever is to be looked at before the next
+//! delivery. Invariant: whoever brings such a thing about stirs it, before or after, on the thread
+//! that reads; on any other, after.
+//!
 //! It does not say what there is to read.
 
 use std::task::Waker;
@@ -56,8 +60,8 @@ impl Bell {
         self.armed.load(Ordering::SeqCst)
     }
 
-    /// Asks for a look before the next delivery, for whatever reason: each has a place of its own,
-    /// written before this. One flag for all of them, because every delivery looks at it.
+    /// Asks for a look before the next delivery, for whatever reason: each has a place of its own.
+    /// One flag for all of them, because every delivery looks at it.
     pub(crate) fn stir(&self) {
         self.stirred.store(true, Ordering::SeqCst);
     }

@@ -34,15 +34,15 @@ pub(crate) struct Bound {
 
 #[rustfmt::skip]
 pub(crate) const BOUNDS: [Bound; 10] = [
-    bound("publish.to_1", "delivery", EVENTS, 662.0),
-    bound("publish.to_10", "delivery", EVENTS * 10, 171.0),
-    bound("publish.to_100", "delivery", EVENTS * 100, 121.0),
-    bound("publish_all.to_10", "delivery", EVENTS * 10, 149.0),
-    bound("publish_apart.to_1", "event published, handled and settled", APART, 16_946.0),
-    bound("publish_in_turn.to_10", "delivery", EVENTS * 10, 793.0),
-    bound("publish_in_turn.to_100", "delivery", EVENTS * 100, 745.0),
-    bound("tell.here", "message", TOLD, 1_072.0),
-    bound("ask.here", "answer", ASKS, 5_787.0),
+    bound("publish.to_1", "delivery", EVENTS, 678.0),
+    bound("publish.to_10", "delivery", EVENTS * 10, 142.0),
+    bound("publish.to_100", "delivery", EVENTS * 100, 87.0),
+    bound("publish_all.to_10", "delivery", EVENTS * 10, 120.0),
+    bound("publish_apart.to_1", "event published, handled and settled", APART, 17_276.0),
+    bound("publish_in_turn.to_10", "delivery", EVENTS * 10, 713.0),
+    bound("publish_in_turn.to_100", "delivery", EVENTS * 100, 662.0),
+    bound("tell.here", "message", TOLD, 884.0),
+    bound("ask.here", "answer", ASKS, 5_199.0),
     bound("start.here", "service", STARTED, 25_870.0),
 ];
 

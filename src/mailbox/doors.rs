@@ -6,7 +6,8 @@
 //! time it does; and it is announced once, since whoever works there may itself wait for room in
 //! its own mailbox, and would wake itself for ever.
 //!
-//! It announces nothing between two deliveries of a turn: that is at most a millisecond.
+//! It announces nothing between two deliveries of a turn: that is at most a millisecond. But it
+//! stirs the bell at once, since the next delivery ends the waits of the one before.
 
 use std::cell::{Cell, RefCell};
 
@@ -65,7 +66,7 @@ impl Doors {
 
 impl LetGo for Doors {
     fn let_go(&self) {
-        // The wait is noted, and is to be ended before the next delivery.
+        // A wait is about to be noted, and ends before the next delivery at the latest.
         self.bell.stir();
         self.announce();
     }

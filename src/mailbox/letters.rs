@@ -72,10 +72,12 @@ impl<T> Room<'_, T> {
     /// Accepts a letter, which is given its number. [`Letterbox::ring`] follows.
     #[inline]
     pub(crate) fn put(mut self, pulse: &Pulse, seal: impl FnOnce(u64) -> T) {
+        // Counted first: whoever finds that no number was given while it read what is open has seen
+        // this letter, or has nothing to see.
         let accepted = self.accepted.load(Ordering::Relaxed);
+        self.accepted.store(accepted + 1, Ordering::Release);
         let list = self.inner.list.get_or_insert_default();
         list.push(seal(pulse.next_number()));
-        self.accepted.store(accepted + 1, Ordering::Release);
     }
 }
 
@@ -97,8 +99,9 @@ impl<T> Letterbox<T> {
     /// Takes in letters from now on, `capacity` at a time.
     pub(crate) fn open(&self, capacity: u64) {
         let mut inner = lock(&self.inner);
-        inner.capacity = capacity;
-        inner.full_at = self.taken().saturating_add(capacity);
+        // What is closed is beyond this.
+        inner.capacity = capacity.min(CLOSED - 1);
+        inner.full_at = self.taken().saturating_add(inner.capacity);
         self.accepted.store(self.accepted(), Ordering::Release);
     }
 

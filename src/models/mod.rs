@@ -1,7 +1,7 @@
 //! The concurrent protocols, under a model checker.
 //!
 //! `RUSTFLAGS="--cfg loom" cargo test --release --lib models` runs the wake-up, the room, the
-//! close, the tally and the waits, extracted without their data, in every order of memory that
+//! close, the quiet, the tally and the waits, extracted without their data, in every order of memory that
 //! the language allows. With `--cfg shuttle` the topic and the mailbox themselves run, in random
 //! schedules.
 //!
@@ -13,6 +13,8 @@
 
 #[cfg(loom)]
 mod close;
+#[cfg(loom)]
+mod quiet;
 #[cfg(loom)]
 mod room;
 #[cfg(loom)]

@@ -1,6 +1,6 @@
 //! Where to send messages to one service, across all its lives.
 //!
-//! Users clone it and hand it around; it reserves room, writes the letter, and rings.
+//! Users clone it and hand it around; it writes the letter, puts it in where there is room, and rings.
 //!
 //! Invariant: it stays valid from before the start until after the end; a message that is not
 //! accepted comes back.

@@ -466,6 +466,7 @@ impl<S: Service> Context<S> {
         if let Some(mut opening) = self.laters.forget(work) {
             opening.follow_ups.append(&mut self.follow_ups);
             self.follow_ups = std::mem::take(&mut opening.follow_ups);
+            self.bell.stir();
         }
     }
 

@@ -41,7 +41,7 @@ pub(crate) enum Change<S: Service> {
     Unsubscribe(TypeId),
 }
 
-/// Why no room was reserved for a letter.
+/// Why there was no room for a letter.
 #[derive(Debug)]
 pub(crate) enum NoRoom {
     Unsent(Unsent),

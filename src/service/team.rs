@@ -246,7 +246,7 @@ impl<S: Service> Team<S> {
                 Ok(true) => {
                     let left = left(&home.wall, wait, &mut until);
                     let end = deadline(home.wall.pulse.clock.now(), left);
-                    return hear(&home.wall, left, end, answer, waiting).await;
+                    return hear(&home.wall, wait, end, answer, waiting).await;
                 }
                 Ok(false) => {}
                 Err(failed) => break failed,

@@ -4,6 +4,8 @@
 //!
 //! Invariant: everything before `position` has been taken by the reader or shed by the topic,
 //! and is in exactly one counted state; everything from `position` to the topic's tail is queued.
+//! In a run (see [`Place::begin_run`]) what was taken before the last is done, and counted at the
+//! end of it, by who handled it.
 //!
 //! It holds no event (but those given back by `redrive`) and wakes nobody by itself.
 

@@ -36,6 +36,22 @@ fn a_service_that_has_not_been_started_gives_the_message_back() {
 }
 
 #[test]
+fn a_service_that_has_ended_takes_nothing_however_many_letters_it_has_room_for() {
+    paused(async {
+        let spec = probe("a", &Log::new()).letters(usize::MAX);
+        let a = spec.address();
+        let board = here(shop().child(spec)).await;
+        a.ask(NOTHING).await.unwrap();
+        board.stop("shop/a").await.unwrap();
+        let error = a.tell(NOTHING).await.unwrap_err();
+        assert!(matches!(error, TellError::Stopped(_)));
+        let error = a.ask(NOTHING).await.unwrap_err();
+        assert!(matches!(error, AskError::Stopped(_)));
+        end(&board).await;
+    });
+}
+
+#[test]
 fn a_service_that_crashes_while_it_answers_says_so_at_once() {
     paused(async {
         let (log, began) = (Log::new(), Instant::now());

@@ -65,6 +65,33 @@ fn failed_attempts_send_nothing_that_waits_for_success() {
     });
 }
 
+/// Wants a memo about each note to be published, and fails with the odd ones.
+struct Fickle;
+impl Service for Fickle {}
+impl Handle<Note> for Fickle {
+    async fn handle(&mut self, note: &Note, cx: &mut Context<Self>) -> Outcome {
+        cx.publish_on_success(Memo(note.0));
+        if note.0 % 2 == 1 {
+            return Err(Failure::permanent(ON_PURPOSE));
+        }
+        Ok(())
+    }
+}
+
+#[test]
+fn what_a_failed_event_had_in_mind_is_not_done_with_the_next() {
+    paused(async {
+        let (spec, log) = clerk("clerk", |_| Step::Done);
+        let fickle = service("fickle", || Fickle).on::<Note>();
+        let board = here(shop().child(spec.on::<Memo>()).child(fickle)).await;
+        board.publish_all((0..6).map(Note)).await.unwrap();
+        board.settle().await.unwrap();
+        assert_eq!(log.ids(), [0, 2, 4]);
+        let row = row(&board, "shop/fickle", "note");
+        assert_eq!((row.acknowledged, row.dead_lettered), (3, 3));
+    });
+}
+
 #[test]
 fn what_is_published_before_a_failure_is_published_again_with_the_same_cause() {
     paused(async {

@@ -397,6 +397,63 @@ fn what_a_failed_handler_had_in_mind_is_not_done_with_the_work_of_another() {
     });
 }
 
+struct Extra;
+impl Event for Extra {
+    const NAME: &'static str = "extra";
+}
+
+struct Pause;
+impl Event for Pause {
+    const NAME: &'static str = "pause";
+}
+
+/// Wants two things published when the work for a note is done, the first of which nobody has room
+/// for.
+struct Wishful;
+impl Service for Wishful {}
+impl Handle<Note> for Wishful {
+    async fn handle(&mut self, note: &Note, cx: &mut Context<Self>) -> Outcome {
+        cx.publish_on_success(Memo(note.0));
+        cx.publish_on_success(Extra);
+        cx.later(async {}, async |_: &mut Self, (), _| Ok(()));
+        Ok(())
+    }
+}
+impl Handle<Pause> for Wishful {
+    async fn handle(&mut self, _: &Pause, _: &mut Context<Self>) -> Outcome {
+        // Long enough for the work, and too short to end a turn.
+        for _ in 0..3 {
+            tokio::task::yield_now().await;
+        }
+        Ok(())
+    }
+}
+
+#[test]
+fn what_work_that_failed_had_in_mind_is_not_done_with_the_next_event() {
+    paused(async {
+        let gate = gate();
+        let wait = Arc::clone(&gate);
+        let (full, _) = clerk("full", move |_| Step::Wait(Arc::clone(&wait)));
+        let wishful = service("wishful", || Wishful).on::<Note>().on::<Pause>();
+        let root = shop().child(full.on_with::<Memo>(|on| on.capacity(1)));
+        let board = here(root.child(wishful)).await;
+        // One at work, one queued, and one that has waited in vain: the next ones do not wait.
+        for id in 1..=3 {
+            let published = board.publish(Memo(id)).await;
+            assert_eq!(published.is_ok(), id < 3);
+        }
+        board.publish(Note(1)).await.unwrap();
+        board.publish_all([Pause, Pause]).await.unwrap();
+        tokio::time::sleep(secs(60)).await;
+        assert_eq!(row(&board, "shop/wishful", "note").dead_lettered, 1);
+        assert_eq!(row(&board, "shop/wishful", "pause").acknowledged, 2);
+        assert_eq!(board.ledger().topic("extra").unwrap().published, 0);
+        gate.add_permits(100);
+        board.settle().await.unwrap();
+    });
+}
+
 /// Wants something published on success, by its handler and when its work is done.
 struct Thorough(Arc<Semaphore>);
 impl Service for Thorough {}

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use callboard::{And, Nothing, On, ServiceSpec, prelude::*};
 use tokio::runtime::Runtime;
-use tokio::task::LocalSet;
+use tokio::task::{LocalSet, spawn_local};
 
 use crate::allocator;
 use crate::clock::Clock;
@@ -188,7 +188,9 @@ impl Contender for Callboard {
     fn ask_here(&self, clock: Clock) -> Sample {
         let spec = reader("reader".to_owned(), ASKS, &Done::of(1));
         let reader = spec.address();
-        local(root().child(spec), async |_| asks(clock, &reader).await)
+        local(root().child(spec), async |_| {
+            asks_as_task(clock, &reader).await
+        })
     }
 
     fn ask_across(&self, clock: Clock) -> Sample {
@@ -362,16 +364,22 @@ fn threads(arbiters: usize, root: Supervisor) -> Board {
     started.expect("a board")
 }
 
-/// Each burst is a task, as an actor that asks is.
 async fn asks(clock: Clock, reader: &Address<Reader>) -> Sample {
+    let burst = async || ask_all(reader.clone()).await;
+    clock.bursts_async(ASKS, burst).await
+}
+
+/// Each burst is a task, as a service that asks is.
+async fn asks_as_task(clock: Clock, reader: &Address<Reader>) -> Sample {
     let burst = async || {
-        let reader = reader.clone();
-        let asker = async move {
-            for number in 0..ASKS {
-                reader.ask(Sum(number)).await.expect("an answer");
-            }
-        };
-        tokio::task::spawn_local(asker).await.expect("it ends");
+        let asker = ask_all(reader.clone());
+        spawn_local(asker).await.expect("it ends");
     };
     clock.bursts_async(ASKS, burst).await
+}
+
+async fn ask_all(reader: Address<Reader>) {
+    for number in 0..ASKS {
+        reader.ask(Sum(number)).await.expect("an answer");
+    }
 }
