@@ -251,20 +251,18 @@ impl<E> Run<'_, E> {
     }
 
     fn begin(&mut self) -> bool {
-        let position = *self.next;
         if !self.place.is_moved {
-            self.place.begin_run(position);
+            self.place.begin_run(*self.next);
             self.custody = Custody::Run;
             self.handled = 0;
             return true;
         }
-        let taken = if self.custody == Custody::One {
-            self.place.done_and_take(position)
-        } else {
-            self.place.take(position)
-        };
-        self.custody = if taken { Custody::One } else { Custody::None };
-        *self.next += u64::from(taken);
+        self.settle();
+        let taken = self.place.take(*self.next);
+        if taken {
+            self.custody = Custody::One;
+            *self.next += 1;
+        }
         taken
     }
 

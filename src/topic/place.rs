@@ -173,19 +173,6 @@ impl<E> Place<E> {
         })
     }
 
-    /// The reader is done with one event and takes the next at `position` in the same breath.
-    #[inline]
-    pub(crate) fn done_and_take(&self, position: u64) -> bool {
-        self.tally.change(|tally| {
-            tally.add(Count::Done, 1);
-            if self.step(position) {
-                return true;
-            }
-            tally.take(Count::InFlight);
-            false
-        })
-    }
-
     /// The reader takes the event at `position` into custody, and begins a run: from now on moving
     /// on says that the event before was handled, as long as the topic does not move the place.
     pub(crate) fn begin_run(&self, position: u64) {
