@@ -47,15 +47,30 @@ impl<T> Chunks<T> {
     /// Takes the oldest items, into what must be empty.
     pub(crate) fn take(&mut self, into: &mut VecDeque<T>) {
         debug_assert!(into.is_empty(), "what is in it would be lost");
-        let Some(oldest) = self.full.pop_front() else {
-            // One by one: mostly it is one, and a queue that moves as a whole takes longer.
-            into.extend(self.last.drain(..));
-            return;
-        };
-        *into = oldest.into();
+        if self.full.is_empty() {
+            // Mostly it is one, and a queue that moves as a whole takes longer.
+            if self.last.len() > 1 {
+                into.extend(self.last.drain(..));
+            } else if let Some(one) = self.last.pop() {
+                into.push_back(one);
+            }
+        } else {
+            self.take_full(into);
+        }
+    }
+
+    #[cold]
+    fn take_full(&mut self, into: &mut VecDeque<T>) {
+        if let Some(oldest) = self.full.pop_front() {
+            *into = oldest.into();
+        }
         if self.full.is_empty() {
             self.full = VecDeque::new();
         }
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.last.is_empty() && self.full.is_empty()
     }
 }
 

@@ -267,9 +267,13 @@ impl<T: Numbered> Letters<T> {
 
     /// Has the oldest letters out that are in the list.
     fn pop(&mut self) {
-        if let Some(list) = &mut lock(&self.shared.inner).list {
-            list.take(&mut self.seen);
-        }
+        let mut inner = lock(&self.shared.inner);
+        let list = inner.list.as_mut().filter(|list| !list.is_empty());
+        let Some(list) = list else {
+            return;
+        };
+        list.take(&mut self.seen);
+        drop(inner);
         self.popped += self.seen.len() as u64;
     }
 

@@ -155,7 +155,8 @@ impl<S: Service> Address<S> {
     where
         S: Answer<M>,
     {
-        self.ask_within(message, ASK_WAIT).await
+        let letter = Letter::new(message, self.origin(), None);
+        self.send_and_hear(letter, ASK_WAIT, ASK_WAIT).await
     }
 
     /// As [`Address::ask`], but waits for `limit` at most, for room and answer together.
