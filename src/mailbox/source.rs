@@ -487,6 +487,7 @@ impl<E: Event> AnySource for Source<E> {
             guards.delist();
         }
         numbers.extend(self.cursor.topic.unsubscribe(&self.cursor.place));
+        self.cursor.let_go();
         numbers
     }
 

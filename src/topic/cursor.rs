@@ -132,6 +132,13 @@ impl<E: Event> Cursor<E> {
         }
     }
 
+    /// Nothing is read any more: what was read last is given back now, and not when this is dropped,
+    /// wherever that is.
+    pub(crate) fn let_go(&mut self) {
+        self.known = None;
+        self.block = None;
+    }
+
     /// Splits off what a batch needs at once: the block to read from, and how to move on in it.
     pub(crate) fn split(&mut self) -> Option<(&Block<E>, Steps<'_, E>)> {
         let end = self.batch_end();

@@ -117,6 +117,25 @@ fn every_event_is_dropped_exactly_once() {
     assert_eq!(live.load(Ordering::Relaxed), 0);
 }
 
+/// As many as the first block of a topic holds: it is given back as soon as nobody reads in it.
+const FIRST_BLOCK: u64 = 4;
+
+#[test]
+fn who_ends_gives_back_at_once_what_it_has_read_last() {
+    paused(async {
+        let live = Arc::default();
+        let (spec, _) = porter("porter", |_| false, |_, _| false);
+        let board = here(shop().child(spec.on::<Parcel>())).await;
+        for id in 0..FIRST_BLOCK {
+            board.publish(Parcel::new(id, &live)).await.unwrap();
+        }
+        board.settle().await.unwrap();
+        assert_eq!(live.load(Ordering::Relaxed), FIRST_BLOCK as i64);
+        board.stop("shop/porter").await.unwrap();
+        assert_eq!(live.load(Ordering::Relaxed), 0);
+    });
+}
+
 #[test]
 fn a_dead_letter_keeps_its_block_and_no_other() {
     paused(async {
