@@ -10,6 +10,8 @@
 use std::fmt;
 use std::time::Duration;
 
+use serde::{Serialize, Serializer};
+
 use crate::failure::Failure;
 use crate::panic::Panic;
 
@@ -52,6 +54,13 @@ impl Exit {
     /// [`Shutdown`](Exit::Shutdown).
     pub fn is_abnormal(&self) -> bool {
         !matches!(self, Self::Normal | Self::Shutdown)
+    }
+}
+
+/// As its text.
+impl Serialize for Exit {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
     }
 }
 

@@ -13,6 +13,8 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use serde::{Serialize, Serializer};
+
 use crate::panic::guard;
 
 /// What a handler returns: nothing (or an answer), or the [`Failure`] the policy should act on.
@@ -160,6 +162,13 @@ impl From<Failure> for Box<dyn Error + Send + Sync> {
 impl From<Failure> for Box<dyn Error> {
     fn from(failure: Failure) -> Self {
         Box::new(Carried(failure))
+    }
+}
+
+/// As its text, with that of its sources.
+impl Serialize for Failure {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&self.describe())
     }
 }
 

@@ -7,10 +7,12 @@
 //! It does not count restarts, and is not asked about a stop on request: only the family knows
 //! what was requested, and a child may well end as if it had been.
 
+use serde::{Deserialize, Serialize};
+
 use crate::exit::Exit;
 
 /// When a child that has ended is started again; OTP's restart types.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[non_exhaustive]
 pub enum Restart {
     /// Always, also after a normal end, or a shutdown that its supervisor did not request; but not

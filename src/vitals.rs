@@ -14,6 +14,7 @@ use std::mem;
 use std::thread::ThreadId;
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
 use tokio::sync::broadcast;
 
 use crate::activity::{Activity, Doing, Moment};
@@ -30,7 +31,7 @@ const MONITOR_LAG: usize = 256;
 const NEWS_KEPT: usize = 2 * MONITOR_LAG;
 
 /// The state of a service or supervisor.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[non_exhaustive]
 pub enum State {
     /// Has no life; one begins when its turn comes.
@@ -73,7 +74,7 @@ impl fmt::Display for State {
 }
 
 /// An attempt of a service that did not succeed.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize)]
 #[non_exhaustive]
 pub struct LastFailure {
     /// The event's durable name.

@@ -9,6 +9,8 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use super::{Board, Inner};
 use crate::exit::Exit;
 use crate::ledger::Ledger;
@@ -19,7 +21,9 @@ use crate::sync::Arc;
 use crate::vitals::{LastFailure, State};
 
 /// What a service or supervisor is doing: `board.inspect("shop/payments")?`.
-#[derive(Clone, Debug)]
+///
+/// It can be serialized, as for a page that shows what runs; failures and exits become text.
+#[derive(Clone, Debug, Serialize)]
 #[non_exhaustive]
 pub struct Inspection {
     /// Its path.
@@ -58,7 +62,7 @@ pub struct Inspection {
 }
 
 /// What a service is busy with.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Current {
     /// The event's name; `None` for a letter, a hook or a timer.
@@ -79,7 +83,7 @@ pub struct Current {
 }
 
 /// What a mailbox holds.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct MailboxLoad {
     /// Queued events, of all its subscriptions.

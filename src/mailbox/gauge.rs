@@ -8,11 +8,13 @@
 
 use std::time::Duration;
 
+use serde::Serialize;
+
 use crate::policy::{BreakerState, Circuit, GuardState, Purse};
 use crate::sync::{Arc, Mutex, lock};
 
 /// The state of the guards of one subscription; see [`Inspection`](crate::Inspection).
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct Guarded {
     /// The event's name.

@@ -11,6 +11,8 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use crate::defaults;
 use crate::failure::Failure;
 use crate::panic::guard;
@@ -63,7 +65,7 @@ pub(super) enum WhileOpen {
 }
 
 /// Whether a [`Breaker`] lets attempts through.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub enum BreakerState {
     /// All attempts pass.

@@ -29,6 +29,7 @@ trait Takes<M: Message>: Send + Sync {
     fn try_tell(&self, message: M) -> Result<(), TellError<M>>;
     fn tell(&self, message: M) -> Pin<Box<dyn Future<Output = Result<(), TellError<M>>> + Send>>;
     fn ask(&self, message: M, limit: Duration) -> Answering<M>;
+    fn try_ask(&self, message: M) -> Answering<M>;
 }
 
 impl<S: Answer<M>, M: Message> Takes<M> for Address<S> {
@@ -48,6 +49,11 @@ impl<S: Answer<M>, M: Message> Takes<M> for Address<S> {
     fn ask(&self, message: M, limit: Duration) -> Answering<M> {
         let address = self.clone();
         Box::pin(async move { address.ask_within(message, limit).await })
+    }
+
+    fn try_ask(&self, message: M) -> Answering<M> {
+        let address = self.clone();
+        Box::pin(async move { Address::try_ask(&address, message).await })
     }
 }
 
@@ -99,6 +105,17 @@ impl<M: Message> Recipient<M> {
     /// As [`Address::ask`].
     pub async fn ask_within(&self, message: M, limit: Duration) -> Result<M::Reply, AskError<M>> {
         self.0.ask(message, limit).await
+    }
+
+    /// As [`Address::try_ask`].
+    ///
+    /// # Errors
+    /// As [`Address::ask`].
+    ///
+    /// # Cancel safety
+    /// As [`Address::ask`].
+    pub async fn try_ask(&self, message: M) -> Result<M::Reply, AskError<M>> {
+        self.0.try_ask(message).await
     }
 
     /// As [`Address::ask_blocking`].

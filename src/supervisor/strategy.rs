@@ -8,6 +8,8 @@
 
 use std::ops::RangeInclusive;
 
+use serde::{Deserialize, Serialize};
+
 /// Which children are restarted when one of them fails: OTP's strategies.
 ///
 /// A group is stopped in reverse order, one child after the other, each within its own shutdown
@@ -15,7 +17,7 @@ use std::ops::RangeInclusive;
 /// not fail are restarted however they ended, except for temporary ones: these end for good.
 /// Children that had ended for good before stay as they are. A whole group counts as one restart.
 #[non_exhaustive]
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Strategy {
     /// Only the child that failed; its siblings do not notice. The default, for children that do
     /// not depend on one another.

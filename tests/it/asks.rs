@@ -210,6 +210,11 @@ fn a_full_mailbox_gives_the_message_back_at_once_or_after_the_wait() {
             a.try_tell(Do(Deed::Stop)).unwrap_err().into_message(),
             Do(Deed::Stop)
         );
+        let error = Recipient::from(a.clone())
+            .try_ask(NOTHING)
+            .await
+            .unwrap_err();
+        assert!(matches!(error, AskError::Full(NOTHING)));
         let error = a.try_ask(Do(Deed::Stop)).await.unwrap_err();
         assert_eq!(error.into_message(), Some(Do(Deed::Stop)));
         assert_eq!(began.elapsed(), Duration::ZERO);

@@ -51,6 +51,31 @@ fn one_that_blocks_its_thread_is_seen_all_the_same() {
 }
 
 #[test]
+fn what_is_found_can_be_written_down() {
+    paused(async {
+        let log = Log::new();
+        let board = here(shop().child(hearer("a", &log))).await;
+        board.publish(doing(1, Deed::Fail)).await.unwrap();
+        board.settle().await.unwrap();
+        board.restart("shop/a").await.unwrap();
+        let found = serde_json::to_value(board.inspect("shop").unwrap()).unwrap();
+        assert_eq!(
+            (&found["strategy"], &found["path"]),
+            (&"OneForOne".into(), &"shop".into())
+        );
+        let a = &found["children"][0];
+        assert_eq!((&a["state"], &a["life"]), (&"Running".into(), &2.into()));
+        assert_eq!(
+            (&a["last_exit"], &a["restart"]),
+            (&"was shut down".into(), &"Permanent".into())
+        );
+        assert_eq!(a["last_failure"]["failure"], "no");
+        assert_eq!(a["mailbox"]["queued"], 0);
+        end(&board).await;
+    });
+}
+
+#[test]
 fn one_that_waits_is_not_on_its_thread_and_an_idle_one_does_nothing() {
     paused(async {
         let log = Log::new();
