@@ -1,8 +1,8 @@
 //! How long does an answer take?
 //!
 //! Unit: time per answer, shown as its inverse: elements are answers. One question after the
-//! other. `here`: from a task on the service's own
-//! thread, with nothing else to do, and from another service there. `across`: from another thread, both idle between questions, so that two
+//! other. `here`: from a task on the service's own thread, with nothing else to do, and from
+//! another service there. `across`: from another thread, both idle between questions, so that two
 //! wake-ups of a thread are most of it. Beside an actor of actix, and a task with tokio's mpsc and
 //! oneshot channels. `between arbiters`: a service on one asks a service on the other, as they
 //! are, and with arbiters that spin before they park.

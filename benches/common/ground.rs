@@ -41,8 +41,8 @@ impl Ground {
         self.set.block_on(&self.runtime, work)
     }
 
-    /// Runs this as a task, as what asks a service on its own thread mostly is. The outermost future
-    /// of a runtime pays a look at its driver for each wait, whoever is asked.
+    /// Runs this as a task, as what asks a service on its own thread mostly is. The outermost
+    /// future of a runtime pays a look at its driver for each wait, whoever is asked.
     pub(crate) fn run_as_task(&self, work: impl Future<Output = ()> + 'static) {
         self.run(async { spawn_local(work).await.unwrap() });
     }

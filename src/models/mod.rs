@@ -1,9 +1,9 @@
 //! The concurrent protocols, under a model checker.
 //!
 //! `RUSTFLAGS="--cfg loom" cargo test --release --lib models` runs the wake-up, the room, the
-//! close, the quiet, the tally and the waits, extracted without their data, in every order of memory that
-//! the language allows. With `--cfg shuttle` the topic and the mailbox themselves run, in random
-//! schedules.
+//! close, the quiet, the tally and the waits, extracted without their data, in every order of
+//! memory that the language allows. With `--cfg shuttle` the topic and the mailbox themselves run,
+//! in random schedules.
 //!
 //! Invariant: each extracted protocol stands beside a broken variant of itself, and the checker
 //! must find it: a model that cannot fail proves nothing.

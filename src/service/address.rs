@@ -1,6 +1,7 @@
 //! Where to send messages to one service, across all its lives.
 //!
-//! Users clone it and hand it around; it writes the letter, puts it in where there is room, and rings.
+//! Users clone it and hand it around; it writes the letter, puts it in once there is room, and
+//! rings.
 //!
 //! Invariant: it stays valid from before the start until after the end; a message that is not
 //! accepted comes back.

@@ -132,8 +132,8 @@ impl<E: Event> Cursor<E> {
         }
     }
 
-    /// Nothing is read any more: what was read last is given back now, and not when this is dropped,
-    /// wherever that is.
+    /// Nothing is read any more: what was read last is given back now, and not when this is
+    /// dropped, wherever that is.
     pub(crate) fn let_go(&mut self) {
         self.known = None;
         self.block = None;
