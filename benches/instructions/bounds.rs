@@ -38,12 +38,12 @@ pub(crate) const BOUNDS: [Bound; 10] = [
     bound("publish.to_10", "delivery", EVENTS * 10, 139.0),
     bound("publish.to_100", "delivery", EVENTS * 100, 87.0),
     bound("publish_all.to_10", "delivery", EVENTS * 10, 117.0),
-    bound("publish_apart.to_1", "event published, handled and settled", APART, 17_261.0),
+    bound("publish_apart.to_1", "event published, handled and settled", APART, 16_946.0),
     bound("publish_in_turn.to_10", "delivery", EVENTS * 10, 722.0),
     bound("publish_in_turn.to_100", "delivery", EVENTS * 100, 672.0),
     bound("tell.here", "message", TOLD, 886.0),
     bound("ask.here", "answer", ASKS, 5_004.0),
-    bound("start.here", "service", STARTED, 26_799.0),
+    bound("start.here", "service", STARTED, 25_870.0),
 ];
 
 const fn bound(
