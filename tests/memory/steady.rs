@@ -82,7 +82,7 @@ fn a_tell_allocates_its_letter() {
     let info = stage.measure(tell(&stage, &address));
     let each = hundredths(info.count_total, EVENTS);
     println!("a tell: {each} hundredths of an allocation");
-    // The letter, 1/31 of a block of the queue, and a box for all that one turn answers.
+    // The letter, 1/32 of a chunk of the queue, and a box for all that one turn answers.
     assert!((100..=115).contains(&each), "{info:?}");
 }
 
