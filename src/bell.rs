@@ -4,8 +4,8 @@
 //! the last time and sleeps.
 //!
 //! Invariant: whoever writes after the mailbox has looked finds the bell armed. Arming comes
-//! before the last look, and looking takes the lock that writing takes (or a fence on both
-//! sides), so one of the two sees the other.
+//! before the last look, and looking takes the lock that writing takes (or both sides
+//! use SeqCst), so one of the two sees the other.
 //!
 //! While the mailbox is read, the bell is stirred by whatever is to be looked at before the next
 //! delivery. Invariant: whoever brings such a thing about stirs it, before or after, on the thread
@@ -79,7 +79,8 @@ impl Bell {
     /// Wakes the mailbox if it sleeps.
     pub(crate) fn ring(&self) {
         if self.armed.load(Ordering::SeqCst) && self.armed.swap(false, Ordering::SeqCst) {
-            // Taken out first: waking may run the executor's code, which needs no lock of ours.
+            // Cloned, and the lock let go: waking may run the executor's code, which needs no lock
+            // of ours.
             let waker = lock(&self.waker).clone();
             if let Some(waker) = waker {
                 waker.wake();

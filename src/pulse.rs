@@ -70,7 +70,8 @@ impl Pulse {
         self.numbers.fetch_add(1, Ordering::SeqCst)
     }
 
-    /// The number that will be given next: unchanged means that nothing was accepted since.
+    /// The number that will be given next: unchanged means that nothing accepted since has its
+    /// number yet, so nothing has followed from it.
     pub(crate) fn numbers_given(&self) -> u64 {
         self.numbers.load(Ordering::SeqCst)
     }

@@ -6,8 +6,9 @@
 //! time it does; and it is announced once, since whoever works there may itself wait for room in
 //! its own mailbox, and would wake itself for ever.
 //!
-//! It announces nothing between two deliveries of a turn: that is at most a millisecond. But it
-//! stirs the bell at once, since the next delivery ends the waits of the one before.
+//! It announces nothing between two deliveries of a turn: that is at most a millisecond. But when a
+//! poll begins, or a wait is about to be noted, it stirs the bell: the next delivery ends the waits
+//! of the one before.
 
 use std::cell::{Cell, RefCell};
 

@@ -88,7 +88,7 @@ impl<T> Letterbox<T> {
             inner: Mutex::new(Inner {
                 list: None,
                 capacity,
-                full_at: capacity,
+                full_at: 0,
             }),
             bell,
             room: Queue::new(),

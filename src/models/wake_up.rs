@@ -1,4 +1,4 @@
-//! How a mailbox falls asleep against those who write to it: `mailbox/bell.rs`, `Topic::sleep`
+//! How a mailbox falls asleep against those who write to it: `bell.rs`, `Topic::sleep`
 //! and `Topic::offer`, `Letterbox::enter` and `Letters::look_last`.
 //!
 //! Invariant: a reader that sleeps is woken by whatever was written after its last look. A lost
@@ -39,8 +39,8 @@ impl Bell {
         }
     }
 
-    /// The bell itself stores. The checker does not see that a store which follows another in
-    /// its thread also follows a swap that read that other, and reports a lost wake-up that the
+    /// A swap, as in the bell: the checker does not see that a store which follows another in its
+    /// thread also follows a swap that read that other, and reports a lost wake-up that the
     /// language rules out; a swap it does order.
     fn arm(&self) {
         self.armed.swap(true, Ordering::SeqCst);
@@ -125,8 +125,8 @@ impl Letters {
             bell.ring();
         }
         let mut list = self.list.lock().unwrap();
-        *list = true;
         self.accepted.store(true, Ordering::Release);
+        *list = true;
         drop(list);
         if flaw != Flaw::RingFirst {
             bell.ring();

@@ -69,7 +69,7 @@ pub(crate) struct Inbox<S: Service> {
     /// The workers of the service, for itself and for each of them.
     team: OnceLock<Arc<Team<S>>>,
     changes: Mutex<Vec<Change<S>>>,
-    /// Whether there are changes, or the service was suspended or told to end.
+    /// Whether there are changes, or anything else has called the service.
     changed: AtomicBool,
     /// The event types the service subscribes to, or did when it ended: few, so a list.
     subscribed: Mutex<Vec<Subscribed>>,

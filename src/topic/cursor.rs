@@ -3,8 +3,8 @@
 //! A mailbox owns one per subscription, and asks it what is next; the host reads the event in
 //! place while the cursor keeps its block.
 //!
-//! Invariant: the block of the last event taken stays held until the next one is taken, so what
-//! is in flight can be read, and pinned, at any time.
+//! Invariant: the block of the last event taken stays held until the next one is taken, or the
+//! subscription ends, so what is in flight can be read, and pinned, at any time.
 //!
 //! It never waits, and takes the topic's lock only to cross into another block.
 
@@ -240,14 +240,14 @@ impl<E> Run<'_, E> {
     }
 
     /// The event taken last was handled: it is acknowledged when the next one is taken, or with
-    /// [`Run::settle`].
+    /// [`Run::settle`]. Nothing that may wait or panic comes between this and either of them.
     #[inline]
     pub(crate) fn note_handled(&mut self) {
         self.handled += 1;
     }
 
-    /// Takes the next event into custody, after which the one before it is acknowledged. False if
-    /// the topic has shed it in the meantime.
+    /// Acknowledges the event before, and takes the next into custody. False if the topic has shed
+    /// that in the meantime.
     #[inline]
     pub(crate) fn take(&mut self) -> bool {
         if self.custody == Custody::Run {

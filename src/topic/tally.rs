@@ -5,11 +5,12 @@
 //! Invariant: a snapshot is what stood between two changes, never the middle of one (a seqlock:
 //! H.-J. Boehm, "Can seqlocks get along with programming language memory models?", 2012).
 //!
-//! It derives nothing: each state is counted where it happens, so that the ledger can check.
+//! It derives nothing: each state is counted where it happens, or at the end of a run (see
+//! `Place::begin_run`), so that the ledger can check.
 
 use crate::sync::{AtomicU64, Ordering, fence, spin};
 
-/// What is counted. The first seven are the states a delivery or letter can be in.
+/// What is counted. The first eight are the states a delivery or letter can be in.
 #[derive(Clone, Copy, Debug)]
 #[repr(usize)]
 pub(crate) enum Count {
@@ -106,7 +107,7 @@ impl Tally {
         });
     }
 
-    /// One counter, for its own writer.
+    /// One counter by itself, for whoever needs no other beside it.
     pub(crate) fn now(&self, count: Count) -> u64 {
         self.counts[count as usize].load(Ordering::Relaxed)
     }
