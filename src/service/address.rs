@@ -223,11 +223,8 @@ impl<S: Service> Address<S> {
             return team.try_tell(&self.inbox, letter);
         }
         let mut letter = Some(letter);
-        match self.inbox.put(&wall.pulse, &mut letter) {
-            Ok(()) => {
-                self.inbox.letters.ring();
-                Ok(())
-            }
+        match self.inbox.try_send(&wall.pulse, &mut letter) {
+            Ok(()) => Ok(()),
             Err(unsent) => TellError::give_back(letter, NoRoom::Unsent(unsent)),
         }
     }

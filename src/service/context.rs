@@ -435,12 +435,13 @@ impl<S: Service> Context<S> {
         self.note_wait() || self.is_interrupted()
     }
 
-    /// The next delivery of a batch begins.
+    /// The next delivery of a batch begins, or the next message of one that is told: nothing was
+    /// stirred.
     #[inline]
-    pub(crate) fn begin_next(&mut self, stamp: &Stamp) {
-        self.doing.number = stamp.number;
-        self.doing.cause = stamp.cause;
-        self.strand.note_number(stamp.number);
+    pub(crate) fn begin_next(&mut self, number: u64, cause: Option<Cause>) {
+        self.doing.number = number;
+        self.doing.cause = cause;
+        self.strand.note_number(number);
     }
 
     /// What is to follow an event that is given up begins: it belongs to the last attempt, the one
@@ -497,14 +498,6 @@ impl<S: Service> Context<S> {
         };
         self.note_doing(number, 1);
         self.forget_more();
-    }
-
-    /// The next message of a batch that is told begins: nothing was stirred.
-    #[inline]
-    pub(crate) fn begin_next_told(&mut self, number: u64, cause: Option<Cause>) {
-        self.doing.number = number;
-        self.doing.cause = cause;
-        self.strand.note_number(number);
     }
 
     /// Nothing of the user's runs: whatever futures the service has kept, it waits for nobody.

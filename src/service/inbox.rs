@@ -384,6 +384,21 @@ impl<S: Service> Inbox<S> {
         Ok(())
     }
 
+    /// Sends a letter, if there is room.
+    #[inline]
+    pub(crate) fn try_send<M: Message, W>(
+        &self,
+        pulse: &Pulse,
+        letter: &mut Slip<M, W>,
+    ) -> Result<(), Unsent>
+    where
+        Letter<M, W>: AnyLetter<S>,
+    {
+        self.put(pulse, letter)?;
+        self.letters.ring();
+        Ok(())
+    }
+
     /// Sends a letter, waiting for room at most so long. The service that waits is noted as such,
     /// unless a wait of its own covers that already.
     #[inline]
@@ -398,19 +413,15 @@ impl<S: Service> Inbox<S> {
         Letter<M, W>: AnyLetter<S>,
     {
         let pulse = &home.wall.pulse;
-        let sent = match self.put(pulse, letter) {
+        match self.try_send(pulse, letter) {
             Err(Unsent::Full) if !wait.is_zero() => {
                 let is_insider = is_insider(letter);
-                let put = || self.put(pulse, letter);
+                let send = || self.try_send(pulse, letter);
                 // A box: most messages need not wait, and their futures are smaller without it.
-                Box::pin(self.when_room(home, is_insider, wait, covered, put)).await
+                Box::pin(self.when_room(home, is_insider, wait, covered, send)).await
             }
             done => done.map_err(NoRoom::Unsent),
-        };
-        if sent.is_ok() {
-            self.letters.ring();
         }
-        sent
     }
 
     /// Tries as long as this inbox is full, at most so long. Who waits is noted as for `send`.

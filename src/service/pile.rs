@@ -66,7 +66,7 @@ impl<S: Service> Pile<'_, S> {
             origin,
             ..
         } = *told?.ok()?;
-        cx.begin_next_told(number, origin.cause());
+        cx.begin_next(number, origin.cause());
         Some(message)
     }
 }

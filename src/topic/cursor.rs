@@ -194,11 +194,7 @@ impl<E> Steps<'_, E> {
     /// Takes the event at [`Steps::position`] into custody. False if the topic has shed it in the
     /// meantime.
     pub(crate) fn take(&mut self) -> bool {
-        let taken = self.place.take(*self.next);
-        if taken {
-            *self.next += 1;
-        }
-        taken
+        self.place.take(self.next)
     }
 }
 
@@ -265,10 +261,9 @@ impl<E> Run<'_, E> {
             return true;
         }
         self.settle();
-        let taken = self.place.take(*self.next);
+        let taken = self.place.take(self.next);
         if taken {
             self.custody = Custody::One;
-            *self.next += 1;
         }
         taken
     }

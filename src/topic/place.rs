@@ -161,13 +161,15 @@ impl<E> Place<E> {
         self.position().saturating_add(self.terms.capacity)
     }
 
-    /// The reader takes the event at `position` into custody. False if the topic has shed it.
+    /// The reader takes the event at `next` into custody, and moves on. False if the topic has shed
+    /// it.
     #[inline]
-    pub(crate) fn take(&self, position: u64) -> bool {
+    pub(crate) fn take(&self, next: &mut u64) -> bool {
         self.tally.change(|tally| {
-            if !self.step(position) {
+            if !self.step(*next) {
                 return false;
             }
+            *next += 1;
             tally.add(Count::InFlight, 1);
             true
         })
