@@ -41,8 +41,8 @@ pub(crate) const BOUNDS: [Bound; 10] = [
     bound("publish_apart.to_1", "event published, handled and settled", APART, 16_946.0),
     bound("publish_in_turn.to_10", "delivery", EVENTS * 10, 722.0),
     bound("publish_in_turn.to_100", "delivery", EVENTS * 100, 672.0),
-    bound("tell.here", "message", TOLD, 886.0),
-    bound("ask.here", "answer", ASKS, 5_004.0),
+    bound("tell.here", "message", TOLD, 477.0),
+    bound("ask.here", "answer", ASKS, 4_739.0),
     bound("start.here", "service", STARTED, 25_870.0),
 ];
 

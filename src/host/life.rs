@@ -374,10 +374,11 @@ impl<S: Service, L: Deliver<S>> Life<S, L> {
         cx.settle_down();
         let waits = cx.waits();
         while self.pile(until).is_next(cx) {
-            if let Some(letter) = self.take_letter() {
+            let is_alone = self.share.is_none();
+            let mut pile = self.pile(if is_alone { until } else { 0 });
+            if let Some(how) = pile.begin() {
                 let then = async |_: &mut S, cx: &mut Context<S>| cx.publish_follow_ups().await;
-                let pile = self.share.is_none().then(|| self.pile(until));
-                let answered = answer(letter, pile, service, cx, then).await;
+                let answered = answer((how, pile), service, cx, then).await;
                 self.settle_letter(answered.err(), cx);
                 begin_laters(cx);
             }
@@ -402,7 +403,7 @@ impl<S: Service, L: Deliver<S>> Life<S, L> {
 
     /// Takes the next letter, unless nobody waits for its answer any more.
     pub(super) fn take_letter(&mut self) -> Option<Sealed<S>> {
-        self.pile(u64::MAX).take()
+        self.pile(u64::MAX).take_out()
     }
 
     /// A letter that was taken has come to this end.

@@ -35,7 +35,7 @@ use crate::mailbox::doors::Doors;
 use crate::mailbox::source::Setback;
 use crate::policy::Trouble;
 use crate::service::control::{Control, Kill};
-use crate::service::letter::Sealed;
+use crate::service::mail::Mail;
 use crate::service::per_key::Keyed;
 use crate::service::strand::Strand;
 use crate::service::{AddedSource, Change, Context, Deliver, Inbox, Pace, Service};
@@ -53,7 +53,7 @@ pub(crate) use seed::{Entry, Problem, Seed};
 pub(crate) use worker::{Troupe, number_problem, troupe};
 
 /// The mailbox of a service.
-pub(crate) type ServiceMailbox<S, L> = Mailbox<L, dyn AddedSource<S> + Send, Sealed<S>>;
+pub(crate) type ServiceMailbox<S, L> = Mailbox<L, dyn AddedSource<S> + Send, dyn Mail<S>>;
 
 /// What was not delivered of one event when a service ended for good.
 #[derive(Clone, Debug)]

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use crate::exit::Exit;
 use crate::failure::Failure;
-use crate::mailbox::letters::Numbered;
+use crate::mailbox::bundle::Numbered;
 use crate::mailbox::source::{Ruling, Setback};
 use crate::mailbox::{AsSource, Mailbox, Sources};
 use crate::policy::{EventVerdict, WorkerVerdict};
@@ -30,8 +30,8 @@ pub(crate) enum Consequence {
 }
 
 /// Judges what is in flight, if anything is, and does what the verdict says.
-pub(crate) fn judge<L: Sources, D: AsSource + ?Sized, T: Numbered>(
-    mailbox: &mut Mailbox<L, D, T>,
+pub(crate) fn judge<L: Sources, D: AsSource + ?Sized, B: Numbered + ?Sized>(
+    mailbox: &mut Mailbox<L, D, B>,
     setback: Setback,
     wall: &Wall,
     vitals: &Vitals,

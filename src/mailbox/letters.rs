@@ -7,11 +7,9 @@
 //!
 //! It does not open letters.
 
-use std::collections::VecDeque;
-
 use crate::bell::Bell;
 use crate::ledger::LetterRow;
-use crate::mailbox::chunks::Chunks;
+use crate::mailbox::bundle::{Bundled, Bundles, Numbered, Taken};
 use crate::mailbox::doors::Door;
 use crate::pulse::Pulse;
 use crate::sync::{Arc, AtomicU64, Mutex, MutexGuard, Ordering, fence, lock};
@@ -20,12 +18,6 @@ use crate::topic::tally::{Count, Tally};
 
 /// In `accepted`: nothing more is. Counting to it would take centuries.
 const CLOSED: u64 = 1 << 63;
-
-/// A letter that knows its number. It is not kept beside it: what is moved from place to place
-/// should fit in registers, since a copy of more waits for what was stored just before.
-pub(crate) trait Numbered {
-    fn number(&self) -> u64;
-}
 
 /// Why a letter was not accepted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,21 +32,21 @@ pub(crate) enum Unsent {
 /// not take each other's cache line for each letter.
 #[derive(Debug)]
 #[repr(C)]
-pub(crate) struct Letterbox<T> {
+pub(crate) struct Letterbox<B: ?Sized> {
     /// Written under the lock, looked at without it.
     accepted: AtomicU64,
     /// One lock for room, number and place: with a count and a list that need none, a message took
     /// four atomic steps more, and a quarter longer.
-    inner: Mutex<Inner<T>>,
+    inner: Mutex<Inner<B>>,
     pub(crate) bell: Arc<Bell>,
     pub(crate) room: Queue,
     pub(crate) tally: Tally,
 }
 
 #[derive(Debug)]
-struct Inner<T> {
+struct Inner<B: ?Sized> {
     /// A box, made when the first letter comes: many services never have one.
-    list: Option<Box<Chunks<T>>>,
+    list: Option<Box<Bundles<B>>>,
     capacity: u64,
     /// Up to how many may be accepted, as far as a sender has looked: what the reader has taken is
     /// looked at only when that is reached.
@@ -63,25 +55,25 @@ struct Inner<T> {
 
 /// Room for one letter. Nobody else sends meanwhile.
 #[must_use]
-pub(crate) struct Room<'a, T> {
+pub(crate) struct Room<'a, B: ?Sized> {
     accepted: &'a AtomicU64,
-    inner: MutexGuard<'a, Inner<T>>,
+    inner: MutexGuard<'a, Inner<B>>,
 }
 
-impl<T> Room<'_, T> {
+impl<B: Numbered + ?Sized> Room<'_, B> {
     /// Accepts a letter, which is given its number. [`Letterbox::ring`] follows.
-    #[inline]
-    pub(crate) fn put(mut self, pulse: &Pulse, seal: impl FnOnce(u64) -> T) {
+    #[inline(always)]
+    pub(crate) fn put<T: Bundled<B>>(mut self, pulse: &Pulse, mut letter: T) {
         // Counted first: whoever finds that no number was given while it read what is open has seen
         // this letter, or has nothing to see.
         let accepted = self.accepted.load(Ordering::Relaxed);
         self.accepted.store(accepted + 1, Ordering::Release);
-        let list = self.inner.list.get_or_insert_default();
-        list.push(seal(pulse.next_number()));
+        letter.enter(pulse.next_number());
+        self.inner.list.get_or_insert_default().push(letter);
     }
 }
 
-impl<T> Letterbox<T> {
+impl<B: ?Sized> Letterbox<B> {
     pub(crate) fn new(bell: Arc<Bell>, capacity: u64) -> Self {
         Letterbox {
             accepted: AtomicU64::new(CLOSED),
@@ -107,7 +99,7 @@ impl<T> Letterbox<T> {
 
     /// Room for one letter, if there is some. Never waits.
     #[inline]
-    pub(crate) fn enter(&self, pulse: &Pulse, is_insider: bool) -> Result<Room<'_, T>, Unsent> {
+    pub(crate) fn enter(&self, pulse: &Pulse, is_insider: bool) -> Result<Room<'_, B>, Unsent> {
         if !pulse.accepts(is_insider) {
             return Err(Unsent::Closed);
         }
@@ -124,7 +116,7 @@ impl<T> Letterbox<T> {
     }
 
     #[cold]
-    fn look_for_room(&self, inner: &mut Inner<T>) -> Result<(), Unsent> {
+    fn look_for_room(&self, inner: &mut Inner<B>) -> Result<(), Unsent> {
         let accepted = self.accepted.load(Ordering::Relaxed);
         if accepted & CLOSED != 0 {
             return Err(Unsent::Closed);
@@ -192,7 +184,7 @@ impl<T> Letterbox<T> {
     }
 }
 
-impl<T> Door for Arc<Letterbox<T>> {
+impl<B: ?Sized> Door for Arc<Letterbox<B>> {
     fn taken(&self) -> u64 {
         self.as_ref().taken()
     }
@@ -204,11 +196,11 @@ impl<T> Door for Arc<Letterbox<T>> {
 
 /// The reader's side, part of the mailbox.
 #[derive(Debug)]
-pub(crate) struct Letters<T> {
-    pub(crate) shared: Arc<Letterbox<T>>,
-    /// The oldest letters, still queued: looking at a number means having it out. Several, so that
-    /// they are answered in a batch: what caused them was there before they were out.
-    seen: VecDeque<T>,
+pub(crate) struct Letters<B: ?Sized> {
+    pub(crate) shared: Arc<Letterbox<B>>,
+    /// The oldest letters, still queued: looking at a number means having it out. All there were,
+    /// so that they are answered in a batch: what caused them was there before they were out.
+    seen: Taken<B>,
     /// How many of these, the first, were taken before and given back.
     returned: usize,
     /// How many were ever popped off the list. Kept here, so that to find no letter takes one look
@@ -216,11 +208,11 @@ pub(crate) struct Letters<T> {
     popped: u64,
 }
 
-impl<T: Numbered> Letters<T> {
-    pub(crate) fn new(shared: Arc<Letterbox<T>>) -> Self {
+impl<B: Numbered + ?Sized> Letters<B> {
+    pub(crate) fn new(shared: Arc<Letterbox<B>>) -> Self {
         Letters {
             shared,
-            seen: VecDeque::new(),
+            seen: Taken::new(),
             returned: 0,
             popped: 0,
         }
@@ -265,48 +257,48 @@ impl<T: Numbered> Letters<T> {
         self.head()
     }
 
-    /// Has the oldest letters out that are in the list.
+    /// Has the letters out that are in the list.
     fn pop(&mut self) {
         let mut inner = lock(&self.shared.inner);
         let list = inner.list.as_mut().filter(|list| !list.is_empty());
         let Some(list) = list else {
             return;
         };
-        list.take(&mut self.seen);
+        let popped = self.seen.take_from(list);
         drop(inner);
-        self.popped += self.seen.len() as u64;
+        self.popped += popped as u64;
     }
 
     /// The number of the oldest letter that is out.
     pub(crate) fn head(&self) -> Option<u64> {
-        self.seen.front().map(T::number)
+        self.first()?.head()
+    }
+
+    /// The oldest letter that is out, first of those that are kept with it.
+    pub(crate) fn first(&self) -> Option<&B> {
+        self.seen.front()
     }
 
     /// Takes the oldest letter into the state `into`.
-    pub(crate) fn take(&mut self, into: Count) -> Option<T> {
+    pub(crate) fn take(&mut self, into: Count) -> Option<B::Item> {
         self.look_further()?;
-        self.take_if(into, Ok)
+        let letter = self.seen.pop()?;
+        self.count_out(into);
+        Some(letter)
     }
 
-    /// Takes the oldest letter that is out, if `open` can do something with it, and counts one in
+    /// Takes the oldest letter that is out, if it is of this type and this is so, and counts one in
     /// this state: itself, or in its place the one in flight before it, so that two changes are
     /// one.
     #[inline]
-    pub(crate) fn take_if<R>(
+    pub(crate) fn take_if<T: Bundled<B>>(
         &mut self,
         into: Count,
-        open: impl FnOnce(T) -> Result<R, T>,
-    ) -> Option<R> {
-        match open(self.seen.pop_front()?) {
-            Ok(opened) => {
-                self.count_out(into);
-                Some(opened)
-            }
-            Err(letter) => {
-                self.seen.push_front(letter);
-                None
-            }
-        }
+        is_wanted: impl FnOnce(&T) -> bool,
+    ) -> Option<T> {
+        let letter = self.seen.pop_if(is_wanted)?;
+        self.count_out(into);
+        Some(letter)
     }
 
     fn count_out(&mut self, into: Count) {
@@ -325,8 +317,8 @@ impl<T: Numbered> Letters<T> {
     /// Nobody has begun to answer these, in the order of their numbers: they are queued as before,
     /// ahead of all others. The room they had is not theirs any more, so there may be more than
     /// the capacity.
-    pub(crate) fn give_back(&mut self, letters: Vec<T>) {
-        for letter in letters.into_iter().rev() {
+    pub(crate) fn give_back(&mut self, letters: impl DoubleEndedIterator<Item = Box<B>>) {
+        for letter in letters.rev() {
             self.seen.push_front(letter);
             self.returned += 1;
             self.settle(Count::Deferred);
@@ -349,7 +341,7 @@ impl<T: Numbered> Letters<T> {
     }
 
     /// Refuses letters from now on, and takes out all that were accepted: they are undelivered.
-    pub(crate) fn close(&mut self) -> Vec<T> {
+    pub(crate) fn close(&mut self) -> Vec<B::Item> {
         let inner = lock(&self.shared.inner);
         self.shared
             .accepted

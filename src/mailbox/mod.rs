@@ -8,7 +8,7 @@
 //! It runs no handler; it says what is next and keeps what was taken.
 
 mod aside;
-mod chunks;
+pub(crate) mod bundle;
 pub(crate) mod doors;
 pub(crate) mod gauge;
 mod guards;
@@ -24,9 +24,10 @@ use tokio::time::Instant;
 use crate::bell::Bell;
 use crate::policy::Rules;
 use crate::sync::Arc;
+use bundle::Numbered;
 use doors::Watched;
 use gauge::Watch;
-use letters::{Letters, Numbered};
+use letters::Letters;
 use source::AnySource;
 
 /// A list of sources whose types are known: what a service subscribed to in its spec.
@@ -112,12 +113,12 @@ pub(crate) enum Next {
     Nothing,
 }
 
-/// `L`: the typed sources. `D`: those added while running. `T`: the letters.
+/// `L`: the typed sources. `D`: those added while running. `B`: the letters.
 #[derive(Debug)]
-pub(crate) struct Mailbox<L, D: ?Sized, T> {
+pub(crate) struct Mailbox<L, D: ?Sized, B: ?Sized> {
     pub(crate) fixed: L,
     pub(crate) added: Vec<Box<D>>,
-    pub(crate) letters: Letters<T>,
+    pub(crate) letters: Letters<B>,
     bell: Arc<Bell>,
     /// The source in which an event waits in place, or that pauses, and until when: younger
     /// events wait behind it.
@@ -173,8 +174,8 @@ impl Line {
     }
 }
 
-impl<L: Sources, D: AsSource + ?Sized, T: Numbered> Mailbox<L, D, T> {
-    pub(crate) fn new(fixed: L, letters: Letters<T>, bell: Arc<Bell>) -> Self {
+impl<L: Sources, D: AsSource + ?Sized, B: Numbered + ?Sized> Mailbox<L, D, B> {
+    pub(crate) fn new(fixed: L, letters: Letters<B>, bell: Arc<Bell>) -> Self {
         Mailbox {
             fixed,
             added: Vec::new(),
@@ -355,7 +356,7 @@ impl<L: Sources, D: AsSource + ?Sized, T: Numbered> Mailbox<L, D, T> {
     /// Where somebody may wait for room.
     pub(crate) fn doors(&mut self) -> Vec<Watched>
     where
-        T: 'static,
+        B: 'static,
     {
         let mut doors = Vec::with_capacity(1 + L::LEN + self.added.len());
         doors.push(Watched::new(Arc::clone(&self.letters.shared)));

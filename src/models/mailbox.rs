@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use shuttle::thread;
 
-use super::world::{Card, FEW, MANY, Signal, check, publish, pulse, send, terms};
+use super::world::{Card, Cards, FEW, MANY, Signal, check, publish, pulse, send, terms};
 use crate::bell::Bell;
 use crate::event::Event;
 use crate::mailbox::letters::{Letterbox, Letters};
@@ -40,7 +40,7 @@ enum Seen {
 }
 
 type Both = Then<Source<Answered>, Then<Source<Asked>, End>>;
-type Witness = Mailbox<Both, dyn AsSource, Card<u64>>;
+type Witness = Mailbox<Both, dyn AsSource, Cards<u64>>;
 
 fn source<E: Event>(topic: &Arc<Topic<E>>, service: &str, bell: &Arc<Bell>) -> Source<E> {
     let terms = terms(service, 2, Overflow::Wait);
@@ -176,7 +176,7 @@ fn an_effect_follows_its_cause(room: u64) {
     assert_eq!((row.gap(), row.answered, row.queued), (0, EVENTS, 0));
 }
 
-fn letterbox(capacity: u64) -> (Arc<Letterbox<Card<u64>>>, Letters<Card<u64>>) {
+fn letterbox(capacity: u64) -> (Arc<Letterbox<Cards<u64>>>, Letters<Cards<u64>>) {
     let letterbox = Arc::new(Letterbox::new(Arc::new(Bell::new()), capacity));
     letterbox.open(capacity);
     (Arc::clone(&letterbox), Letters::new(letterbox))
@@ -221,7 +221,7 @@ fn a_letter_is_refused_only_when_full() {
             thread::spawn(move || {
                 let room = letterbox.enter(&pulse, false).ok();
                 let room = room.expect("refused although there is room");
-                room.put(&pulse, Card::seal(letter));
+                room.put(&pulse, Card::new(letter));
                 letterbox.ring();
             })
         })

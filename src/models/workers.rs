@@ -12,7 +12,7 @@ use shuttle::sync::atomic::{AtomicBool, Ordering};
 use shuttle::thread;
 
 use super::mailbox::deliver;
-use super::world::{Card, FEW, MANY, Signal, check, publish, pulse, terms};
+use super::world::{Card, Cards, FEW, MANY, Signal, check, publish, pulse, terms};
 use crate::bell::Bell;
 use crate::crew::{self, Crew, Share};
 use crate::event::{Event, Key};
@@ -48,12 +48,12 @@ struct House {
     crew: Arc<Crew>,
     seen: Mutex<Vec<(u64, u64)>>,
     bells: Mutex<Vec<Arc<Bell>>>,
-    boxes: Mutex<Vec<Arc<Letterbox<Card<Thing>>>>>,
+    boxes: Mutex<Vec<Arc<Letterbox<Cards<Thing>>>>>,
     handled: AtomicU64,
     is_over: AtomicBool,
 }
 
-type Desk = Mailbox<Then<Source<Thing>, End>, dyn AsSource + Send, Card<Thing>>;
+type Desk = Mailbox<Then<Source<Thing>, End>, dyn AsSource + Send, Cards<Thing>>;
 
 struct Worker {
     house: Arc<House>,
@@ -95,7 +95,7 @@ impl House {
             let letters = Arc::clone(&boxes[crew::share_out(lane, workers)]);
             drop(boxes);
             let room = letters.enter(&self.pulse, false).ok().unwrap();
-            room.put(&self.pulse, Card::seal(thing));
+            room.put(&self.pulse, Card::new(thing));
             letters
         });
         sent.ring();

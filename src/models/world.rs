@@ -11,7 +11,8 @@ use tokio::runtime::{Builder, Runtime};
 use crate::clock::Clock;
 use crate::dice::Dice;
 use crate::event::Event;
-use crate::mailbox::letters::{Letterbox, Numbered, Unsent};
+use crate::mailbox::bundle::{Bundle, Bundled, Numbered};
+use crate::mailbox::letters::{Letterbox, Unsent};
 use crate::pulse::Pulse;
 use crate::sync::{Ordering, fence};
 use crate::topic::place::{Overflow, Terms};
@@ -126,27 +127,54 @@ pub(super) struct Card<T> {
     pub(super) letter: T,
 }
 
+/// Where all letters are cards of one type.
+pub(super) type Cards<T> = Bundle<Card<T>>;
+
 impl<T> Card<T> {
-    pub(super) fn seal(letter: T) -> impl FnOnce(u64) -> Self {
-        move |number| Card { number, letter }
+    pub(super) fn new(letter: T) -> Self {
+        Card { number: 0, letter }
     }
 }
 
-impl<T> Numbered for Card<T> {
-    fn number(&self) -> u64 {
-        self.number
+impl<T: 'static> Bundled<Cards<T>> for Card<T> {
+    fn show(bundle: Box<Cards<T>>) -> Box<Cards<T>> {
+        bundle
+    }
+
+    fn among(bundle: &mut Cards<T>) -> Option<&mut Cards<T>> {
+        Some(bundle)
+    }
+
+    fn enter(&mut self, number: u64) {
+        self.number = number;
+    }
+}
+
+impl<T> Numbered for Cards<T> {
+    type Item = Card<T>;
+
+    fn head(&self) -> Option<u64> {
+        self.first().map(|card| card.number)
+    }
+
+    fn take(&mut self) -> Option<Card<T>> {
+        self.pop()
+    }
+
+    fn is_small(&self) -> bool {
+        self.is_small()
     }
 }
 
 /// Sends a letter, and waits for room, as an inbox does. False once it is closed.
-pub(super) fn send<T>(letters: &Letterbox<Card<T>>, pulse: &Pulse, letter: T) -> bool {
+pub(super) fn send<T: 'static>(letters: &Letterbox<Cards<T>>, pulse: &Pulse, letter: T) -> bool {
     let signal = Signal::new();
     let (waker, ticket) = (signal.waker(), letters.room.ticket());
-    let seal = Card::seal(letter);
+    let card = Card::new(letter);
     let accepted = loop {
         match letters.enter(pulse, false) {
             Ok(room) => {
-                room.put(pulse, seal);
+                room.put(pulse, card);
                 break true;
             }
             Err(Unsent::Closed) => break false,

@@ -17,7 +17,7 @@ use crate::mailbox::letters::Unsent;
 use crate::message::Message;
 use crate::park::block_on;
 use crate::service::inbox::{Home, NoRoom};
-use crate::service::letter::{Letter, NoWay, Slip, Told};
+use crate::service::letter::{NoWay, Told};
 use crate::service::{Answer, Inbox, Service};
 use crate::sync::Arc;
 use crate::topic::Origin;
@@ -81,7 +81,7 @@ impl<M> TellError<M> {
     }
 
     /// What is said of a letter that was not sent.
-    pub(super) fn give_back(letter: Slip<M, NoWay>, why: NoRoom) -> Result<(), Self> {
+    pub(super) fn give_back(letter: Option<Told<M>>, why: NoRoom) -> Result<(), Self> {
         let Some(letter) = letter else {
             // It leaves only when it was sent.
             return Ok(());
@@ -140,8 +140,10 @@ impl<S: Service> Address<S> {
     where
         S: Answer<M>,
     {
-        let letter = Letter::new(message, self.origin(), NoWay);
-        self.send(letter, PUBLISH_WAIT).await
+        match self.post(Told::new(message, self.origin(), NoWay)) {
+            Ok(()) => Ok(()),
+            Err(letter) => Box::pin(self.send(letter, PUBLISH_WAIT)).await,
+        }
     }
 
     /// Sends a message if there is room now.
@@ -152,7 +154,8 @@ impl<S: Service> Address<S> {
     where
         S: Answer<M>,
     {
-        self.try_send(Letter::new(message, self.origin(), NoWay))
+        self.post(Told::new(message, self.origin(), NoWay))
+            .or_else(|letter| self.try_send(letter))
     }
 
     /// As [`Address::tell`], for callers outside any runtime: blocks the thread.
@@ -191,9 +194,22 @@ impl<S: Service> Address<S> {
         }
     }
 
+    /// Sends a letter if that takes nothing but room, and there is some; else it comes back, to be
+    /// sent in another way.
+    #[inline(always)]
+    pub(crate) fn post<M: Message>(&self, letter: Told<M>) -> Result<(), Told<M>>
+    where
+        S: Answer<M>,
+    {
+        match self.inbox.home() {
+            Some(home) if self.inbox.team().is_none() => self.inbox.post(&home.wall.pulse, letter),
+            _ => Err(letter),
+        }
+    }
+
     pub(crate) async fn send<M: Message>(
         &self,
-        letter: Box<Told<M>>,
+        letter: Told<M>,
         wait: Duration,
     ) -> Result<(), TellError<M>>
     where
@@ -203,7 +219,7 @@ impl<S: Service> Address<S> {
             return Err(TellError::NotStarted(letter.message));
         };
         if let Some(team) = self.inbox.team() {
-            return Box::pin(team.tell(&self.inbox, letter, wait)).await;
+            return team.tell(&self.inbox, letter, wait).await;
         }
         let mut letter = Some(letter);
         match self.inbox.send(home, wait, None, &mut letter).await {
@@ -212,7 +228,7 @@ impl<S: Service> Address<S> {
         }
     }
 
-    pub(crate) fn try_send<M: Message>(&self, letter: Box<Told<M>>) -> Result<(), TellError<M>>
+    pub(crate) fn try_send<M: Message>(&self, letter: Told<M>) -> Result<(), TellError<M>>
     where
         S: Answer<M>,
     {

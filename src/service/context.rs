@@ -31,7 +31,7 @@ use crate::service::attempt::Allowance;
 use crate::service::control::Control;
 use crate::service::follow_up::Press;
 use crate::service::later::Laters;
-use crate::service::letter::{Letter, NoWay};
+use crate::service::letter::{NoWay, Told};
 use crate::service::strand::Strand;
 use crate::service::timers::{Job, Timers};
 use crate::service::{
@@ -165,8 +165,10 @@ impl<S: Service> Context<S> {
         to: &Address<T>,
         message: M,
     ) -> Result<(), TellError<M>> {
-        let letter = Letter::new(message, self.origin(), NoWay);
-        to.send(letter, self.patience(PUBLISH_WAIT)).await
+        match to.post(Told::new(message, self.origin(), NoWay)) {
+            Ok(()) => Ok(()),
+            Err(letter) => Box::pin(to.send(letter, self.patience(PUBLISH_WAIT))).await,
+        }
     }
 
     /// Sends a message to another service if there is room now.
@@ -178,7 +180,8 @@ impl<S: Service> Context<S> {
         to: &Address<T>,
         message: M,
     ) -> Result<(), TellError<M>> {
-        to.try_send(Letter::new(message, self.origin(), NoWay))
+        to.post(Told::new(message, self.origin(), NoWay))
+            .or_else(|letter| to.try_send(letter))
     }
 
     /// Asks another service; waits at most 5 s or what is left of the handler's own time: its
@@ -214,9 +217,13 @@ impl<S: Service> Context<S> {
         message: M,
         limit: Duration,
     ) -> Result<M::Reply, AskError<M>> {
-        let letter = Letter::new(message, self.origin(), None);
         let limit = self.patience(limit);
-        to.send_and_hear(letter, limit, limit).await
+        match to.post_question(message, self.origin(), limit) {
+            Ok(question) => question.await,
+            Err((message, origin)) => {
+                Box::pin(to.ask_otherwise(message, origin, limit, limit)).await
+            }
+        }
     }
 
     /// Runs `job` once, after `delay`, between two deliveries of this service.

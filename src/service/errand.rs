@@ -265,7 +265,7 @@ impl<S: Service> Errand<S> for LetterErrand<S> {
                 return Ended::TooLate;
             }
             let then = async |service: &mut S, cx: &mut Context<S>| finish_all(service, cx).await;
-            Ended::Answered(answer(letter, None, service, cx, then).await.err())
+            Ended::Answered(answer(letter, service, cx, then).await.err())
         })
     }
 

@@ -6,7 +6,7 @@
 //!
 //! It is handled by value, so it is never tried again.
 
-use std::any::{Any, type_name};
+use std::any::type_name;
 use std::future::Future;
 use std::pin::Pin;
 use std::rc::Rc;
@@ -17,10 +17,11 @@ use tracing::Instrument;
 
 use crate::event::Key;
 use crate::failure::{Failure, Outcome};
-use crate::mailbox::letters::Numbered;
+use crate::mailbox::bundle::Bundle;
 use crate::message::Message;
 use crate::panic::guard;
 use crate::service::control::{Control, Kill};
+use crate::service::mail::{How, Mail};
 use crate::service::pile::Pile;
 use crate::service::{Answer, Context, Service};
 use crate::topic::Origin;
@@ -61,7 +62,7 @@ impl<R> Drop for Way<R> {
 }
 
 /// A letter whose message is not known here.
-pub(crate) trait AnyLetter<S: Service>: Any + Send {
+pub(crate) trait AnyLetter<S: Service>: Send {
     /// The message's type, for the log.
     fn name(&self) -> &'static str;
     fn number(&self) -> u64;
@@ -69,19 +70,16 @@ pub(crate) trait AnyLetter<S: Service>: Any + Send {
     fn origin(&self) -> &Origin;
     /// Whether nobody waits for the answer any more.
     fn is_expired(&self) -> bool;
+    /// Until when somebody waits for it.
+    fn until(&self) -> Option<Instant>;
     /// What the message is about.
     fn key(&self) -> Key;
-    /// Until when somebody waits for the answer.
-    fn until(&self) -> Option<Instant>;
-    /// Has it answered, once, and the like of it that is next on the pile.
-    fn answer<'a>(
-        self: Box<Self>,
-        pile: Option<Pile<'a, S>>,
-        service: &'a mut S,
-        cx: &'a mut Context<S>,
-    ) -> Answering<'a>;
+    /// Has it answered, once.
+    fn answer<'a>(self: Box<Self>, service: &'a mut S, cx: &'a mut Context<S>) -> Answering<'a>;
     /// The service will not see it.
     fn abandon(self: Box<Self>);
+    /// What may be given back to a mailbox.
+    fn into_mail(self: Box<Self>) -> Box<dyn Mail<S>>;
 }
 
 pub(crate) type Answering<'a> = Pin<Box<dyn Future<Output = LetterEnd> + 'a>>;
@@ -89,9 +87,61 @@ pub(crate) type Answering<'a> = Pin<Box<dyn Future<Output = LetterEnd> + 'a>>;
 /// A letter in its envelope.
 pub(crate) type Sealed<S> = Box<dyn AnyLetter<S>>;
 
-impl<S: Service> Numbered for Sealed<S> {
-    fn number(&self) -> u64 {
-        self.as_ref().number()
+/// A letter as its mailbox keeps it, with others of its type.
+pub(crate) trait Enclosed<S: Service>: AnyLetter<S> + Sized + 'static {
+    /// It is accepted.
+    fn enter(&mut self, number: u64);
+    /// Has it answered, and the like of it that is next on the pile.
+    fn answer_from<'a>(
+        self,
+        pile: Pile<'a, S>,
+        service: &'a mut S,
+        cx: &'a mut Context<S>,
+    ) -> Answering<'a>;
+
+    fn show(&self) -> &(dyn AnyLetter<S> + 'static) {
+        self
+    }
+
+    fn seal(self) -> Sealed<S> {
+        Box::new(self)
+    }
+}
+
+/// A letter that is to be answered, and what has it answered.
+pub(crate) trait Open<S: Service> {
+    /// `None` if there is none.
+    fn show(&self) -> Option<&(dyn AnyLetter<S> + 'static)>;
+    /// Begins.
+    fn open<'a>(self, service: &'a mut S, cx: &'a mut Context<S>) -> Option<Answering<'a>>
+    where
+        Self: 'a;
+}
+
+impl<S: Service> Open<S> for Sealed<S> {
+    fn show(&self) -> Option<&(dyn AnyLetter<S> + 'static)> {
+        Some(&**self)
+    }
+
+    fn open<'a>(self, service: &'a mut S, cx: &'a mut Context<S>) -> Option<Answering<'a>>
+    where
+        Self: 'a,
+    {
+        Some(self.answer(service, cx))
+    }
+}
+
+impl<S: Service> Open<S> for (How<S>, Pile<'_, S>) {
+    fn show(&self) -> Option<&(dyn AnyLetter<S> + 'static)> {
+        self.1.first()
+    }
+
+    fn open<'a>(self, service: &'a mut S, cx: &'a mut Context<S>) -> Option<Answering<'a>>
+    where
+        Self: 'a,
+    {
+        let (how, pile) = self;
+        how(pile, service, cx)
     }
 }
 
@@ -117,12 +167,12 @@ async fn heed<S: Answer<M>, M: Message>(
 
 async fn reply_to<S: Answer<M>, M: Message>(
     message: M,
-    reply: Option<Reply<M::Reply>>,
+    reply: Reply<M::Reply>,
     service: &mut S,
     cx: &mut Context<S>,
 ) -> LetterEnd {
     let mut way = Way {
-        reply,
+        reply: Some(reply),
         control: Rc::clone(&cx.control),
     };
     let (word, end) = match service.answer(message, cx).await {
@@ -143,21 +193,25 @@ pub(crate) struct Unanswered {
     pub(crate) failure: Failure,
 }
 
-/// Has a letter answered, and does what is to be done after it, in its span. What it takes from
-/// the pile it settles, but for the last.
+/// Has a letter answered, and does what is to be done after it, in its span. What else it takes
+/// from a pile it settles, but for the last.
 pub(crate) async fn answer<S: Service>(
-    letter: Sealed<S>,
-    pile: Option<Pile<'_, S>>,
+    letter: impl Open<S>,
     service: &mut S,
     cx: &mut Context<S>,
     then: impl AsyncFnOnce(&mut S, &mut Context<S>) -> Outcome,
 ) -> Result<(), Unanswered> {
-    let number = letter.as_ref().number();
-    cx.begin_letter(number, letter.origin().cause(), letter.until());
-    let message = letter.name();
+    let Some(first) = letter.show() else {
+        return Ok(());
+    };
+    // One after the other, in registers: a copy of what was stored just before waits for it.
+    let (message, number, origin) = (first.name(), first.number(), first.origin());
+    cx.begin_letter(number, origin.cause(), first.until());
     let is_traced = Context::<S>::is_traced();
-    let span = is_traced.then(|| cx.letter_span(message, number, letter.origin().span()));
-    let mut answering = letter.answer(pile, service, cx);
+    let span = is_traced.then(|| cx.letter_span(message, number, origin.span()));
+    let Some(mut answering) = letter.open(service, cx) else {
+        return Ok(());
+    };
     if let Some(span) = &span {
         answering = Box::pin(answering.instrument(span.clone()));
     }
@@ -186,42 +240,23 @@ pub(crate) struct Letter<M, W> {
 }
 
 impl<M, W> Letter<M, W> {
-    /// Writes one that has no number yet. Verbs do so first of all, while message and origin are in
-    /// registers, and pass the box on: a copy of what was stored just before waits for it.
+    /// Writes one that has no number yet.
     #[inline]
-    pub(crate) fn new(message: M, origin: Origin, way: W) -> Box<Self> {
-        let mut letter = Box::new(Letter {
+    pub(crate) fn new(message: M, origin: Origin, way: W) -> Self {
+        Letter {
             number: 0,
             message,
-            origin: Origin::default(),
+            origin,
             way,
-        });
-        letter.origin = origin;
-        letter
-    }
-
-    /// What makes it a letter for this service, once it is accepted and given a number.
-    #[inline]
-    pub(crate) fn seal<S: Service>(mut self: Box<Self>) -> impl FnOnce(u64) -> Sealed<S>
-    where
-        Self: AnyLetter<S>,
-    {
-        move |number| {
-            self.number = number;
-            self
         }
     }
 }
 
-/// A letter, until it is sent.
-pub(crate) type Slip<M, W> = Option<Box<Letter<M, W>>>;
-
-/// A message that was told: half as large as one that is asked, so that a mailbox full of them
-/// stays in the cache.
+/// A message that was told.
 pub(crate) type Told<M> = Letter<M, NoWay>;
 
 /// A message to whose answer somebody waits.
-pub(crate) type Asked<M> = Letter<M, Option<Reply<<M as Message>::Reply>>>;
+pub(crate) type Asked<M> = Letter<M, Reply<<M as Message>::Reply>>;
 
 /// Nobody waits for an answer.
 pub(crate) struct NoWay;
@@ -264,14 +299,25 @@ impl<R> Reply<R> {
         }
     }
 
-    fn is_closed(&self) -> bool {
-        self.word.is_closed()
-    }
-
     /// The asker may have gone; then nobody hears it.
     fn send(self, word: Word<R>) {
         drop(self.waiting);
         let _ = self.word.send(word);
+    }
+}
+
+impl<S: Answer<M>, M: Message, W: Back<S, M>> Enclosed<S> for Letter<M, W> {
+    fn enter(&mut self, number: u64) {
+        self.number = number;
+    }
+
+    fn answer_from<'a>(
+        self,
+        pile: Pile<'a, S>,
+        service: &'a mut S,
+        cx: &'a mut Context<S>,
+    ) -> Answering<'a> {
+        self.way.answer(self.message, Some(pile), service, cx)
     }
 }
 
@@ -292,27 +338,26 @@ impl<S: Answer<M>, M: Message, W: Back<S, M>> AnyLetter<S> for Letter<M, W> {
         self.way.is_closed()
     }
 
-    fn key(&self) -> Key {
-        self.message.key()
-    }
-
     fn until(&self) -> Option<Instant> {
         self.way.until()
     }
 
-    fn answer<'a>(
-        self: Box<Self>,
-        pile: Option<Pile<'a, S>>,
-        service: &'a mut S,
-        cx: &'a mut Context<S>,
-    ) -> Answering<'a> {
-        self.way.answer(self.message, pile, service, cx)
+    fn key(&self) -> Key {
+        self.message.key()
+    }
+
+    fn answer<'a>(self: Box<Self>, service: &'a mut S, cx: &'a mut Context<S>) -> Answering<'a> {
+        self.way.answer(self.message, None, service, cx)
     }
 
     fn abandon(self: Box<Self>) {
         let Letter { message, way, .. } = *self;
         way.abandon();
         let _ = guard(move || drop(message));
+    }
+
+    fn into_mail(self: Box<Self>) -> Box<dyn Mail<S>> {
+        Bundle::of(*self)
     }
 }
 
@@ -338,13 +383,13 @@ impl<S: Answer<M>, M: Message> Back<S, M> for NoWay {
     fn abandon(self) {}
 }
 
-impl<S: Answer<M>, M: Message> Back<S, M> for Option<Reply<M::Reply>> {
+impl<S: Answer<M>, M: Message> Back<S, M> for Reply<M::Reply> {
     fn is_closed(&self) -> bool {
-        self.as_ref().is_some_and(Reply::is_closed)
+        self.word.is_closed()
     }
 
     fn until(&self) -> Option<Instant> {
-        self.as_ref().map(|reply| reply.until)
+        Some(self.until)
     }
 
     fn answer<'a>(
@@ -358,8 +403,6 @@ impl<S: Answer<M>, M: Message> Back<S, M> for Option<Reply<M::Reply>> {
     }
 
     fn abandon(self) {
-        if let Some(reply) = self {
-            reply.send(Word::Undelivered);
-        }
+        self.send(Word::Undelivered);
     }
 }

@@ -20,6 +20,7 @@ pub(crate) mod inbox;
 pub(crate) mod inside;
 mod later;
 pub(crate) mod letter;
+pub(crate) mod mail;
 mod pace;
 pub(crate) mod per_key;
 mod pile;

@@ -12,7 +12,6 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
 
-use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 use crate::clock::deadline;
@@ -21,9 +20,9 @@ use crate::mailbox::letters::Unsent;
 use crate::message::Message;
 use crate::panic::guard;
 use crate::policy::Policy;
-use crate::service::ask::{AskError, hear};
+use crate::service::ask::{AskError, Question};
 use crate::service::inbox::{Home, NoRoom};
-use crate::service::letter::{AnyLetter, Asked, Letter, NoWay, Reply, Slip, Told};
+use crate::service::letter::{Asked, Enclosed, NoWay, Told};
 use crate::service::{Answer, Inbox, Service, TellError};
 use crate::sync::{Arc, AtomicU64, Mutex, Ordering, Weak, lock};
 use crate::topic::Origin;
@@ -125,17 +124,14 @@ impl<S: Service> Team<S> {
     }
 
     /// Sends if there is room. False if it is another worker's by now.
-    fn send<M: Message, W>(
+    fn send<L: Enclosed<S>>(
         &self,
         to: To,
         inbox: &Inbox<S>,
         home: &Home,
-        letter: &mut Slip<M, W>,
+        letter: &mut Option<L>,
         version: Option<u64>,
-    ) -> Result<bool, Unsent>
-    where
-        Letter<M, W>: AnyLetter<S>,
-    {
+    ) -> Result<bool, Unsent> {
         let pulse = &home.wall.pulse;
         let index = home.share.as_ref().map(|share| share.index);
         let sent = self.crew.post(|workers| {
@@ -156,7 +152,7 @@ impl<S: Service> Team<S> {
     pub(super) async fn tell<M: Message>(
         &self,
         address: &Inbox<S>,
-        letter: Box<Told<M>>,
+        letter: Told<M>,
         wait: Duration,
     ) -> Result<(), TellError<M>>
     where
@@ -187,7 +183,7 @@ impl<S: Service> Team<S> {
     pub(super) fn try_tell<M: Message>(
         &self,
         address: &Inbox<S>,
-        letter: Box<Told<M>>,
+        letter: Told<M>,
     ) -> Result<(), TellError<M>>
     where
         S: Answer<M>,
@@ -212,47 +208,49 @@ impl<S: Service> Team<S> {
     pub(super) async fn ask<M: Message>(
         &self,
         address: &Inbox<S>,
-        letter: Box<Asked<M>>,
+        message: M,
+        origin: Origin,
         room_wait: Duration,
         wait: Duration,
     ) -> Result<M::Reply, AskError<M>>
     where
         S: Answer<M>,
     {
-        let to = self.to(address, &letter.message);
-        let is_insider = letter.origin.is_insider();
-        let mut letter = Some(letter);
+        let to = self.to(address, &message);
+        let is_insider = origin.is_insider();
+        let (mut message, mut origin) = (message, origin);
         let mut until = None;
-        let failed = loop {
+        loop {
             let Some(inbox) = self.receiver(to) else {
-                break NoRoom::Unsent(Unsent::Closed);
+                return Err(AskError::Stopped(message));
             };
             let Some(home) = inbox.home() else {
-                break NoRoom::Unsent(Unsent::Closed);
+                return Err(AskError::Stopped(message));
             };
             let version = Some(self.crew.version());
             let waiting = match home.wait_for_answer() {
                 Ok(waiting) => waiting,
-                Err(cycle) => break NoRoom::Cycle(cycle),
+                Err(cycle) => return Err(AskError::cycle(message, &cycle)),
             };
-            let (word, answer) = oneshot::channel();
-            let for_room = left(&home.wall, wait, &mut until).min(room_wait);
-            if let Some((letter, until)) = letter.as_mut().zip(until) {
-                letter.way = Some(Reply::new(word, waiting.clone(), until));
-            }
+            let now = home.wall.pulse.clock.now();
+            let until = *until.get_or_insert_with(|| deadline(now, wait));
+            let (question, reply) = Question::new(&home.wall, until, wait, waiting);
+            let mut letter = Some(Asked::new(message, origin, reply));
             let send = || self.send(to, &inbox, home, &mut letter, version);
-            let sent = inbox.when_room(home, is_insider, for_room, waiting.as_ref(), send);
+            let for_room = until.saturating_duration_since(now).min(room_wait);
+            let covered = question.waiting.as_ref();
+            let sent = inbox.when_room(home, is_insider, for_room, covered, send);
             match sent.await {
-                Ok(true) => {
-                    let left = left(&home.wall, wait, &mut until);
-                    let end = deadline(home.wall.pulse.clock.now(), left);
-                    return hear(&home.wall, wait, end, answer, waiting).await;
-                }
+                Ok(true) => return question.await,
                 Ok(false) => {}
-                Err(failed) => break failed,
+                Err(failed) => return Err(AskError::give_back(letter, failed)),
             }
-        };
-        Err(AskError::give_back(letter, failed))
+            let Some(back) = letter else {
+                // It leaves only when it was sent.
+                return Err(AskError::Undelivered);
+            };
+            (message, origin) = (back.message, back.origin);
+        }
     }
 
     /// Sends a copy to every worker, or to none.
@@ -265,8 +263,8 @@ impl<S: Service> Team<S> {
     where
         S: Answer<M>,
     {
-        let slip = |message| Some(Letter::new(message, origin.clone(), NoWay));
-        let mut copies: Vec<Slip<M, NoWay>> = Vec::new();
+        let slip = |message| Some(Told::new(message, origin.clone(), NoWay));
+        let mut copies: Vec<Option<Told<M>>> = Vec::new();
         let mut until = None;
         let failed = loop {
             let inbox = match self.send_all(&mut copies) {
@@ -300,7 +298,7 @@ impl<S: Service> Team<S> {
         Err(TellError::no_room(message, failed))
     }
 
-    fn send_all<M: Message>(&self, copies: &mut [Slip<M, NoWay>]) -> ToAll<S>
+    fn send_all<M: Message>(&self, copies: &mut [Option<Told<M>>]) -> ToAll<S>
     where
         S: Answer<M>,
     {

@@ -56,6 +56,19 @@ impl Handle<Parcel> for Reader {
         Ok(())
     }
 }
+/// A message of another type.
+pub(crate) struct Again(pub(crate) u64);
+impl Message for Again {
+    type Reply = ();
+}
+
+impl Answer<Again> for Reader {
+    async fn answer(&mut self, add: Again, _: &mut Context<Self>) -> Outcome {
+        self.add(add.0);
+        Ok(())
+    }
+}
+
 impl Answer<Add> for Reader {
     async fn answer(&mut self, add: Add, _: &mut Context<Self>) -> Outcome<u64> {
         Ok(self.add(add.0))

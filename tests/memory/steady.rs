@@ -3,7 +3,7 @@ use std::sync::atomic::Ordering;
 use callboard::Publisher;
 use callboard::prelude::*;
 
-use crate::stage::{Add, BLOCK, Reader, Stage, Tick, root};
+use crate::stage::{Add, Again, BLOCK, Reader, Stage, Tick, root};
 
 /// Less than a subscription, or a mailbox, has room for.
 const BURST: u64 = 8 * BLOCK;
@@ -76,14 +76,36 @@ fn hundredths(count: u64, messages: u64) -> u64 {
 }
 
 #[test]
-fn a_tell_allocates_its_letter() {
+fn a_tell_allocates_a_share_of_a_bundle() {
     let (stage, _board, address) = sum();
     stage.run(tell(&stage, &address));
     let info = stage.measure(tell(&stage, &address));
     let each = hundredths(info.count_total, EVENTS);
     println!("a tell: {each} hundredths of an allocation");
-    // The letter, 1/32 of a chunk of the queue, and a box for all that one turn answers.
-    assert!((100..=115).contains(&each), "{info:?}");
+    // A box and the room of a bundle for 17, and a box for all that one turn answers.
+    assert!((1..=20).contains(&each), "{info:?}");
+}
+
+async fn tell_in_turn(stage: &Stage, to: &Address<Reader>) {
+    let before = stage.handled.load(Ordering::Relaxed);
+    for burst in 1..=BURSTS {
+        for _ in 0..BURST / 2 {
+            to.tell(Add(1)).await.unwrap();
+            to.tell(Again(1)).await.unwrap();
+        }
+        stage.until(before + burst * BURST).await;
+    }
+}
+
+#[test]
+fn tells_of_two_types_in_turn_allocate_a_box_each() {
+    let (stage, _board, address) = sum();
+    stage.run(tell_in_turn(&stage, &address));
+    let info = stage.measure(tell_in_turn(&stage, &address));
+    let each = hundredths(info.count_total, EVENTS);
+    println!("a tell of two in turn: {each} hundredths of an allocation");
+    // Here nothing is shared: a box for each letter, and one for its answering.
+    assert!((150..=205).contains(&each), "{info:?}");
 }
 
 async fn ask(to: &Address<Reader>) {
@@ -93,12 +115,12 @@ async fn ask(to: &Address<Reader>) {
 }
 
 #[test]
-fn an_ask_allocates_a_tell_and_the_way_back() {
+fn an_ask_allocates_its_answering_and_the_way_back() {
     let (stage, _board, address) = sum();
     stage.run(ask(&address));
     let info = stage.measure(ask(&address));
     let each = hundredths(info.count_total, EVENTS);
-    // As a tell, and the slot of the answer.
     println!("an ask: {each} hundredths of an allocation");
-    assert!((200..=305).contains(&each), "{info:?}");
+    // The box of who answers, and the slot of the answer.
+    assert!((100..=205).contains(&each), "{info:?}");
 }

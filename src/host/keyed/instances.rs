@@ -207,6 +207,7 @@ impl<S: Service, L: Deliver<S>> KeyedLife<S, L> {
             }
         }
         letters.sort_by_key(|letter| letter.number());
+        let letters = letters.into_iter().map(|letter| letter.into_mail());
         self.life.mailbox.letters.give_back(letters);
         self.life.mailbox.note_waiting();
         for key in self.instances.keys().cloned().collect::<Vec<_>>() {
