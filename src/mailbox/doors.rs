@@ -51,7 +51,7 @@ impl Doors {
 
     /// A poll of the life begins: what it was about has waited.
     pub(crate) fn note_poll(&self) {
-        self.bell.stir();
+        self.bell.stir_here();
     }
 
     /// Announces the room that has been made since this was last called.
@@ -68,7 +68,7 @@ impl Doors {
 impl LetGo for Doors {
     fn let_go(&self) {
         // A wait is about to be noted, and ends before the next delivery at the latest.
-        self.bell.stir();
+        self.bell.stir_here();
         self.announce();
     }
 }

@@ -151,7 +151,8 @@ impl<B: ?Sized> Letterbox<B> {
         self.accepted.load(Ordering::Acquire) & !CLOSED
     }
 
-    fn announce(&self) {
+    /// Wakes senders who wait for room, if any.
+    pub(crate) fn announce(&self) {
         // Orders what was taken before the look at those who wait; they enter before they look.
         fence(Ordering::SeqCst);
         self.room.let_go_if_any();
@@ -333,11 +334,6 @@ impl<B: Numbered + ?Sized> Letters<B> {
     /// Whether a letter was taken that has not been settled.
     pub(crate) fn is_in_flight(&self) -> bool {
         self.shared.tally.now(Count::InFlight) > 0
-    }
-
-    /// Wakes senders who wait for room, if any.
-    pub(crate) fn announce_room(&self) {
-        self.shared.announce();
     }
 
     /// Refuses letters from now on, and takes out all that were accepted: they are undelivered.

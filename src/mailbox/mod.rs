@@ -341,7 +341,6 @@ impl<L: Sources, D: AsSource + ?Sized, B: Numbered + ?Sized> Mailbox<L, D, B> {
         if self.holding.is_none() && !self.is_shut {
             self.each(|_, source| asleep = asleep && source.sleep(below));
         }
-        self.letters.announce_room();
         asleep = asleep
             && self
                 .letters

@@ -88,7 +88,7 @@ fn witness(mailbox: &mut Witness, pulse: &Pulse, wanted: usize) -> Vec<Seen> {
                 while letters.head().is_some_and(|number| number < until) {
                     seen.push(Seen::Letter(letters.take(Count::InFlight).unwrap().letter));
                     letters.shared.tally.shift(Count::InFlight, Count::Done);
-                    letters.announce_room();
+                    letters.shared.announce();
                 }
             }
             Next::Nothing => {
@@ -196,7 +196,7 @@ fn a_close_returns_what_was_accepted() {
     if let Some(card) = letters.take(Count::InFlight) {
         got.push(card.letter);
         letters.shared.tally.shift(Count::InFlight, Count::Done);
-        letters.announce_room();
+        letters.shared.announce();
     }
     assert_eq!(letterbox.row("reader").gap(), 0);
     got.extend(letters.close().into_iter().map(|card| card.letter));

@@ -149,7 +149,7 @@ impl<S: Service> Context<S> {
             publish.await?;
             Ok(())
         }));
-        self.bell.stir();
+        self.bell.stir_here();
     }
 
     /// Sends a message to another service; waits for room as [`Context::publish`] does.
@@ -474,7 +474,7 @@ impl<S: Service> Context<S> {
         if let Some(mut opening) = self.laters.forget(work) {
             opening.follow_ups.append(&mut self.follow_ups);
             self.follow_ups = std::mem::take(&mut opening.follow_ups);
-            self.bell.stir();
+            self.bell.stir_here();
         }
     }
 

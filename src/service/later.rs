@@ -282,7 +282,7 @@ impl<S: Service> Context<S> {
         D: AsyncFnOnce(&mut S, T, &mut Self) -> Outcome + 'static,
     {
         self.laters.ask(future, done);
-        self.bell.stir();
+        self.bell.stir_here();
     }
 
     /// Begins what the handler has asked for; returns its number. With `event`, the work of that
