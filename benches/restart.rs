@@ -17,53 +17,18 @@ mod common;
 use std::hint::black_box;
 use std::panic::{catch_unwind, panic_any, resume_unwind, set_hook};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::Ordering::Relaxed;
 
-use callboard::prelude::*;
 use criterion::{Bencher, Criterion, criterion_group, criterion_main};
 
 use common::ground::Ground;
+use common::phoenix::{Boom, Tally, phoenix};
 use common::readers::{Add, root};
 use common::settings::settings;
 
-/// Its handler panics at the first attempt.
-struct Boom;
-impl Event for Boom {
-    const NAME: &'static str = "boom";
-}
-
-#[derive(Default)]
-struct Tally {
-    lives: AtomicU64,
-    handled: AtomicU64,
-}
-
-struct Phoenix(Arc<Tally>);
-impl Service for Phoenix {}
-impl Handle<Boom> for Phoenix {
-    async fn handle(&mut self, _: &Boom, cx: &mut Context<Self>) -> Outcome {
-        if cx.attempt() == 1 {
-            panic_any("on purpose");
-        }
-        self.0.handled.fetch_add(1, Relaxed);
-        Ok(())
-    }
-}
-impl Answer<Add> for Phoenix {
-    async fn answer(&mut self, add: Add, _: &mut Context<Self>) -> Outcome<u64> {
-        Ok(add.0)
-    }
-}
-
 fn callboard(bencher: &mut Bencher<'_>) {
     let (ground, tally) = (Ground::new(), Arc::new(Tally::default()));
-    let kept = Arc::clone(&tally);
-    let recipe = move || {
-        kept.lives.fetch_add(1, Relaxed);
-        Phoenix(Arc::clone(&kept))
-    };
-    let at_once = Policy::new().retry(Retry::fixed(Duration::ZERO));
-    let spec = service("phoenix", recipe).on::<Boom>().policy(at_once);
+    let spec = phoenix(&tally);
     let address = spec.address();
     let board = ground.board(root().child(spec));
     let booms = board.publisher::<Boom>();

@@ -12,6 +12,7 @@ pub(crate) mod bare_log;
 pub(crate) mod count;
 pub(crate) mod elsewhere;
 pub(crate) mod ground;
+pub(crate) mod phoenix;
 pub(crate) mod readers;
 pub(crate) mod rounds;
 pub(crate) mod settings;

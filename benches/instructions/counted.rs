@@ -10,13 +10,17 @@
 #![allow(clippy::exit, unused_qualifications, reason = "the macros write so")]
 
 use std::hint::black_box;
+use std::panic::set_hook;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
 
-use callboard::Publisher;
 use callboard::prelude::*;
+use callboard::{Breaker, Publisher, RateLimit};
 use gungraun::{library_benchmark, library_benchmark_group, main};
 
-use super::bounds::{APART, ASKS, EVENTS, STARTED, TOLD};
+use super::bounds::{APART, ASKS, EVENTS, RESTARTS, STARTED, TOLD};
 use super::common::ground::Ground;
+use super::common::phoenix::{Boom, Phoenix, Tally, phoenix};
 use super::common::readers::{Add, Reader, Tick, Tock, reader, readers, readers_of_two, root};
 
 /// A board on this thread, and handles to it.
@@ -115,6 +119,23 @@ fn audience_of_two(count: usize) -> Stage {
     Stage::new(readers_of_two(count)).warmed(Stage::publish_in_turn)
 }
 
+/// One reader, under a policy that has nothing to do.
+fn under(policy: Policy) -> Stage {
+    Stage::new(root().child(reader(0).policy(policy))).warmed(Stage::publish)
+}
+
+fn timed() -> Stage {
+    under(Policy::new().timeout(secs(3_600)))
+}
+
+fn guarded() -> Stage {
+    under(Policy::new().breaker(Breaker::new()))
+}
+
+fn limited() -> Stage {
+    under(Policy::new().rate_limit(RateLimit::per_second(1_000_000_000)))
+}
+
 fn told() -> Stage {
     Stage::new(readers(1)).warmed(Stage::tell)
 }
@@ -156,6 +177,15 @@ fn publish_in_turn(stage: Stage) -> Stage {
 }
 
 #[library_benchmark]
+#[bench::timeout(args = [], setup = timed)]
+#[bench::breaker(args = [], setup = guarded)]
+#[bench::rate_limit(args = [], setup = limited)]
+fn publish_under(stage: Stage) -> Stage {
+    stage.publish();
+    stage
+}
+
+#[library_benchmark]
 #[bench::here(args = [], setup = told)]
 fn tell(stage: Stage) -> Stage {
     stage.tell();
@@ -184,9 +214,57 @@ fn start((ground, root): (Ground, Supervisor)) -> (Ground, Board) {
     (ground, board)
 }
 
+/// A service that dies of every event, once.
+struct Pyre {
+    ground: Ground,
+    board: Board,
+    booms: Publisher<Boom>,
+    phoenix: Address<Phoenix>,
+    tally: Arc<Tally>,
+}
+
+impl Pyre {
+    fn burn(&self) {
+        for _ in 0..RESTARTS {
+            self.ground.run(async {
+                self.booms.publish(Boom).await.unwrap();
+                black_box(self.phoenix.ask(Add(1)).await.unwrap());
+            });
+        }
+    }
+}
+
+fn pyre() -> Pyre {
+    set_hook(Box::new(|_| {}));
+    let (ground, tally) = (Ground::paused(), Arc::new(Tally::default()));
+    let spec = phoenix(&tally);
+    let phoenix = spec.address();
+    let board = ground.board(root().child(spec));
+    let pyre = Pyre {
+        booms: board.publisher(),
+        ground,
+        board,
+        phoenix,
+        tally,
+    };
+    pyre.burn();
+    pyre
+}
+
+// From the event that fails to the next answer, with everything kept.
+#[library_benchmark]
+#[bench::here(args = [], setup = pyre)]
+fn restart(pyre: Pyre) -> Pyre {
+    pyre.burn();
+    assert_eq!(pyre.tally.lives.load(Relaxed), 2 * RESTARTS + 1);
+    assert_eq!(pyre.board.ledger().gap(), 0);
+    pyre
+}
+
 library_benchmark_group!(
     name = hot_paths;
-    benchmarks = publish, publish_all, publish_apart, publish_in_turn, tell, ask, start
+    benchmarks = publish, publish_all, publish_apart, publish_in_turn, publish_under, tell, ask,
+        start, restart
 );
 
 main!(library_benchmark_groups = hot_paths);

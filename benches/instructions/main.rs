@@ -75,7 +75,7 @@ fn counted_report() -> String {
 
 fn judge(report: &str) -> ExitCode {
     let verdicts = verdict::of(report);
-    println!("| workload               | counted  | bound    | off     | verdict |");
+    println!("| workload                 | counted  | bound    | off     | verdict |");
     println!("|---|---:|---:|---:|---|");
     for verdict in &verdicts {
         println!("{verdict}");

@@ -78,7 +78,7 @@ impl fmt::Display for Verdict {
         let off = (count / bound.instructions - 1.0) * 100.0;
         write!(
             f,
-            "| {:<22} | {count:>8.0} | {:>8.0} | {off:>+5.1} % | {word}, per {} |",
+            "| {:<24} | {count:>8.0} | {:>8.0} | {off:>+5.1} % | {word}, per {} |",
             bound.workload, bound.instructions, bound.operation
         )
     }
