@@ -365,7 +365,11 @@ fn threads(arbiters: usize, root: Supervisor) -> Board {
 }
 
 async fn asks(clock: Clock, reader: &Address<Reader>) -> Sample {
-    let burst = async || tokio::spawn(ask_all(reader.clone())).await.expect("it ends");
+    let burst = async || {
+        tokio::spawn(ask_all(reader.clone()))
+            .await
+            .expect("it ends")
+    };
     clock.bursts_async(ASKS, burst).await
 }
 
