@@ -278,6 +278,7 @@ impl<E: Event> Topic<E> {
             freed,
             mut woken,
             words,
+            shedding,
         } = left;
         // Readers first: the drop of a user's event may take long, or wait for one of them.
         if !woken.is_empty() {
@@ -287,6 +288,9 @@ impl<E: Event> Topic<E> {
             lock(&self.writer).keep_spare(woken);
         }
         words.into_iter().for_each(Word::say);
+        for place in shedding {
+            place.tell_of_shedding(self.name);
+        }
         drop(freed);
     }
 

@@ -304,10 +304,21 @@ impl<E> Place<E> {
     }
 
     /// Of what was shed, these were the reader's, and those another worker's. Under the topic's
-    /// lock.
-    pub(crate) fn count_shed(&self, own: u64, others: u64) {
-        self.shed.fetch_add(own, Ordering::Relaxed);
+    /// lock. Whether the reader's are the first that it loses.
+    pub(crate) fn count_shed(&self, own: u64, others: u64) -> bool {
+        let before = self.shed.fetch_add(own, Ordering::Relaxed);
         self.count_skipped(others);
+        before == 0 && own > 0
+    }
+
+    /// Says that events are being shed.
+    pub(crate) fn tell_of_shedding(&self, event: &str) {
+        tracing::warn!(
+            target: "callboard::policy",
+            service = &*self.terms.service, event, capacity = self.terms.capacity,
+            "the subscription is full: from now on its oldest event goes for each new one, and is \
+             counted as shed; raise its capacity, or let publishers wait"
+        );
     }
 
     /// Ends the reading. Under the topic's lock, by the reader or whoever holds its mailbox.

@@ -62,6 +62,8 @@ pub(super) struct Leftovers<E> {
     pub(super) woken: Vec<Arc<Place<E>>>,
     /// What publishers are to hear.
     pub(super) words: Vec<Word>,
+    /// Those who have lost an event for the first time, of which the log is to tell.
+    pub(super) shedding: Vec<Arc<Place<E>>>,
 }
 
 impl<E> Leftovers<E> {
@@ -70,12 +72,14 @@ impl<E> Leftovers<E> {
             freed: Vec::new(),
             woken: Vec::new(),
             words: Vec::new(),
+            shedding: Vec::new(),
         }
     }
 
     #[inline]
     fn is_empty(&self) -> bool {
-        self.freed.is_empty() && self.woken.is_empty() && self.words.is_empty()
+        let has_words = !(self.words.is_empty() && self.shedding.is_empty());
+        self.freed.is_empty() && self.woken.is_empty() && !has_words
     }
 }
 
@@ -320,7 +324,9 @@ impl<E> Writer<E> {
             let passed = limit.place.shed_before(floor);
             let own = passed.clone().filter(|at| self.is_own(&limit.place, *at));
             let (own, all) = (own.count() as u64, passed.end - passed.start);
-            limit.place.count_shed(own, all - own);
+            if limit.place.count_shed(own, all - own) {
+                self.left.shedding.push(Arc::clone(&limit.place));
+            }
             for position in passed.start..passed.end.min(self.watched) {
                 self.report(&limit.place, position, Fate::Shed);
             }
@@ -452,6 +458,7 @@ impl<E> Writer<E> {
             return None;
         }
         let words = std::mem::take(&mut self.left.words);
+        let shedding = std::mem::take(&mut self.left.shedding);
         let freed = std::mem::take(&mut self.left.freed);
         let woken = if self.left.woken.is_empty() {
             Vec::new()
@@ -462,6 +469,7 @@ impl<E> Writer<E> {
             freed,
             woken,
             words,
+            shedding,
         })
     }
 

@@ -103,3 +103,38 @@ fn events_shed_and_read_at_the_same_time_are_counted_once() {
     assert!(row.shed > 0 && ids.last() == Some(&(COUNT - 1)));
     board.shutdown_blocking(secs(5));
 }
+
+#[test]
+fn the_log_tells_once_that_a_subscription_sheds() {
+    let run = async {
+        let gate = gate();
+        let kept = Arc::clone(&gate);
+        let (spec, log) = clerk("slow", move |_| Step::Wait(Arc::clone(&kept)));
+        let board = here(shop().child(spec.on_with(two_newest))).await;
+        board.publish(Note(1)).await.unwrap();
+        log.until(1).await;
+        for id in 2..=10 {
+            board.publish(Note(id)).await.unwrap();
+        }
+        assert_eq!(row(&board, "shop/slow", "note").shed, 7);
+        gate.add_permits(9);
+        board.settle().await.unwrap();
+    };
+    let witness = crate::tracing::watched("callboard=warn", || paused(run));
+    let events = witness.events("callboard::policy", ::tracing::Level::WARN);
+    let fields = |name| {
+        events
+            .iter()
+            .map(|seen| seen.field(name))
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(fields("service"), ["shop/slow"]);
+    assert_eq!(
+        (fields("event"), fields("capacity")),
+        (vec!["note"], vec!["2"])
+    );
+    assert!(
+        fields("message")[0].contains("counted as shed"),
+        "{events:?}"
+    );
+}
