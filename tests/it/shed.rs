@@ -5,9 +5,10 @@
 use std::sync::Arc;
 
 use callboard::prelude::*;
-use callboard::{Fate, On};
+use callboard::{Fate, On, ServiceSpec};
+use futures_util::FutureExt;
 
-use crate::support_events::{Note, Step, clerk, failing, gate, here, paused, row, shop};
+use crate::support_events::{Clerk, Note, Step, clerk, failing, gate, here, paused, row, shop};
 
 fn two_newest(on: On<Note>) -> On<Note> {
     on.capacity(2).overflow(Overflow::DropOldest)
@@ -137,4 +138,52 @@ fn the_log_tells_once_that_a_subscription_sheds() {
         fields("message")[0].contains("counted as shed"),
         "{events:?}"
     );
+}
+
+#[test]
+fn one_of_a_hundred_that_stops_reading_holds_up_neither_the_publisher_nor_the_other_99() {
+    const OTHERS: usize = 99;
+    const BURSTS: u64 = if cfg!(debug_assertions) { 20 } else { 100 };
+    const EACH: u64 = 50;
+    const STUCK_AT: u64 = 120;
+    paused(async {
+        let gate = gate();
+        let kept = Arc::clone(&gate);
+        let (stuck, its) = clerk("stuck", move |seen| match seen.id {
+            0..STUCK_AT => Step::Done,
+            _ => Step::Wait(Arc::clone(&kept)),
+        });
+        let others = (0..OTHERS).map(|number| clerk(&format!("quick{number}"), |_| Step::Done));
+        let (mut before, logs): (Vec<_>, Vec<_>) = others.unzip();
+        let after = before.split_off(OTHERS / 2);
+        let quick = |root: Supervisor, spec: ServiceSpec<Clerk>| root.child(spec.on::<Note>());
+        let root = before.into_iter().fold(shop(), quick);
+        let root = root.child(stuck.on_with(two_newest));
+        let board = here(after.into_iter().fold(root, quick)).await;
+        for burst in 0..BURSTS {
+            for id in burst * EACH..(burst + 1) * EACH {
+                // Ready when it is looked at for the first time: it has waited for nobody.
+                let published = board.publish(Note(id)).now_or_never();
+                published.expect("the publisher waits").unwrap();
+            }
+            let so_far = usize::try_from((burst + 1) * EACH).unwrap();
+            for log in &logs {
+                log.until(so_far).await;
+            }
+        }
+        let published = board.ledger().topic("note").unwrap().published;
+        assert_eq!(published, BURSTS * EACH);
+        let during = row(&board, "shop/stuck", "note");
+        assert_eq!((during.in_flight, during.queued), (1, 2));
+        assert_eq!(during.acknowledged + during.shed + 3, published);
+        let all: Vec<_> = (0..published).collect();
+        assert!(logs.iter().all(|log| log.ids() == all));
+        gate.add_permits(3);
+        board.settle().await.unwrap();
+        let after = row(&board, "shop/stuck", "note");
+        assert_eq!(after.acknowledged + after.shed, published);
+        assert_eq!(after.acknowledged, its.ids().len() as u64);
+        assert!(after.shed > published / 2 && its.ids().is_sorted_by(|a, b| a < b));
+        assert_eq!(its.ids()[its.ids().len() - 2..], all[all.len() - 2..]);
+    });
 }
