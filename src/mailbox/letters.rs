@@ -169,9 +169,11 @@ impl<B: ?Sized> Letterbox<B> {
 
     /// The accounting of these letters.
     pub(crate) fn row(&self, service: &str) -> LetterRow {
-        let (reading, ()) = self.tally.read(|| ());
-        // Read after what was taken, so it is never less.
-        let accepted = self.accepted();
+        // Nothing is accepted meanwhile: what is queued was so at one moment, and is within the
+        // capacity.
+        let inner = lock(&self.inner);
+        let (reading, accepted) = self.tally.read(|| self.accepted());
+        drop(inner);
         let mut row = LetterRow::new(service.to_owned());
         row.accepted = accepted;
         row.taken = reading.of(Count::Taken) - reading.of(Count::Deferred);

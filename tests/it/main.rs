@@ -56,6 +56,9 @@ mod order;
 /// A subscription has room for so many events, and publishers wait, are refused, or wait no more.
 mod room;
 
+/// A service has room for so many letters, from however many threads they are sent.
+mod letters;
+
 /// What a full subscription that drops the oldest passes over is counted, and is never in custody.
 mod shed;
 
