@@ -17,6 +17,8 @@ use crate::support_events::{gate, shop};
 const THREADS: u64 = 2;
 /// Each with an address of its own.
 const SENDERS: u64 = 8;
+/// So many in a row, so that there are several of one sender in the queue.
+const ROW: u64 = 10;
 const EACH: u64 = if cfg!(debug_assertions) { 100 } else { 1_000 };
 const LETTERS: u64 = 2 * THREADS * SENDERS * EACH;
 
@@ -75,14 +77,16 @@ impl Met {
     }
 }
 
-/// The senders of one thread, in turn; none sends its next letter before this one is accepted.
+/// The senders of one thread, in turn; each sends its next letter when the one before is accepted.
 fn send_until_accepted(senders: &[(u64, Address<Reader>)], met: &Met) {
-    for number in 0..EACH {
+    for row in 0..EACH / ROW {
         for (sender, address) in senders {
-            let sender = *sender;
-            let letter = Letter { sender, number };
-            while !met.note(letter, address.try_tell(letter)) {
-                thread::yield_now();
+            for number in row * ROW..(row + 1) * ROW {
+                let sender = *sender;
+                let letter = Letter { sender, number };
+                while !met.note(letter, address.try_tell(letter)) {
+                    thread::yield_now();
+                }
             }
         }
     }
