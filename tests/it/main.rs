@@ -134,6 +134,9 @@ mod asks;
 /// Messages told in a row are handled one by one, in order, and each has its own end.
 mod tells;
 
+/// Asks at random, while services come and go: nobody waits for ever, and every end is true.
+mod random_asks;
+
 /// Timers: between deliveries, never behind a queue, and bound to one life.
 mod timers;
 
