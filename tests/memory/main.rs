@@ -27,3 +27,6 @@ mod bounded;
 
 /// What was needed for a while is given back: after a burst, and after the end of a service.
 mod given_back;
+
+/// A day in virtual time: nothing grows, although services tick, publish and panic all the time.
+mod soak;
