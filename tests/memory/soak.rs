@@ -2,7 +2,6 @@ use std::panic::resume_unwind;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use callboard::ServiceSpec;
 use callboard::prelude::*;
 use tokio::time::{Instant, sleep_until};
 
@@ -100,8 +99,7 @@ fn metronomes() -> (Supervisor, Vec<Arc<Counts>>) {
             born: Instant::now(),
             beats: 0,
         };
-        let spec: ServiceSpec<_> = service(format!("metronome{number}"), recipe);
-        spec.on::<Beat>()
+        service(format!("metronome{number}"), recipe).on::<Beat>()
     });
     let root = root().max_restarts(100, HOUR);
     (specs.fold(root, Supervisor::child), counts)
