@@ -30,6 +30,9 @@ pub enum RedriveError {
     /// arbiter. It may still be given back.
     #[error("no answer within {CONTROL_WAIT:?}")]
     TimedOut,
+    /// A `_blocking` form was called on one of the board's own threads, which it would block.
+    #[error("a blocking call on a thread of a board would stop its services: use the async form")]
+    Blocking,
 }
 
 /// A change of subscriptions, its types no longer known.

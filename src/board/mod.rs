@@ -23,6 +23,7 @@ mod tree;
 mod watchdog;
 
 use std::fmt;
+use std::future::Future;
 use std::time::Duration;
 
 use actix::{Addr, Recipient};
@@ -35,8 +36,9 @@ use crate::dead_letter::DeadLetter;
 use crate::defaults::CONTROL_WAIT;
 use crate::event::{Event, EventId};
 use crate::host::Order;
-use crate::insider::serves;
+use crate::insider::{current_board, serves};
 use crate::ledger::Ledger;
+use crate::park::block_on;
 use crate::service::{Address, Context, Handle, On, Publisher, Service, SubscribeError};
 use crate::supervisor::{Grounds, LookupError, Node, Supervisor};
 use crate::sync::{Arc, AtomicBool, Mutex, OnceLock};
@@ -287,6 +289,43 @@ impl Board {
             .await
     }
 
+    /// As [`Board::subscribe`], for callers outside any runtime: blocks the thread.
+    ///
+    /// # Errors
+    /// As there; [`SubscribeError::Blocking`] on a thread of a board.
+    pub fn subscribe_blocking<E: Event>(
+        &self,
+        service: &Address<impl Handle<E>>,
+    ) -> Result<(), SubscribeError> {
+        blocking(self.subscribe(service), SubscribeError::Blocking)
+    }
+
+    /// As [`Board::subscribe_with`], for callers outside any runtime: blocks the thread.
+    ///
+    /// # Errors
+    /// As there; [`SubscribeError::Blocking`] on a thread of a board.
+    pub fn subscribe_with_blocking<E: Event>(
+        &self,
+        service: &Address<impl Handle<E>>,
+        terms: impl FnOnce(On<E>) -> On<E>,
+    ) -> Result<(), SubscribeError> {
+        blocking(
+            self.subscribe_with(service, terms),
+            SubscribeError::Blocking,
+        )
+    }
+
+    /// As [`Board::unsubscribe`], for callers outside any runtime: blocks the thread.
+    ///
+    /// # Errors
+    /// As there; [`SubscribeError::Blocking`] on a thread of a board.
+    pub fn unsubscribe_blocking<E: Event>(
+        &self,
+        service: &Address<impl Handle<E>>,
+    ) -> Result<(), SubscribeError> {
+        blocking(self.unsubscribe(service), SubscribeError::Blocking)
+    }
+
     fn owns<S: Service>(&self, service: &Address<S>) -> Result<(), SubscribeError> {
         let home = service
             .inbox
@@ -350,7 +389,7 @@ impl Board {
         if self.would_wait_for_itself() {
             return Err(SettleError::Inside);
         }
-        crate::park::block_on(self.settle())
+        block_on(self.settle())
     }
 
     /// The dead letters on the shelf, the oldest first: the last 1,024, unless
@@ -371,6 +410,14 @@ impl Board {
         let (gone, late) = (RedriveError::Ended, RedriveError::TimedOut);
         self.ask_broker(Redrive(letter.clone()), gone, late).await
     }
+
+    /// As [`Board::redrive`], for callers outside any runtime: blocks the thread.
+    ///
+    /// # Errors
+    /// As there; [`RedriveError::Blocking`] on a thread of a board.
+    pub fn redrive_blocking(&self, letter: &DeadLetter) -> Result<EventId, RedriveError> {
+        blocking(self.redrive(letter), RedriveError::Blocking)
+    }
 }
 
 impl fmt::Debug for Board {
@@ -379,4 +426,12 @@ impl fmt::Debug for Board {
             .field("root", &self.inner.path())
             .finish_non_exhaustive()
     }
+}
+
+/// Waits on this thread, unless a board needs it.
+fn blocking<T, E>(verb: impl Future<Output = Result<T, E>>, refused: E) -> Result<T, E> {
+    if current_board().is_some() {
+        return Err(refused);
+    }
+    block_on(verb)
 }

@@ -11,7 +11,9 @@ use std::fmt;
 use tokio::sync::broadcast::Receiver;
 use tokio::sync::broadcast::error::{RecvError, TryRecvError};
 
+use crate::insider::current_board;
 use crate::lifecycle::Lifecycle;
+use crate::park::block_on;
 
 /// The changes in the life of one service, from the moment it was asked for:
 /// `board.monitor(&address)`.
@@ -57,6 +59,16 @@ impl Monitor {
                 Err(RecvError::Closed) => return None,
             }
         }
+    }
+
+    /// As [`Monitor::next`], for callers outside any runtime: blocks the thread. On a thread of a
+    /// board it does not wait, as [`Monitor::try_next`]: `None` may then also mean that there is
+    /// none yet.
+    pub fn next_blocking(&mut self) -> Option<Lifecycle> {
+        if current_board().is_some() {
+            return self.try_next();
+        }
+        block_on(self.next())
     }
 
     /// The next change, if there is one already. Never waits.

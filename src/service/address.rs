@@ -194,6 +194,23 @@ impl<S: Service> Address<S> {
         }
     }
 
+    /// As [`Address::tell_all`], for callers outside any runtime: blocks the thread.
+    ///
+    /// # Errors
+    /// As there; [`TellError::Blocking`] on a thread of a board.
+    ///
+    /// # Panics
+    /// As there.
+    pub fn tell_all_blocking<M: Message + Clone>(&self, message: M) -> Result<(), TellError<M>>
+    where
+        S: Answer<M>,
+    {
+        if current_board().is_some() {
+            return Err(TellError::Blocking(message));
+        }
+        block_on(self.tell_all(message))
+    }
+
     /// Sends a letter if that takes nothing but room, and there is some; else it comes back, to be
     /// sent in another way.
     #[inline(always)]

@@ -77,6 +77,17 @@ impl<M: Message> Recipient<M> {
         self.0.tell(message).await
     }
 
+    /// As [`Address::tell_blocking`].
+    ///
+    /// # Errors
+    /// As [`Address::tell_blocking`].
+    pub fn tell_blocking(&self, message: M) -> Result<(), TellError<M>> {
+        if current_board().is_some() {
+            return Err(TellError::Blocking(message));
+        }
+        block_on(self.0.tell(message))
+    }
+
     /// As [`Address::try_tell`].
     ///
     /// # Errors
@@ -123,10 +134,22 @@ impl<M: Message> Recipient<M> {
     /// # Errors
     /// As [`Address::ask_blocking`].
     pub fn ask_blocking(&self, message: M) -> Result<M::Reply, AskError<M>> {
+        self.ask_within_blocking(message, ASK_WAIT)
+    }
+
+    /// As [`Address::ask_within_blocking`].
+    ///
+    /// # Errors
+    /// As [`Address::ask_blocking`].
+    pub fn ask_within_blocking(
+        &self,
+        message: M,
+        limit: Duration,
+    ) -> Result<M::Reply, AskError<M>> {
         if current_board().is_some() {
             return Err(AskError::Blocking(message));
         }
-        block_on(self.0.ask(message, ASK_WAIT))
+        block_on(self.0.ask(message, limit))
     }
 }
 

@@ -75,6 +75,9 @@ pub enum SubscribeError {
     /// The service has not been started, has ended for good, or is of another board.
     #[error("the service does not run on this board")]
     NotRunning,
+    /// A `_blocking` form was called on one of the board's own threads, which it would block.
+    #[error("a blocking call on a thread of a board would stop its services: use the async form")]
+    Blocking,
 }
 
 impl<E: Event> On<E> {

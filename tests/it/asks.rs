@@ -272,7 +272,7 @@ impl Message for Itself {
 }
 struct Blocking;
 impl Message for Blocking {
-    type Reply = [String; 5];
+    type Reply = [String; 8];
 }
 impl Service for Inner {}
 impl Answer<Itself> for Inner {
@@ -284,15 +284,17 @@ impl Answer<Itself> for Inner {
     }
 }
 impl Answer<Blocking> for Inner {
-    async fn answer(&mut self, _: Blocking, cx: &mut Context<Self>) -> Outcome<[String; 5]> {
+    async fn answer(&mut self, _: Blocking, cx: &mut Context<Self>) -> Outcome<[String; 8]> {
+        let (a, recipient) = (&self.0, Recipient::from(self.0.clone()));
+        let ask_within = recipient.ask_within_blocking(NOTHING, secs(60));
         let board = Board::start(shop());
         Ok([
-            self.0.ask_blocking(NOTHING).unwrap_err().to_string(),
-            self.0.tell_blocking(NOTHING).unwrap_err().to_string(),
-            Recipient::from(self.0.clone())
-                .ask_blocking(NOTHING)
-                .unwrap_err()
-                .to_string(),
+            a.ask_blocking(NOTHING).unwrap_err().to_string(),
+            a.tell_blocking(NOTHING).unwrap_err().to_string(),
+            a.tell_all_blocking(NOTHING).unwrap_err().to_string(),
+            recipient.ask_blocking(NOTHING).unwrap_err().to_string(),
+            ask_within.unwrap_err().to_string(),
+            recipient.tell_blocking(NOTHING).unwrap_err().to_string(),
             cx.address().ask_blocking(Itself).unwrap_err().to_string(),
             board.unwrap_err().to_string(),
         ])
@@ -325,9 +327,9 @@ fn a_blocking_form_on_a_thread_of_the_board_is_an_error_at_once() {
         .arbiters(2)
         .start(shop().child(a).child(inner))
         .unwrap();
-    let [ask, tell, recipient, own, start] = to_inner.ask_blocking(Blocking).unwrap();
+    let [refused @ .., start] = to_inner.ask_blocking(Blocking).unwrap();
     let text = "a blocking call on a thread of a board would stop its services: use the async form";
-    assert_eq!([ask, tell, recipient, own], [text; 4]);
+    assert_eq!(refused, [text; 7]);
     assert_eq!(
         start,
         "a board cannot be started on a thread of a board, which it would block"
@@ -339,18 +341,30 @@ fn a_blocking_form_on_a_thread_of_the_board_is_an_error_at_once() {
 
 #[test]
 fn the_blocking_forms_work_on_any_other_thread() {
-    let spec = probe("a", &Log::new());
-    let a = spec.address();
+    let (spec, crew) = (
+        probe("a", &Log::new()),
+        probe("crew", &Log::new()).workers(2),
+    );
+    let (a, to_crew) = (spec.address(), crew.address());
     let board = Board::builder()
         .arbiters(1)
-        .start(shop().child(spec))
+        .start(shop().child(spec).child(crew))
         .unwrap();
     a.tell_blocking(NOTHING).unwrap();
     assert_eq!(a.ask_blocking(NOTHING).unwrap(), 1);
     assert_eq!(a.ask_within_blocking(NOTHING, secs(60)).unwrap(), 1);
-    assert_eq!(Recipient::from(a).ask_blocking(NOTHING).unwrap(), 1);
+    let a = Recipient::from(a);
+    a.tell_blocking(NOTHING).unwrap();
+    assert_eq!(a.ask_blocking(NOTHING).unwrap(), 1);
+    assert_eq!(a.ask_within_blocking(NOTHING, secs(60)).unwrap(), 1);
+    board.suspend("shop/a").unwrap();
+    let error = a.ask_within_blocking(NOTHING, millis(5)).unwrap_err();
+    assert!(matches!(error, AskError::TimedOut(limit) if limit == millis(5)));
+    board.resume("shop/a").unwrap();
+    to_crew.tell_all_blocking(NOTHING).unwrap();
     let report = board.shutdown_blocking(secs(60));
-    assert_eq!(report.ledger.letter("shop/a").unwrap().answered, 4);
+    assert_eq!(report.ledger.letter("shop/a").unwrap().answered, 6);
+    assert_eq!(report.ledger.letter("shop/crew").unwrap().answered, 2);
     assert_eq!(report.ledger.gap(), 0);
 }
 

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, OnceLock};
 
 use callboard::policy::Trouble;
 use callboard::prelude::*;
-use callboard::{Reason, RedriveError};
+use callboard::{EventId, Reason, RedriveError};
 
 use tracing_subscriber::layer::{Context as LayerContext, SubscriberExt};
 use tracing_subscriber::{Layer, Registry};
@@ -315,4 +315,48 @@ fn a_letter_whose_subscription_has_ended_stays_on_the_shelf() {
         assert_eq!(left.collect::<Vec<_>>(), [7, 8], "where it was");
         assert_eq!(board.ledger().gap(), 0);
     });
+}
+
+/// Would give the first letter back on the thread that it runs on.
+struct Hasty;
+impl Service for Hasty {}
+struct Try;
+impl Message for Try {
+    type Reply = Result<EventId, RedriveError>;
+}
+impl Answer<Try> for Hasty {
+    async fn answer(&mut self, _: Try, cx: &mut Context<Self>) -> Outcome<<Try as Message>::Reply> {
+        let board = Board::of(cx).unwrap();
+        Ok(board.redrive_blocking(&board.dead_letters()[0]))
+    }
+}
+
+#[test]
+fn a_thread_without_a_runtime_gives_a_letter_back_and_one_of_the_board_is_refused_at_once() {
+    let (spec, log) = clerk(
+        "clerk",
+        |seen| {
+            if seen.redriven { Step::Done } else { failing() }
+        },
+    );
+    let spec = spec.on::<Note>().policy(twice());
+    let hasty = service("hasty", || Hasty);
+    let to_hasty = hasty.address();
+    let board = Board::builder()
+        .arbiters(1)
+        .start(shop().child(spec).child(hasty))
+        .unwrap();
+    board.publish_blocking(Note(7)).unwrap();
+    board.settle_blocking().unwrap();
+    let refused = to_hasty.ask_blocking(Try).unwrap();
+    assert_eq!(refused, Err(RedriveError::Blocking));
+    let [letter] = &board.dead_letters()[..] else {
+        panic!("it is on the shelf")
+    };
+    board.redrive_blocking(letter).unwrap();
+    let again = board.redrive_blocking(letter);
+    assert_eq!(again, Err(RedriveError::NotOnTheShelf));
+    board.settle_blocking().unwrap();
+    assert_eq!(log.attempts(), [(7, 1), (7, 2), (7, 1)]);
+    assert_eq!(board.shutdown_blocking(secs(60)).ledger.gap(), 0);
 }

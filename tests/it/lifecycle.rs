@@ -6,7 +6,7 @@ use callboard::prelude::*;
 use callboard::{Backoff, Change, Lifecycle, Monitor, Restart, StartError, State, SubscribeError};
 
 use crate::support_lives::{
-    Deed, Do, Log, Note, boom, end, hearer, here, note, paused, probe, try_here, until,
+    Deed, Do, Log, Note, Probe, boom, end, hearer, here, note, paused, probe, try_here, until,
 };
 
 fn shop() -> Supervisor {
@@ -149,6 +149,45 @@ fn a_monitor_ends_with_the_board_though_somebody_holds_a_handle() {
         let mut late = board.monitor(&a).unwrap();
         assert!(late.next().await.is_none());
     });
+}
+
+/// Would wait for news on the thread that it runs on.
+struct Hasty(Address<Probe>);
+impl Service for Hasty {}
+struct Try;
+impl Message for Try {
+    type Reply = [Option<String>; 2];
+}
+impl Answer<Try> for Hasty {
+    async fn answer(&mut self, _: Try, cx: &mut Context<Self>) -> Outcome<[Option<String>; 2]> {
+        let board = Board::of(cx).unwrap();
+        let mut monitor = board.monitor(&self.0)?;
+        board.suspend("shop/a")?;
+        let heard = [monitor.next_blocking(), monitor.next_blocking()];
+        Ok(heard.map(|news| news.map(|news| news.to_string())))
+    }
+}
+
+#[test]
+fn a_thread_without_a_runtime_waits_for_news_and_one_of_the_board_does_not() {
+    let spec = probe("a", &Log::new());
+    let a = spec.address();
+    let to_a = a.clone();
+    let hasty = service("hasty", move || Hasty(to_a.clone()));
+    let to_hasty = hasty.address();
+    let board = Board::start(shop().child(spec).child(hasty)).unwrap();
+    let suspended = Some("shop/a (life 1) is suspended".to_owned());
+    assert_eq!(to_hasty.ask_blocking(Try).unwrap(), [suspended, None]);
+    let mut monitor = board.monitor(&a).unwrap();
+    let ending = std::thread::spawn(move || board.shutdown_blocking(secs(60)));
+    let news = std::iter::from_fn(|| monitor.next_blocking());
+    let lines: Vec<String> = news.map(|news| news.to_string()).collect();
+    let expected = ["is stopping", "was shut down", "has ended for good"];
+    assert_eq!(
+        lines,
+        expected.map(|line| format!("shop/a (life 1) {line}"))
+    );
+    assert_eq!(ending.join().unwrap().ledger.gap(), 0);
 }
 
 #[test]

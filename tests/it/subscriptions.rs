@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use callboard::prelude::*;
-use callboard::{StartError, SubscribeError};
+use callboard::{On, StartError, SubscribeError};
 
 use crate::support_events::{
     Clerk, HowMany, Memo, Note, Raise, Step, clerk, failing, gate, here, paused, row, shop,
@@ -62,9 +62,8 @@ fn a_subscription_made_while_running_survives_a_restart() {
         });
         let address = spec.address();
         let board = here(shop().child(spec)).await;
-        let twice = |on: callboard::On<Note>| {
-            on.policy(Policy::new().retry(Retry::fixed(millis(5)).attempts(2)))
-        };
+        let twice =
+            |on: On<Note>| on.policy(Policy::new().retry(Retry::fixed(millis(5)).attempts(2)));
         board.subscribe_with(&address, twice).await.unwrap();
         for id in 1..=3 {
             board.publish(Note(id)).await.unwrap();
@@ -124,7 +123,7 @@ fn subscribing_twice_is_an_error_and_so_is_leaving_twice() {
         board.publish(Note(1)).await.unwrap();
         board.settle().await.unwrap();
         assert_eq!(log.ids(), [1]);
-        let empty = board.subscribe_with(&address, |on: callboard::On<Memo>| on.capacity(0));
+        let empty = board.subscribe_with(&address, |on: On<Memo>| on.capacity(0));
         assert!(matches!(
             empty.await,
             Err(SubscribeError::Impossible { .. })
@@ -319,4 +318,66 @@ fn whoever_subscribes_while_a_service_ends_and_starts_again_is_heard_or_told_tha
     });
     assert_eq!(board.ledger().gap(), 0);
     assert!(board.shutdown_blocking(secs(5)).drained);
+}
+
+#[test]
+fn a_thread_without_a_runtime_subscribes_and_unsubscribes_too() {
+    let (spec, log) = clerk("clerk", |_| Step::Done);
+    let address = spec.address();
+    let board = Board::start(shop().child(spec)).unwrap();
+    board.subscribe_blocking::<Note>(&address).unwrap();
+    let empty = board.subscribe_with_blocking(&address, |on: On<Memo>| on.capacity(0));
+    assert!(matches!(empty, Err(SubscribeError::Impossible { .. })));
+    let terms = |on: On<Memo>| on.capacity(7);
+    board.subscribe_with_blocking(&address, terms).unwrap();
+    let again = board.subscribe_blocking::<Memo>(&address).unwrap_err();
+    assert!(matches!(again, SubscribeError::AlreadySubscribed { .. }));
+    board.publish_blocking(Note(1)).unwrap();
+    board.publish_blocking(Memo(2)).unwrap();
+    board.settle_blocking().unwrap();
+    board.unsubscribe_blocking::<Note>(&address).unwrap();
+    board.publish_blocking(Note(3)).unwrap();
+    board.publish_blocking(Memo(4)).unwrap();
+    board.settle_blocking().unwrap();
+    assert_eq!(log.ids(), [1, 2, 4]);
+    assert_eq!(board.shutdown_blocking(secs(60)).ledger.gap(), 0);
+}
+
+/// Would block the thread that it runs on, and says what it was told.
+struct Hasty(Address<Clerk>);
+impl Service for Hasty {}
+struct Try;
+impl Message for Try {
+    type Reply = [String; 3];
+}
+impl Answer<Try> for Hasty {
+    async fn answer(&mut self, _: Try, cx: &mut Context<Self>) -> Outcome<[String; 3]> {
+        let (board, clerk) = (Board::of(cx).unwrap(), &self.0);
+        let tried = [
+            board.subscribe_blocking::<Memo>(clerk),
+            board.subscribe_with_blocking(clerk, |on: On<Memo>| on.capacity(7)),
+            board.unsubscribe_blocking::<Note>(clerk),
+        ];
+        Ok(tried.map(|refused| refused.unwrap_err().to_string()))
+    }
+}
+
+#[test]
+fn a_thread_of_the_board_is_refused_at_once_and_nothing_changes() {
+    let (spec, log) = clerk("clerk", |_| Step::Done);
+    let spec = spec.on::<Note>();
+    let address = spec.address();
+    let hasty = service("hasty", move || Hasty(address.clone()));
+    let to_hasty = hasty.address();
+    let board = Board::builder()
+        .arbiters(1)
+        .start(shop().child(spec).child(hasty))
+        .unwrap();
+    let text = "a blocking call on a thread of a board would stop its services: use the async form";
+    assert_eq!(to_hasty.ask_blocking(Try).unwrap(), [text; 3]);
+    board.publish_blocking(Memo(1)).unwrap();
+    board.publish_blocking(Note(2)).unwrap();
+    board.settle_blocking().unwrap();
+    assert_eq!(log.ids(), [2]);
+    assert_eq!(board.shutdown_blocking(secs(60)).ledger.gap(), 0);
 }
