@@ -2,7 +2,8 @@
 //!
 //! Shutdown writes it; the user prints it.
 //!
-//! Invariant: every event that was accepted and not settled is counted in it, by service and event.
+//! Invariant: every event that was accepted and not settled is counted in it, by service and event;
+//! all but `Lifecycle`, of which only its ledger tells.
 //!
 //! It is data: nothing happens when it is dropped.
 
@@ -19,8 +20,9 @@ use crate::ledger::Ledger;
 pub struct ShutdownReport {
     /// Whether everything was settled before the deadline.
     pub drained: bool,
-    /// What was accepted and not handled, by service and event. What the board itself publishes,
-    /// such as `Lifecycle`, is left out; the ledger has it.
+    /// What was accepted and not handled, by service and event. Only
+    /// [`Lifecycle`](crate::Lifecycle) is left out, since its last changes tell of this very end;
+    /// the ledger has it.
     pub undelivered: Vec<Undelivered>,
     /// How many [scheduled](crate::Scheduled) events were not due when the shutdown began: they
     /// were never accepted, so they are not in the ledger.

@@ -104,6 +104,11 @@ impl Retry {
     }
 
     /// Sets how many attempts are made in all, the first included.
+    ///
+    /// An attempt that panics can cost a restart. So more attempts than the
+    /// [`max_restarts`](crate::Supervisor::max_restarts) of the supervisor are refused when the
+    /// tree is built, a child is added or a policy is changed, unless the service is
+    /// [temporary](crate::Restart::Temporary). A subscription made while running is not checked.
     #[must_use]
     pub fn attempts(mut self, attempts: u32) -> Self {
         self.attempts = attempts;

@@ -97,6 +97,10 @@ impl fmt::Display for Reason {
 }
 
 /// What happens after a failed attempt.
+///
+/// The events that follow one that is given up are not in it: its failure policy says which they
+/// are. [`Rules::on_failure`] returns that, and [`Policy::explain`](crate::Policy::explain) puts it
+/// into words.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Verdict {

@@ -205,6 +205,11 @@ impl Supervisor {
     /// children and fails itself. By default 5 in 10 s.
     ///
     /// A restart at time t is allowed if fewer than `max` were in the `window` before t.
+    ///
+    /// One event whose handler always panics does not use them up: it is given up after its
+    /// [`attempts`](crate::Retry::attempts), and a tree that allows more of these than `max` is
+    /// refused. Several such events within one window can, and so can one that panics in several
+    /// children.
     pub fn max_restarts(mut self, max: u32, window: Duration) -> Self {
         self.max_restarts = max;
         self.window = window;

@@ -143,6 +143,35 @@ fn one_restart_more_than_allowed_in_the_window_ends_the_board() {
 }
 
 #[test]
+fn one_event_that_always_panics_uses_up_no_budget_and_two_or_one_for_two_services_do() {
+    for (events, services, ends) in [(1, 1, false), (2, 1, true), (1, 2, true)] {
+        paused(async {
+            let log = Log::new();
+            let mut root = shop().max_restarts(3, secs(3_600));
+            for name in ["a", "b"].iter().take(services) {
+                root = root.child(hearer(name, &log));
+            }
+            let board = here(root).await;
+            for id in 0..events {
+                let deed = Deed::PanicAlways;
+                board.try_publish(Note { id, deed }).unwrap();
+            }
+            if ends {
+                let error = board.wait().await.unwrap_err().to_string();
+                assert!(error.starts_with("shop gave up: "), "{error}");
+            } else {
+                board.settle().await.unwrap();
+                assert_eq!(
+                    (log.has("a started 4"), board.dead_letters().len()),
+                    (true, 1)
+                );
+            }
+            assert_eq!(board.ledger().gap(), 0);
+        });
+    }
+}
+
+#[test]
 fn restarts_older_than_the_window_do_not_count() {
     paused(async {
         let log = Log::new();
