@@ -317,6 +317,28 @@ fn a_letter_whose_subscription_has_ended_stays_on_the_shelf() {
     });
 }
 
+#[test]
+fn one_that_nobody_has_heard_of_at_the_end_is_named_in_the_report() {
+    paused(async {
+        let (spec, _) = clerk("clerk", |_| failing());
+        let (ear, _) = clerk("ear", |_| Step::Done);
+        let root = shop()
+            .child(spec.on::<Note>().policy(twice()))
+            .child(ear.on::<DeadLetter>());
+        let board = here(root).await;
+        board.suspend("shop/ear").unwrap();
+        board.publish(Note(7)).await.unwrap();
+        board.settle().await.unwrap_err();
+        let report = board.shutdown(secs(1)).await;
+        let [row] = &report.undelivered[..] else {
+            panic!("{report}")
+        };
+        let row = (row.service.as_str(), row.event.as_str(), row.count);
+        assert_eq!(row, ("shop/ear", DeadLetter::NAME, 1));
+        assert_eq!(report.ledger.gap(), 0);
+    });
+}
+
 /// Would give the first letter back on the thread that it runs on.
 struct Hasty;
 impl Service for Hasty {}
