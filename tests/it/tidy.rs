@@ -18,6 +18,8 @@ use scan::{blank, closing, line_of, name_at, skip_space, words};
 
 const FUNCTION_LINES_MAX: usize = 70;
 const COLUMNS_MAX: usize = 100;
+/// Where what the papers name by its path lies.
+const FOLDERS: [&str; 4] = ["src/", "tests/", "examples/", "benches/"];
 
 /// One text file: its path below the package, with forward slashes, and what it says.
 struct File {
@@ -199,6 +201,20 @@ fn unnamed(path: &str, architecture: &str) -> Vec<String> {
     vec![format!("1: ARCHITECTURE.md has no row for `{path}`")]
 }
 
+/// The paths in backquotes in the tables of a paper, such as `src/topic/`, that lead nowhere.
+fn dangling(paper: &str, exists: impl Fn(&str) -> bool) -> Vec<String> {
+    let rows = numbered(paper).filter(|(_, text)| text.starts_with('|'));
+    let named = rows.flat_map(|(line, text)| {
+        let quoted = text.split('`').skip(1).step_by(2);
+        quoted.map(move |name| (line, name))
+    });
+    let is_path = |name: &str| FOLDERS.iter().any(|folder| name.starts_with(folder));
+    named
+        .filter(|(_, name)| is_path(name) && !exists(name))
+        .map(|(line, name)| format!("{line}: there is no `{name}`"))
+        .collect()
+}
+
 /// `src/topic/mod.rs` is `["topic"]`, `src/topic/block.rs` is `["topic", "block"]`.
 fn module_path(path: &str) -> Vec<&str> {
     let inside = path.trim_start_matches("src/").trim_end_matches(".rs");
@@ -237,6 +253,13 @@ fn nothing_in_src_is_left_for_later() {
 fn every_source_file_is_named_in_the_architecture() {
     let architecture = paper("ARCHITECTURE.md");
     check(&sources(), |file| unnamed(&file.path, &architecture));
+}
+
+#[test]
+fn every_path_in_a_table_of_the_papers_leads_somewhere() {
+    check(&papers(), |file| {
+        dangling(&file.text, |path| root().join(path).exists())
+    });
 }
 
 #[test]
@@ -334,6 +357,15 @@ fn a_file_without_a_row_is_found() {
     let table = "| 1 | `src/topic/block.rs` | slots |";
     assert_eq!(unnamed("src/topic/block.rs", table), Vec::<String>::new());
     assert_eq!(unnamed("src/block.rs", table).len(), 1);
+}
+
+#[test]
+fn a_row_without_a_file_is_found() {
+    let paper =
+        "`src/prose.rs`\n| `Retry`, `tests` | `src/lib.rs`; `src/gone.rs` |\n| `src/gone/` |";
+    let found = dangling(paper, |path| path == "src/lib.rs");
+    let lines = ["2: there is no `src/gone.rs`", "3: there is no `src/gone/`"];
+    assert_eq!(found, lines);
 }
 
 #[test]
