@@ -136,7 +136,7 @@ async fn ask(book: &Shared, addresses: &[Address<Worker>], dice: &mut Rng) {
         _ => ASK_WAIT,
     };
     let began = Instant::now();
-    let asking: Asking<'_'> = match way {
+    let asking: Asking<'_> = match way {
         0 => Box::pin(to.ask_within(job, limit)),
         1 => Box::pin(to.ask(job)),
         _ => Box::pin(to.try_ask(job)),
