@@ -378,8 +378,9 @@ impl<S: Service, L: Deliver<S>> Life<S, L> {
             let mut pile = self.pile(if is_alone { until } else { 0 });
             if let Some(how) = pile.begin() {
                 let then = async |_: &mut S, cx: &mut Context<S>| cx.publish_follow_ups().await;
-                let answered = answer((how, pile), service, cx, then).await;
-                self.settle_letter(answered.err(), cx);
+                if let Some(answered) = answer((how, pile), service, cx, then).await {
+                    self.settle_letter(answered.err(), cx);
+                }
                 begin_laters(cx);
             }
             // What is due beside letters comes first, once an answer has waited.

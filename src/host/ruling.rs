@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use crate::exit::Exit;
 use crate::failure::Failure;
-use crate::mailbox::bundle::Numbered;
+use crate::mailbox::bundle::AnyBundle;
 use crate::mailbox::source::{Ruling, Setback};
 use crate::mailbox::{AsSource, Mailbox, Sources};
 use crate::policy::{EventVerdict, WorkerVerdict};
@@ -30,7 +30,7 @@ pub(crate) enum Consequence {
 }
 
 /// Judges what is in flight, if anything is, and does what the verdict says.
-pub(crate) fn judge<L: Sources, D: AsSource + ?Sized, B: Numbered + ?Sized>(
+pub(crate) fn judge<L: Sources, D: AsSource + ?Sized, B: AnyBundle + ?Sized>(
     mailbox: &mut Mailbox<L, D, B>,
     setback: Setback,
     wall: &Wall,

@@ -9,15 +9,16 @@
 
 use std::collections::VecDeque;
 
-/// How many bytes of items a bundle has at most, unless one alone has more: enough to make a box
-/// for all of them cheap, and little to be kept by each service that was ever sent something.
+/// How many bytes of items a bundle has beside its first, at most, unless one alone has more:
+/// enough to make a box for all of them cheap, and little to be kept by each service that was ever
+/// sent something.
 const BYTES: usize = 1_024;
 
 /// How many bundles the queue keeps room for.
 const KEPT: usize = 32;
 
-/// What a bundle shows of its items, whatever their type.
-pub(crate) trait Numbered {
+/// A bundle whose type is not known here.
+pub(crate) trait AnyBundle {
     /// One of the items, by itself.
     type Item;
     /// The number of the oldest item, if there is one.
@@ -30,7 +31,7 @@ pub(crate) trait Numbered {
 
 /// An item that is kept with others of its type, in bundles that are known as `B`.
 pub(crate) trait Bundled<B: ?Sized>: Sized {
-    fn show(bundle: Box<Bundle<Self>>) -> Box<B>;
+    fn wrap(bundle: Box<Bundle<Self>>) -> Box<B>;
     /// The bundle, if it is one of such items.
     fn among(bundle: &mut B) -> Option<&mut Bundle<Self>>;
     /// Takes its number.
@@ -68,6 +69,10 @@ impl<T> Bundle<T> {
         if self.is_empty() {
             self.first = Some(item);
         } else {
+            if self.rest.capacity() == 0 {
+                // No more than it may have: its room is kept only while it is small.
+                self.rest.reserve_exact(Self::MOST.min(4));
+            }
             self.rest.push_back(item);
         }
     }
@@ -131,7 +136,7 @@ impl<B: ?Sized> Default for Bundles<B> {
     }
 }
 
-impl<B: Numbered + ?Sized> Bundles<B> {
+impl<B: AnyBundle + ?Sized> Bundles<B> {
     #[inline(always)]
     pub(crate) fn push<T: Bundled<B>>(&mut self, item: T) {
         let last = self.last.as_deref_mut().and_then(T::among);
@@ -154,7 +159,7 @@ impl<B: Numbered + ?Sized> Bundles<B> {
         if before.is_some_and(|before| !before.has_room()) {
             next.rest.reserve_exact(Bundle::<T>::MOST);
         }
-        self.last = Some(T::show(Box::new(next)));
+        self.last = Some(T::wrap(Box::new(next)));
     }
 
     pub(crate) fn is_empty(&self) -> bool {
@@ -173,7 +178,7 @@ pub(crate) struct Taken<B: ?Sized> {
     behind: VecDeque<Box<B>>,
 }
 
-impl<B: Numbered + ?Sized> Taken<B> {
+impl<B: AnyBundle + ?Sized> Taken<B> {
     pub(crate) fn new() -> Self {
         Taken {
             len: 0,
@@ -288,7 +293,7 @@ mod tests {
         }
     }
 
-    impl Numbered for dyn Thing {
+    impl AnyBundle for dyn Thing {
         type Item = u64;
 
         fn head(&self) -> Option<u64> {
@@ -305,7 +310,7 @@ mod tests {
     }
 
     impl<T: Into<u64> + Copy + Debug + 'static> Bundled<dyn Thing> for T {
-        fn show(bundle: Box<Bundle<T>>) -> Box<dyn Thing> {
+        fn wrap(bundle: Box<Bundle<T>>) -> Box<dyn Thing> {
             bundle
         }
 

@@ -9,10 +9,10 @@
 
 use crate::bell::Bell;
 use crate::ledger::LetterRow;
-use crate::mailbox::bundle::{Bundled, Bundles, Numbered, Taken};
+use crate::mailbox::bundle::{AnyBundle, Bundled, Bundles, Taken};
 use crate::mailbox::doors::Door;
 use crate::pulse::Pulse;
-use crate::sync::{Arc, AtomicU64, Mutex, MutexGuard, Ordering, fence, lock};
+use crate::sync::{Arc, AtomicU64, Mutex, MutexGuard, Ordering, fence, lock, spin};
 use crate::topic::room::Queue;
 use crate::topic::tally::{Count, Tally};
 
@@ -60,7 +60,7 @@ pub(crate) struct Room<'a, B: ?Sized> {
     inner: MutexGuard<'a, Inner<B>>,
 }
 
-impl<B: Numbered + ?Sized> Room<'_, B> {
+impl<B: AnyBundle + ?Sized> Room<'_, B> {
     /// Accepts a letter, which is given its number. [`Letterbox::ring`] follows.
     #[inline(always)]
     pub(crate) fn put<T: Bundled<B>>(mut self, pulse: &Pulse, mut letter: T) {
@@ -169,11 +169,18 @@ impl<B: ?Sized> Letterbox<B> {
 
     /// The accounting of these letters.
     pub(crate) fn row(&self, service: &str) -> LetterRow {
-        // Nothing is accepted meanwhile: what is queued was so at one moment, and is within the
-        // capacity.
-        let inner = lock(&self.inner);
-        let (reading, accepted) = self.tally.read(|| self.accepted());
-        drop(inner);
+        let (reading, accepted) = loop {
+            // Nothing is accepted meanwhile: what is queued was so at one moment, and is within the
+            // capacity, but for what was given back. Let go between two tries, which may have to
+            // wait for the reader: senders do not wait with them.
+            let inner = lock(&self.inner);
+            let seen = self.tally.try_read(|| self.accepted());
+            drop(inner);
+            match seen {
+                Some(seen) => break seen,
+                None => spin(),
+            }
+        };
         let mut row = LetterRow::new(service.to_owned());
         row.accepted = accepted;
         row.taken = reading.of(Count::Taken) - reading.of(Count::Deferred);
@@ -211,7 +218,7 @@ pub(crate) struct Letters<B: ?Sized> {
     popped: u64,
 }
 
-impl<B: Numbered + ?Sized> Letters<B> {
+impl<B: AnyBundle + ?Sized> Letters<B> {
     pub(crate) fn new(shared: Arc<Letterbox<B>>) -> Self {
         Letters {
             shared,
@@ -274,11 +281,11 @@ impl<B: Numbered + ?Sized> Letters<B> {
 
     /// The number of the oldest letter that is out.
     pub(crate) fn head(&self) -> Option<u64> {
-        self.first()?.head()
+        self.front()?.head()
     }
 
-    /// The oldest letter that is out, first of those that are kept with it.
-    pub(crate) fn first(&self) -> Option<&B> {
+    /// Those that are out, and are kept with the oldest letter.
+    pub(crate) fn front(&self) -> Option<&B> {
         self.seen.front()
     }
 

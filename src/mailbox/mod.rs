@@ -24,7 +24,7 @@ use tokio::time::Instant;
 use crate::bell::Bell;
 use crate::policy::Rules;
 use crate::sync::Arc;
-use bundle::Numbered;
+use bundle::AnyBundle;
 use doors::Watched;
 use gauge::Watch;
 use letters::Letters;
@@ -174,7 +174,7 @@ impl Line {
     }
 }
 
-impl<L: Sources, D: AsSource + ?Sized, B: Numbered + ?Sized> Mailbox<L, D, B> {
+impl<L: Sources, D: AsSource + ?Sized, B: AnyBundle + ?Sized> Mailbox<L, D, B> {
     pub(crate) fn new(fixed: L, letters: Letters<B>, bell: Arc<Bell>) -> Self {
         Mailbox {
             fixed,

@@ -11,7 +11,7 @@ use tokio::runtime::{Builder, Runtime};
 use crate::clock::Clock;
 use crate::dice::Dice;
 use crate::event::Event;
-use crate::mailbox::bundle::{Bundle, Bundled, Numbered};
+use crate::mailbox::bundle::{AnyBundle, Bundle, Bundled};
 use crate::mailbox::letters::{Letterbox, Unsent};
 use crate::pulse::Pulse;
 use crate::sync::{Ordering, fence};
@@ -137,7 +137,7 @@ impl<T> Card<T> {
 }
 
 impl<T: 'static> Bundled<Cards<T>> for Card<T> {
-    fn show(bundle: Box<Cards<T>>) -> Box<Cards<T>> {
+    fn wrap(bundle: Box<Cards<T>>) -> Box<Cards<T>> {
         bundle
     }
 
@@ -150,7 +150,7 @@ impl<T: 'static> Bundled<Cards<T>> for Card<T> {
     }
 }
 
-impl<T> Numbered for Cards<T> {
+impl<T> AnyBundle for Cards<T> {
     type Item = Card<T>;
 
     fn head(&self) -> Option<u64> {

@@ -21,8 +21,9 @@ use crate::insider::current_board;
 use crate::mailbox::letters::Unsent;
 use crate::message::Message;
 use crate::park::block_on;
-use crate::service::inbox::NoRoom;
+use crate::service::inbox::{Home, NoRoom};
 use crate::service::letter::{Asked, Reply, Word};
+use crate::service::team::Team;
 use crate::service::{Address, Answer, Service};
 use crate::topic::Origin;
 use crate::waits::{Cycle, Waiting};
@@ -163,10 +164,7 @@ impl<S: Service> Address<S> {
     {
         match self.post_question(message, self.origin(), ASK_WAIT) {
             Ok(question) => question.await,
-            Err((message, origin)) => {
-                let asking = self.ask_otherwise(message, origin, ASK_WAIT, ASK_WAIT);
-                Box::pin(asking).await
-            }
+            Err(unposted) => Box::pin(self.ask_otherwise(unposted, ASK_WAIT, ASK_WAIT)).await,
         }
     }
 
@@ -196,9 +194,7 @@ impl<S: Service> Address<S> {
     {
         match self.post_question(message, self.origin(), limit) {
             Ok(question) => question.await,
-            Err((message, origin)) => {
-                Box::pin(self.ask_otherwise(message, origin, limit, limit)).await
-            }
+            Err(unposted) => Box::pin(self.ask_otherwise(unposted, limit, limit)).await,
         }
     }
 
@@ -213,8 +209,10 @@ impl<S: Service> Address<S> {
     where
         S: Answer<M>,
     {
-        let asking = self.ask_otherwise(message, self.origin(), Duration::ZERO, ASK_WAIT);
-        asking.await
+        match self.post_question(message, self.origin(), ASK_WAIT) {
+            Ok(question) => question.await,
+            Err(unposted) => Box::pin(self.ask_otherwise(unposted, Duration::ZERO, ASK_WAIT)).await,
+        }
     }
 
     /// As [`Address::ask`], for callers outside any runtime: blocks the thread.
@@ -254,22 +252,30 @@ impl<S: Service> Address<S> {
         message: M,
         origin: Origin,
         wait: Duration,
-    ) -> Result<Question<'_, M>, (M, Origin)>
+    ) -> Result<Question<'_, M>, Box<Unposted<'_, S, M>>>
     where
         S: Answer<M>,
     {
-        let (Some(home), None) = (self.inbox.home(), self.inbox.team()) else {
-            return Err((message, origin));
+        let Some(home) = self.inbox.home() else {
+            let error = AskError::NotStarted(message);
+            return Err(Box::new(Unposted::Refused(error)));
         };
-        let Ok(waiting) = home.wait() else {
-            return Err((message, origin));
+        if let Some(team) = self.inbox.team() {
+            return Err(Box::new(Unposted::ForTeam(team, message, origin)));
+        }
+        let waiting = match home.wait() {
+            Ok(waiting) => waiting,
+            Err(cycle) => {
+                let error = AskError::cycle(message, &cycle);
+                return Err(Box::new(Unposted::Refused(error)));
+            }
         };
         let until = deadline(home.wall.pulse.clock.now(), wait);
         let (question, reply) = Question::new(&home.wall, until, wait, waiting);
         let letter = Asked::new(message, origin, reply);
         match self.inbox.post(&home.wall.pulse, letter) {
             Ok(()) => Ok(question),
-            Err(letter) => Err((letter.message, letter.origin)),
+            Err(letter) => Err(Box::new(Unposted::Letter(home, letter, question))),
         }
     }
 
@@ -277,28 +283,22 @@ impl<S: Service> Address<S> {
     /// together.
     pub(crate) async fn ask_otherwise<M: Message>(
         &self,
-        message: M,
-        origin: Origin,
+        unposted: Box<Unposted<'_, S, M>>,
         room_wait: Duration,
         wait: Duration,
     ) -> Result<M::Reply, AskError<M>>
     where
         S: Answer<M>,
     {
-        let Some(home) = self.inbox.home() else {
-            return Err(AskError::NotStarted(message));
+        let (home, letter, question) = match *unposted {
+            Unposted::Refused(error) => return Err(error),
+            Unposted::ForTeam(team, message, origin) => {
+                let asking = team.ask(&self.inbox, message, origin, room_wait, wait);
+                return asking.await;
+            }
+            Unposted::Letter(home, letter, question) => (home, letter, question),
         };
-        if let Some(team) = self.inbox.team() {
-            let asking = team.ask(&self.inbox, message, origin, room_wait, wait);
-            return asking.await;
-        }
-        let waiting = match home.wait() {
-            Ok(waiting) => waiting,
-            Err(cycle) => return Err(AskError::cycle(message, &cycle)),
-        };
-        let until = deadline(home.wall.pulse.clock.now(), wait);
-        let (question, reply) = Question::new(&home.wall, until, wait, waiting);
-        let mut letter = Some(Asked::new(message, origin, reply));
+        let mut letter = Some(letter);
         let covered = question.waiting.as_ref();
         let sent = self.inbox.send(home, room_wait, covered, &mut letter);
         match sent.await {
@@ -306,6 +306,15 @@ impl<S: Service> Address<S> {
             Err(why) => Err(AskError::give_back(letter, why)),
         }
     }
+}
+
+/// A question that could not be posted at once, and why. Kept in a box: it is rare.
+pub(crate) enum Unposted<'a, S: Service, M: Message> {
+    Refused(AskError<M>),
+    /// One of several workers is to get it.
+    ForTeam(&'a Team<S>, M, Origin),
+    /// There was no room, or never will be. The wait for its answer is noted.
+    Letter(&'a Home, Asked<M>, Question<'a, M>),
 }
 
 /// What an asker keeps of a letter that was sent: it waits for the answer.

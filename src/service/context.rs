@@ -220,9 +220,7 @@ impl<S: Service> Context<S> {
         let limit = self.patience(limit);
         match to.post_question(message, self.origin(), limit) {
             Ok(question) => question.await,
-            Err((message, origin)) => {
-                Box::pin(to.ask_otherwise(message, origin, limit, limit)).await
-            }
+            Err(unposted) => Box::pin(to.ask_otherwise(unposted, limit, limit)).await,
         }
     }
 

@@ -265,7 +265,8 @@ impl<S: Service> Errand<S> for LetterErrand<S> {
                 return Ended::TooLate;
             }
             let then = async |service: &mut S, cx: &mut Context<S>| finish_all(service, cx).await;
-            Ended::Answered(answer(letter, service, cx, then).await.err())
+            let answered = answer(letter, service, cx, then).await;
+            Ended::Answered(answered.and_then(Result::err))
         })
     }
 

@@ -194,24 +194,20 @@ pub(crate) struct Unanswered {
 }
 
 /// Has a letter answered, and does what is to be done after it, in its span. What else it takes
-/// from a pile it settles, but for the last.
+/// from a pile it settles, but for the last. `None` if there is no letter.
 pub(crate) async fn answer<S: Service>(
     letter: impl Open<S>,
     service: &mut S,
     cx: &mut Context<S>,
     then: impl AsyncFnOnce(&mut S, &mut Context<S>) -> Outcome,
-) -> Result<(), Unanswered> {
-    let Some(first) = letter.show() else {
-        return Ok(());
-    };
+) -> Option<Result<(), Unanswered>> {
+    let first = letter.show()?;
     // One after the other, in registers: a copy of what was stored just before waits for it.
     let (message, number, origin) = (first.name(), first.number(), first.origin());
     cx.begin_letter(number, origin.cause(), first.until());
     let is_traced = Context::<S>::is_traced();
     let span = is_traced.then(|| cx.letter_span(message, number, origin.span()));
-    let Some(mut answering) = letter.open(service, cx) else {
-        return Ok(());
-    };
+    let mut answering = letter.open(service, cx)?;
     if let Some(span) = &span {
         answering = Box::pin(answering.instrument(span.clone()));
     }
@@ -224,10 +220,10 @@ pub(crate) async fn answer<S: Service>(
         let more = then(service, cx).instrument(span.unwrap_or_else(tracing::Span::none));
         done = Box::pin(more).await;
     }
-    match (end, done) {
+    Some(match (end, done) {
         (LetterEnd::Answered, Ok(())) => Ok(()),
         (LetterEnd::Failed(failure), _) | (_, Err(failure)) => Err(Unanswered { message, failure }),
-    }
+    })
 }
 
 /// A message, where it comes from, and the way back, if somebody asks.

@@ -8,7 +8,7 @@
 
 use std::any::Any;
 
-use crate::mailbox::bundle::{Bundle, Bundled, Numbered};
+use crate::mailbox::bundle::{AnyBundle, Bundle, Bundled};
 use crate::service::letter::{Answering, AnyLetter, Enclosed, Sealed};
 use crate::service::pile::Pile;
 use crate::service::{Context, Service};
@@ -62,7 +62,7 @@ impl<S: Service, L: Enclosed<S>> Mail<S> for Bundle<L> {
 }
 
 impl<S: Service, L: Enclosed<S>> Bundled<dyn Mail<S>> for L {
-    fn show(bundle: Box<Bundle<Self>>) -> Box<dyn Mail<S>> {
+    fn wrap(bundle: Box<Bundle<Self>>) -> Box<dyn Mail<S>> {
         bundle
     }
 
@@ -76,7 +76,7 @@ impl<S: Service, L: Enclosed<S>> Bundled<dyn Mail<S>> for L {
     }
 }
 
-impl<S: Service> Numbered for dyn Mail<S> {
+impl<S: Service> AnyBundle for dyn Mail<S> {
     type Item = Sealed<S>;
 
     fn head(&self) -> Option<u64> {

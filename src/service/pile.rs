@@ -35,16 +35,16 @@ impl<S: Service> Pile<'_, S> {
         if !self.pace.step(self.clock) {
             return None;
         }
-        let first = self.letters.first()?;
-        if first.first().is_some_and(AnyLetter::is_expired) {
+        let front = self.letters.front()?;
+        if front.first().is_some_and(AnyLetter::is_expired) {
             self.give_up();
             return None;
         }
-        Some(first.how())
+        Some(front.how())
     }
 
     pub(crate) fn first(&self) -> Option<&(dyn AnyLetter<S> + 'static)> {
-        self.letters.first()?.first()
+        self.letters.front()?.first()
     }
 
     /// Takes the first letter, whose turn has come, if it is of this type.

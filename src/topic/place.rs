@@ -311,12 +311,12 @@ impl<E> Place<E> {
         before == 0 && own > 0
     }
 
-    /// Says that events are being shed.
+    /// Says that events are being shed. Once: the ledger has the rest.
     pub(crate) fn tell_of_shedding(&self, event: &str) {
         tracing::warn!(
             target: "callboard::policy",
-            service = &*self.terms.service, event, capacity = self.terms.capacity,
-            "the subscription is full: from now on its oldest event goes for each new one, and is \
+            service = &**self.terms.path(), event, capacity = self.terms.capacity,
+            "the subscription is full: while it is, its oldest event goes for each new one, and is \
              counted as shed; raise its capacity, or let publishers wait"
         );
     }

@@ -115,17 +115,23 @@ impl Tally {
     /// Reads all counters, and what `also` reads, between two changes.
     pub(crate) fn read<T>(&self, also: impl Fn() -> T) -> (Reading, T) {
         loop {
-            let before = self.version.load(Ordering::Acquire);
-            let mut reading = Reading::default();
-            for (to, from) in reading.0.iter_mut().zip(&self.counts) {
-                *to = from.load(Ordering::Relaxed);
-            }
-            let more = also();
-            fence(Ordering::Acquire);
-            if before.is_multiple_of(2) && self.version.load(Ordering::Relaxed) == before {
-                return (reading, more);
+            if let Some(seen) = self.try_read(&also) {
+                return seen;
             }
             spin();
         }
+    }
+
+    /// As [`Tally::read`], once: `None` if there was a change meanwhile.
+    pub(crate) fn try_read<T>(&self, also: impl Fn() -> T) -> Option<(Reading, T)> {
+        let before = self.version.load(Ordering::Acquire);
+        let mut reading = Reading::default();
+        for (to, from) in reading.0.iter_mut().zip(&self.counts) {
+            *to = from.load(Ordering::Relaxed);
+        }
+        let more = also();
+        fence(Ordering::Acquire);
+        let is_whole = before.is_multiple_of(2) && self.version.load(Ordering::Relaxed) == before;
+        is_whole.then_some((reading, more))
     }
 }
