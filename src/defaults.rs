@@ -117,8 +117,9 @@ pub const BATCH_DELIVERIES: usize = 64;
 /// [brief](BATCH_BRIEF): up to 256.
 pub const BATCH_DELIVERIES_MAX: usize = 256;
 
-/// A turn this short is not over after [`BATCH_DELIVERIES`]: 2 us. To take turns takes half a
-/// microsecond, more than 64 of the fastest deliveries.
+/// A turn is not over after [`BATCH_DELIVERIES`] if as many more are likely to be over within this
+/// time of its beginning: 2 us. To take turns takes half a microsecond, more than 64 of the fastest
+/// deliveries.
 pub const BATCH_BRIEF: Duration = Duration::from_micros(2);
 
 /// How long a service handles deliveries in one turn before it lets others run: about 1 ms.

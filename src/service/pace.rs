@@ -25,7 +25,7 @@ pub(crate) struct Pace {
     /// Deliveries until the next look at the clock, and after it: one count for the usual case.
     stretch: u32,
     left: u32,
-    /// Deliveries that may follow those, as long as the turn is brief.
+    /// Deliveries that may follow those, as long as the turn stays brief.
     more: u32,
     /// Deliveries between two looks at the clock.
     stride: u32,
@@ -114,16 +114,51 @@ impl Pace {
         if gone >= BATCH_TIME {
             (self.left, self.more) = (0, 0);
         } else if self.left == 0 {
-            self.prolong(gone);
+            self.prolong(gone + lap);
         }
     }
 
-    /// All that every turn has is used up: it goes on if it was brief.
-    fn prolong(&mut self, gone: Duration) {
-        if gone >= BATCH_BRIEF {
+    /// All that every turn has is used up: it goes on if it is still brief then, when what follows
+    /// takes as long as what was done last.
+    fn prolong(&mut self, then: Duration) {
+        if then > BATCH_BRIEF {
             self.more = 0;
         }
         self.left = self.more.min(BATCH_DELIVERIES as u32);
         self.more -= self.left;
+    }
+}
+
+#[cfg(all(test, not(any(loom, shuttle))))]
+mod tests {
+    use tokio::runtime::Handle;
+    use tokio::time::advance;
+
+    use super::*;
+
+    /// How many deliveries a turn has, each of which takes so many nanoseconds, as those before.
+    async fn length_of_turn(each: u64) -> usize {
+        let clock = Clock::new(Handle::current());
+        let mut pace = Pace::new(clock.now());
+        let mut deliveries = 0;
+        for _ in 0..2 {
+            pace.begin(clock.now());
+            deliveries = 0;
+            while pace.step(&clock) {
+                deliveries += 1;
+                advance(Duration::from_nanos(each)).await;
+            }
+        }
+        deliveries
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_turn_goes_on_as_long_as_it_is_likely_to_stay_brief() {
+        let lengths = [
+            length_of_turn(5).await,
+            length_of_turn(15).await,
+            length_of_turn(20).await,
+        ];
+        assert_eq!(lengths, [256, 128, 64]);
     }
 }
