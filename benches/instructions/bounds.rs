@@ -37,20 +37,20 @@ pub(crate) struct Bound {
 
 #[rustfmt::skip]
 pub(crate) const BOUNDS: [Bound; 14] = [
-    bound("publish.to_1", "delivery", EVENTS, 679.0),
-    bound("publish.to_10", "delivery", EVENTS * 10, 143.0),
-    bound("publish.to_100", "delivery", EVENTS * 100, 88.0),
-    bound("publish_all.to_10", "delivery", EVENTS * 10, 121.0),
+    bound("publish.to_1", "delivery", EVENTS, 658.0),
+    bound("publish.to_10", "delivery", EVENTS * 10, 140.0),
+    bound("publish.to_100", "delivery", EVENTS * 100, 87.0),
+    bound("publish_all.to_10", "delivery", EVENTS * 10, 118.0),
     bound("publish_apart.to_1", "event published, handled and settled", APART, 17_178.0),
-    bound("publish_in_turn.to_10", "delivery", EVENTS * 10, 728.0),
-    bound("publish_in_turn.to_100", "delivery", EVENTS * 100, 677.0),
-    bound("publish_under.timeout", "delivery", EVENTS, 1_405.0),
-    bound("publish_under.breaker", "delivery", EVENTS, 1_606.0),
-    bound("publish_under.rate_limit", "delivery", EVENTS, 1_428.0),
-    bound("tell.here", "message", TOLD, 458.0),
-    bound("ask.here", "answer", ASKS, 4_675.0),
-    bound("start.here", "service", STARTED, 26_859.0),
-    bound("restart.here", "restart", RESTARTS, 60_173.0),
+    bound("publish_in_turn.to_10", "delivery", EVENTS * 10, 724.0),
+    bound("publish_in_turn.to_100", "delivery", EVENTS * 100, 674.0),
+    bound("publish_under.timeout", "delivery", EVENTS, 1_385.0),
+    bound("publish_under.breaker", "delivery", EVENTS, 1_585.0),
+    bound("publish_under.rate_limit", "delivery", EVENTS, 1_362.0),
+    bound("tell.here", "message", TOLD, 481.0),
+    bound("ask.here", "answer", ASKS, 4_622.0),
+    bound("start.here", "service", STARTED, 26_358.0),
+    bound("restart.here", "restart", RESTARTS, 60_019.0),
 ];
 
 const fn bound(

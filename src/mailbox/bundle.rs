@@ -69,9 +69,9 @@ impl<T> Bundle<T> {
         if self.is_empty() {
             self.first = Some(item);
         } else {
-            if self.rest.capacity() == 0 {
-                // No more than it may have: its room is kept only while it is small.
-                self.rest.reserve_exact(Self::MOST.min(4));
+            if Self::MOST < 4 && self.rest.capacity() == 0 {
+                // Else it would have room for 4 of them, and be too large to be kept.
+                self.rest.reserve_exact(Self::MOST);
             }
             self.rest.push_back(item);
         }
