@@ -121,7 +121,7 @@ impl Pace {
     /// All that every turn has is used up: it goes on if it is still brief then, when what follows
     /// takes as long as what was done last.
     fn prolong(&mut self, then: Duration) {
-        if then > BATCH_BRIEF {
+        if then >= BATCH_BRIEF {
             self.more = 0;
         }
         self.left = self.more.min(BATCH_DELIVERIES as u32);
