@@ -12,6 +12,8 @@ use std::cell::Cell;
 use std::future::{Future, poll_fn};
 use std::pin::pin;
 
+use crate::park::block_on;
+
 thread_local! {
     static INSIDE: Cell<Option<usize>> = const { Cell::new(None) };
     static WORKING: Cell<Option<usize>> = const { Cell::new(None) };
@@ -52,6 +54,14 @@ pub(crate) async fn inside<F: Future>(board: usize, future: F) -> F::Output {
 /// The board whose code this thread runs.
 pub(crate) fn current_board() -> Option<usize> {
     INSIDE.try_with(Cell::get).ok().flatten()
+}
+
+/// Waits for a verb on this thread, unless a board needs it.
+pub(crate) fn blocking<T, E>(refused: E, verb: impl Future<Output = Result<T, E>>) -> Result<T, E> {
+    if current_board().is_some() {
+        return Err(refused);
+    }
+    block_on(verb)
 }
 
 /// Marks the thread as doing blocking work for a handler of a board until dropped: it may block,

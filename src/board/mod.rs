@@ -23,7 +23,6 @@ mod tree;
 mod watchdog;
 
 use std::fmt;
-use std::future::Future;
 use std::time::Duration;
 
 use actix::{Addr, Recipient};
@@ -36,7 +35,7 @@ use crate::dead_letter::DeadLetter;
 use crate::defaults::CONTROL_WAIT;
 use crate::event::{Event, EventId};
 use crate::host::Order;
-use crate::insider::{current_board, serves};
+use crate::insider::{blocking, serves};
 use crate::ledger::Ledger;
 use crate::park::block_on;
 use crate::service::{Address, Context, Handle, On, Publisher, Service, SubscribeError};
@@ -297,7 +296,7 @@ impl Board {
         &self,
         service: &Address<impl Handle<E>>,
     ) -> Result<(), SubscribeError> {
-        blocking(self.subscribe(service), SubscribeError::Blocking)
+        blocking(SubscribeError::Blocking, self.subscribe(service))
     }
 
     /// As [`Board::subscribe_with`], for callers outside any runtime: blocks the thread.
@@ -309,10 +308,8 @@ impl Board {
         service: &Address<impl Handle<E>>,
         terms: impl FnOnce(On<E>) -> On<E>,
     ) -> Result<(), SubscribeError> {
-        blocking(
-            self.subscribe_with(service, terms),
-            SubscribeError::Blocking,
-        )
+        let subscribing = self.subscribe_with(service, terms);
+        blocking(SubscribeError::Blocking, subscribing)
     }
 
     /// As [`Board::unsubscribe`], for callers outside any runtime: blocks the thread.
@@ -323,7 +320,7 @@ impl Board {
         &self,
         service: &Address<impl Handle<E>>,
     ) -> Result<(), SubscribeError> {
-        blocking(self.unsubscribe(service), SubscribeError::Blocking)
+        blocking(SubscribeError::Blocking, self.unsubscribe(service))
     }
 
     fn owns<S: Service>(&self, service: &Address<S>) -> Result<(), SubscribeError> {
@@ -416,7 +413,7 @@ impl Board {
     /// # Errors
     /// As there; [`RedriveError::Blocking`] on a thread of a board.
     pub fn redrive_blocking(&self, letter: &DeadLetter) -> Result<EventId, RedriveError> {
-        blocking(self.redrive(letter), RedriveError::Blocking)
+        blocking(RedriveError::Blocking, self.redrive(letter))
     }
 }
 
@@ -426,12 +423,4 @@ impl fmt::Debug for Board {
             .field("root", &self.inner.path())
             .finish_non_exhaustive()
     }
-}
-
-/// Waits on this thread, unless a board needs it.
-fn blocking<T, E>(verb: impl Future<Output = Result<T, E>>, refused: E) -> Result<T, E> {
-    if current_board().is_some() {
-        return Err(refused);
-    }
-    block_on(verb)
 }

@@ -374,6 +374,7 @@ impl<S: Service, L: Deliver<S>> Life<S, L> {
         cx.settle_down();
         let waits = cx.waits();
         while self.pile(until).is_next(cx) {
+            // One of several workers answers no other with it.
             let is_alone = self.share.is_none();
             let mut pile = self.pile(if is_alone { until } else { 0 });
             if let Some(how) = pile.begin() {

@@ -137,6 +137,8 @@ impl<B: ?Sized> Default for Bundles<B> {
 }
 
 impl<B: AnyBundle + ?Sized> Bundles<B> {
+    /// Looks for its bundle twice, so that what begins one has no part of the item: it would have
+    /// to be in memory, and could not be written out of registers where it stays.
     #[inline(always)]
     pub(crate) fn push<T: Bundled<B>>(&mut self, item: T) {
         let last = self.last.as_deref_mut().and_then(T::among);

@@ -14,8 +14,7 @@ use super::recipe::Argument;
 use super::request::{Ask, ChildError, ask};
 use super::{Child, Strategy};
 use crate::exit::Exit;
-use crate::insider::current_board;
-use crate::park::block_on;
+use crate::insider;
 use crate::restart::Restart;
 use crate::sync::Arc;
 use crate::vitals::State;
@@ -256,14 +255,11 @@ impl SupervisorHandle {
     }
 }
 
-/// Waits on this thread, unless a board needs it.
+/// Waits for a verb about a child on this thread, unless a board needs it.
 pub(crate) fn blocking<T>(
-    future: impl Future<Output = Result<T, ChildError>>,
+    verb: impl Future<Output = Result<T, ChildError>>,
 ) -> Result<T, ChildError> {
-    if current_board().is_some() {
-        return Err(ChildError::Blocking);
-    }
-    block_on(future)
+    insider::blocking(ChildError::Blocking, verb)
 }
 
 impl ChildInfo {

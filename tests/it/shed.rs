@@ -7,25 +7,40 @@ use std::sync::Arc;
 use callboard::prelude::*;
 use callboard::{Fate, On, ServiceSpec};
 use futures_util::FutureExt;
+use tokio::sync::Semaphore;
 
-use crate::support_events::{Clerk, Note, Step, clerk, failing, gate, here, paused, row, shop};
+use crate::support_events::{
+    Clerk, Log, Note, Step, clerk, failing, gate, here, paused, row, shop,
+};
 
 fn two_newest(on: On<Note>) -> On<Note> {
     on.capacity(2).overflow(Overflow::DropOldest)
 }
 
+/// A clerk with room for two, and one event that it does not come to the end of; a permit ends one.
+async fn slow_with_one_in_hand() -> (Board, Arc<Semaphore>, Log) {
+    let gate = gate();
+    let kept = Arc::clone(&gate);
+    let (spec, log) = clerk("slow", move |_| Step::Wait(Arc::clone(&kept)));
+    let board = here(shop().child(spec.on_with(two_newest))).await;
+    board.publish(Note(1)).await.unwrap();
+    log.until(1).await;
+    (board, gate, log)
+}
+
+/// The same after ten events.
+async fn slow_with_ten() -> (Board, Arc<Semaphore>, Log) {
+    let (board, gate, log) = slow_with_one_in_hand().await;
+    for id in 2..=10 {
+        board.publish(Note(id)).await.unwrap();
+    }
+    (board, gate, log)
+}
+
 #[test]
 fn what_is_in_flight_is_never_shed() {
     paused(async {
-        let gate = gate();
-        let kept = Arc::clone(&gate);
-        let (spec, log) = clerk("slow", move |_| Step::Wait(Arc::clone(&kept)));
-        let board = here(shop().child(spec.on_with(two_newest))).await;
-        board.publish(Note(1)).await.unwrap();
-        log.until(1).await;
-        for id in 2..=10 {
-            board.publish(Note(id)).await.unwrap();
-        }
+        let (board, gate, log) = slow_with_ten().await;
         let before = row(&board, "shop/slow", "note");
         assert_eq!((before.shed, before.in_flight, before.queued), (7, 1, 2));
         gate.add_permits(9);
@@ -62,12 +77,7 @@ fn what_is_deferred_is_never_shed() {
 #[test]
 fn a_publisher_that_waits_hears_that_its_event_was_shed() {
     paused(async {
-        let gate = gate();
-        let kept = Arc::clone(&gate);
-        let (spec, log) = clerk("slow", move |_| Step::Wait(Arc::clone(&kept)));
-        let board = here(shop().child(spec.on_with(two_newest))).await;
-        board.publish(Note(1)).await.unwrap();
-        log.until(1).await;
+        let (board, _gate, _) = slow_with_one_in_hand().await;
         let (fates, ()) = tokio::join!(board.publish(Note(2)).settled(), async {
             for id in 3..=4 {
                 board.publish(Note(id)).await.unwrap();
@@ -108,15 +118,7 @@ fn events_shed_and_read_at_the_same_time_are_counted_once() {
 #[test]
 fn the_log_tells_once_that_a_subscription_sheds() {
     let run = async {
-        let gate = gate();
-        let kept = Arc::clone(&gate);
-        let (spec, log) = clerk("slow", move |_| Step::Wait(Arc::clone(&kept)));
-        let board = here(shop().child(spec.on_with(two_newest))).await;
-        board.publish(Note(1)).await.unwrap();
-        log.until(1).await;
-        for id in 2..=10 {
-            board.publish(Note(id)).await.unwrap();
-        }
+        let (board, gate, _) = slow_with_ten().await;
         assert_eq!(row(&board, "shop/slow", "note").shed, 7);
         gate.add_permits(9);
         board.settle().await.unwrap();

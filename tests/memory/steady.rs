@@ -53,74 +53,59 @@ fn an_event_allocates_its_share_of_a_block_and_a_delivery_nothing() {
     }
 }
 
-fn sum() -> (Stage, Board, Address<Reader>) {
+/// What a message costs that is sent in this way, the second time: in hundredths of an allocation,
+/// so that what is shared by many shows.
+fn hundredths(what: &str, send: impl AsyncFn(&Stage, &Address<Reader>)) -> u64 {
     let stage = Stage::new();
     let board = stage.board(root().child(stage.reader(0)));
     let address = board.service("shop/reader0").unwrap();
-    (stage, board, address)
+    stage.run(send(&stage, &address));
+    let info = stage.measure(send(&stage, &address));
+    let each = info.count_total * 100 / EVENTS;
+    println!("{what}: {each} hundredths of an allocation: {info:?}");
+    each
 }
 
-async fn tell(stage: &Stage, to: &Address<Reader>) {
+/// Sends in bursts, each of which is handled before the next.
+async fn in_bursts(stage: &Stage, send: impl AsyncFn(u64)) {
     let before = stage.handled.load(Ordering::Relaxed);
     for burst in 1..=BURSTS {
-        for _ in 0..BURST {
-            to.tell(Add(1)).await.unwrap();
+        for number in 0..BURST {
+            send(number).await;
         }
         stage.until(before + burst * BURST).await;
     }
-}
-
-/// Hundredths per message, so that what is shared by many shows.
-fn hundredths(count: u64, messages: u64) -> u64 {
-    count * 100 / messages
 }
 
 #[test]
 fn a_tell_allocates_a_share_of_a_bundle() {
-    let (stage, _board, address) = sum();
-    stage.run(tell(&stage, &address));
-    let info = stage.measure(tell(&stage, &address));
-    let each = hundredths(info.count_total, EVENTS);
-    println!("a tell: {each} hundredths of an allocation");
+    let each = hundredths("a tell", async |stage, to| {
+        in_bursts(stage, async |_| to.tell(Add(1)).await.unwrap()).await;
+    });
     // A box and the room of a bundle for 17, and a box for all that one turn answers.
-    assert!((1..=20).contains(&each), "{info:?}");
-}
-
-async fn tell_in_turn(stage: &Stage, to: &Address<Reader>) {
-    let before = stage.handled.load(Ordering::Relaxed);
-    for burst in 1..=BURSTS {
-        for _ in 0..BURST / 2 {
-            to.tell(Add(1)).await.unwrap();
-            to.tell(Again(1)).await.unwrap();
-        }
-        stage.until(before + burst * BURST).await;
-    }
+    assert!((1..=20).contains(&each), "{each}");
 }
 
 #[test]
 fn tells_of_two_types_in_turn_allocate_a_box_each() {
-    let (stage, _board, address) = sum();
-    stage.run(tell_in_turn(&stage, &address));
-    let info = stage.measure(tell_in_turn(&stage, &address));
-    let each = hundredths(info.count_total, EVENTS);
-    println!("a tell of two in turn: {each} hundredths of an allocation");
+    let each = hundredths("a tell of two in turn", async |stage, to| {
+        let tell = async |number: u64| match number % 2 {
+            0 => to.tell(Add(1)).await.unwrap(),
+            _ => to.tell(Again(1)).await.unwrap(),
+        };
+        in_bursts(stage, tell).await;
+    });
     // Here nothing is shared: a box for each letter, and one for its answering.
-    assert!((150..=205).contains(&each), "{info:?}");
-}
-
-async fn ask(to: &Address<Reader>) {
-    for _ in 0..EVENTS {
-        to.ask(Add(1)).await.unwrap();
-    }
+    assert!((150..=205).contains(&each), "{each}");
 }
 
 #[test]
 fn an_ask_allocates_its_answering_and_the_way_back() {
-    let (stage, _board, address) = sum();
-    stage.run(ask(&address));
-    let info = stage.measure(ask(&address));
-    let each = hundredths(info.count_total, EVENTS);
-    println!("an ask: {each} hundredths of an allocation");
+    let each = hundredths("an ask", async |_, to| {
+        for _ in 0..EVENTS {
+            to.ask(Add(1)).await.unwrap();
+        }
+    });
     // The box of who answers, and the slot of the answer.
-    assert!((100..=205).contains(&each), "{info:?}");
+    assert!((100..=205).contains(&each), "{each}");
 }
