@@ -140,8 +140,8 @@ impl Ledger {
 
     /// Tells whether nothing is queued, in flight or deferred.
     pub fn is_settled(&self) -> bool {
-        let delivered = |row: &DeliveryRow| (row.queued, row.in_flight, row.deferred) == (0, 0, 0);
-        let answered = |row: &LetterRow| (row.queued, row.in_flight) == (0, 0);
+        let delivered = |row: &DeliveryRow| row.settled().is_some();
+        let answered = |row: &LetterRow| row.settled().is_some();
         self.deliveries.iter().all(delivered) && self.letters.iter().all(answered)
     }
 
@@ -196,6 +196,11 @@ impl DeliveryRow {
         }
     }
 
+    /// All that was accepted, if nothing of it is queued, in flight or deferred.
+    pub(crate) fn settled(&self) -> Option<u64> {
+        ((self.queued, self.in_flight, self.deferred) == (0, 0, 0)).then_some(self.accepted)
+    }
+
     /// Adds the counts of another life of the same subscription.
     pub(crate) fn add(&mut self, other: &DeliveryRow) {
         for (to, from) in [
@@ -243,6 +248,11 @@ impl LetterRow {
             service,
             ..LetterRow::default()
         }
+    }
+
+    /// All that was accepted, if nothing of it is queued or in flight.
+    pub(crate) fn settled(&self) -> Option<u64> {
+        ((self.queued, self.in_flight) == (0, 0)).then_some(self.accepted)
     }
 
     /// Adds the counts of another service of the same kind.

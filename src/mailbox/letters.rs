@@ -167,8 +167,8 @@ impl<B: ?Sized> Letterbox<B> {
         self.tally.now(Count::Taken)
     }
 
-    /// The accounting of these letters.
-    pub(crate) fn row(&self, service: &str) -> LetterRow {
+    /// The accounting of these letters, without a name.
+    pub(crate) fn counts(&self) -> LetterRow {
         let (reading, accepted) = loop {
             // Nothing is accepted meanwhile: what is queued was so at one moment, and is within the
             // capacity, but for what was given back. Let go between two tries, which may have to
@@ -181,7 +181,7 @@ impl<B: ?Sized> Letterbox<B> {
                 None => spin(),
             }
         };
-        let mut row = LetterRow::new(service.to_owned());
+        let mut row = LetterRow::default();
         row.accepted = accepted;
         row.taken = reading.of(Count::Taken) - reading.of(Count::Deferred);
         row.queued = accepted.saturating_sub(row.taken);

@@ -438,6 +438,9 @@ pub(crate) trait AnyTopic: Any + Send + Sync {
     /// The first place, from this one on and round to it again, at which something is certainly
     /// queued, in flight or deferred. None where several workers share the topic.
     fn open_from(&self, place: u64) -> Option<u64>;
+    /// All that was ever accepted, if nothing of it is queued, in flight or deferred; else a place
+    /// at which something is.
+    fn settled(&self) -> Result<u64, u64>;
     /// Wakes everybody who waits for room, because the board's phase has changed.
     fn phase_changed(&self);
     fn into_any(self: Arc<Self>) -> Arc<dyn Any + Send + Sync>;
@@ -462,6 +465,10 @@ impl<E: Event> AnyTopic for Topic<E> {
 
     fn open_from(&self, place: u64) -> Option<u64> {
         lock(&self.writer).open_from(place)
+    }
+
+    fn settled(&self) -> Result<u64, u64> {
+        lock(&self.writer).settled()
     }
 
     fn fold(&self, service: &str, into: &Arc<str>) {

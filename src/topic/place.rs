@@ -379,6 +379,15 @@ impl<E> Place<E> {
 
     /// The accounting of this place, given the topic's tail. Under the topic's lock.
     pub(crate) fn row(&self, tail: u64) -> DeliveryRow {
+        DeliveryRow {
+            service: self.terms.service.to_string(),
+            event: self.event.to_owned(),
+            ..self.counts(tail)
+        }
+    }
+
+    /// The same without names: whoever waits for a board to settle looks at all places, and again.
+    pub(super) fn counts(&self, tail: u64) -> DeliveryRow {
         let (reading, (position, run, shed)) = self.tally.read(|| {
             let run = self.run.load(Ordering::Relaxed);
             (self.position(), run, self.shed.load(Ordering::Relaxed))
@@ -386,7 +395,7 @@ impl<E> Place<E> {
         let passed = reading.of(Count::Passed);
         let redriven = lock(&self.returns).as_ref().map_or(0, |all| all.redriven);
         let end = if self.is_closed() { position } else { tail };
-        let mut row = DeliveryRow::new(self.terms.service.to_string(), self.event.to_owned());
+        let mut row = DeliveryRow::default();
         let read = position - self.start;
         let (accepted, taken) = match &self.own {
             None => (end - self.start, read),

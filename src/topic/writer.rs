@@ -235,6 +235,17 @@ impl<E> Writer<E> {
         open.next().map(|(id, _)| *id)
     }
 
+    /// All that was ever accepted here, if it is settled; else the first place at which it is not.
+    pub(super) fn settled(&self) -> Result<u64, u64> {
+        let archived = self.archive.values().map(|row| row.accepted).sum();
+        let ending = self.ending.iter().map(|place| (&place.id, place));
+        let mut places = self.places.iter().chain(ending);
+        places.try_fold(archived, |sum: u64, (id, place)| {
+            let accepted = place.counts(self.tail).settled().ok_or(*id)?;
+            Ok(sum.saturating_add(accepted))
+        })
+    }
+
     pub(super) fn has_readers(&self) -> bool {
         !self.places.is_empty()
     }
@@ -603,8 +614,7 @@ impl<E> Writer<E> {
     fn archive_ended(&mut self) {
         let (tail, archive) = (self.tail, &mut self.archive);
         self.ending.retain(|place| {
-            let row = place.row(tail);
-            let holds = row.in_flight + row.deferred + row.queued > 0;
+            let holds = place.counts(tail).settled().is_none();
             if !holds {
                 merge(archive, place, tail);
             }
@@ -614,11 +624,10 @@ impl<E> Writer<E> {
 }
 
 fn merge<E>(rows: &mut BTreeMap<Arc<str>, DeliveryRow>, place: &Place<E>, tail: u64) {
-    let row = place.row(tail);
     match rows.get_mut(&place.terms.service) {
-        Some(sum) => sum.add(&row),
+        Some(sum) => sum.add(&place.counts(tail)),
         None => {
-            rows.insert(Arc::clone(&place.terms.service), row);
+            rows.insert(Arc::clone(&place.terms.service), place.row(tail));
         }
     }
 }
