@@ -18,6 +18,20 @@ impl Dice {
         Self { seed }
     }
 
+    /// Takes any seed.
+    pub(crate) fn any() -> Self {
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "the seed itself, where nobody gave one"
+        )]
+        let seed = fastrand::u64(..);
+        Self { seed }
+    }
+
+    pub(crate) fn seed(self) -> u64 {
+        self.seed
+    }
+
     /// Makes the stream of this name; the same name makes the same stream again.
     pub(crate) fn fork(&self, name: &str) -> fastrand::Rng {
         fastrand::Rng::with_seed(mixed(mixed(self.seed) ^ fnv1a(name)))

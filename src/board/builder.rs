@@ -58,6 +58,9 @@ pub enum StartError {
     /// `on_this_thread` was used outside a tokio `LocalSet`.
     #[error("on_this_thread needs a tokio runtime and a LocalSet around the call")]
     NoLocalSet,
+    /// `on_this_thread` was used in a runtime without timers.
+    #[error("on_this_thread needs a tokio runtime with timers: build it with `enable_all()`")]
+    NoTimers,
     /// `start` was called on a thread of a board, which it would block.
     #[error("a board cannot be started on a thread of a board, which it would block")]
     Blocking,
@@ -73,7 +76,7 @@ fn list(problems: &[Problem]) -> String {
 #[must_use]
 pub struct BoardBuilder {
     arbiters: Option<usize>,
-    seed: u64,
+    seed: Option<u64>,
     shelf: usize,
     cycles: Cycles,
     blocking_threads: usize,
@@ -91,7 +94,7 @@ impl BoardBuilder {
     pub(crate) fn new() -> Self {
         BoardBuilder {
             arbiters: None,
-            seed: 0,
+            seed: None,
             shelf: defaults::SHELF,
             cycles: Cycles::default(),
             blocking_threads: defaults::BLOCKING_THREADS,
@@ -119,9 +122,11 @@ impl BoardBuilder {
         self
     }
 
-    /// The seed of all randomness (jitter); 0 by default.
+    /// The seed of all randomness (jitter). By default another one for each board, so that the
+    /// copies of a program do not all retry at the same moment, logged at its start at level debug;
+    /// for a board on this thread 0, so that each run of a test goes the same way.
     pub fn seed(mut self, seed: u64) -> Self {
-        self.seed = seed;
+        self.seed = Some(seed);
         self
     }
 
@@ -162,7 +167,11 @@ impl BoardBuilder {
 
     /// Runs the whole board on this thread, inside the caller's `LocalSet`: one thread, so that
     /// tokio's paused clock and the seed govern everything. For tests. Placement is ignored.
-    pub fn on_this_thread(self) -> LocalBoardBuilder {
+    ///
+    /// Until it has ended the thread is one of a board: a `_blocking` verb on it is refused, since
+    /// nothing could run meanwhile.
+    pub fn on_this_thread(mut self) -> LocalBoardBuilder {
+        self.seed.get_or_insert(0);
         LocalBoardBuilder(self)
     }
 
@@ -235,13 +244,16 @@ impl BoardBuilder {
         threads: Box<dyn Threads>,
     ) -> io::Result<Board> {
         let time = clock.handle();
-        let pulse = Pulse::new(clock, Dice::new(self.seed));
+        let dice = self.seed.map_or_else(Dice::any, Dice::new);
+        let pulse = Pulse::new(clock, dice);
         let wall = Wall::new(pulse, self.shelf, self.cycles);
         let home = threads.place(Placement::Together)?;
         let grounds = Arc::new(Grounds::new(Arc::clone(&wall), arbiters, threads));
         grounds.name_events(names);
         let opened = grounds.root(root, home.clone())?;
         let node = Arc::clone(&opened.node);
+        let root = &**node.path();
+        tracing::debug!(target: "callboard::board", root, seed = dice.seed(), "a board starts");
         let inner = Arc::new(Inner::new(Arc::clone(&grounds), node, time));
         let (ending, limit) = (Arc::downgrade(&inner), self.shutdown_limit);
         let owner = Arc::clone(&inner) as Arc<dyn Any + Send + Sync>;
@@ -276,7 +288,8 @@ impl LocalBoardBuilder {
     /// Starts the tree on this thread; see [`BoardBuilder::start`].
     ///
     /// # Errors
-    /// [`StartError`]: the tree is invalid, a child did not start, or there is no `LocalSet`.
+    /// [`StartError`]: the tree is invalid, a child did not start, or there is no `LocalSet`, or
+    /// no timers.
     ///
     /// # Cancel safety
     /// Dropping the future begins the shutdown of what has been started, within
@@ -287,8 +300,10 @@ impl LocalBoardBuilder {
         // tokio offers no way to ask, and a panic of our own would be no answer.
         guard(|| drop(actix_rt::spawn(async {}))).map_err(|_| StartError::NoLocalSet)?;
         let (clock, thread) = (Clock::new(time), Box::new(OneThread));
+        guard(|| drop(clock.sleep_until(clock.now()))).map_err(|_| StartError::NoTimers)?;
         let board = self.0.open(root, names, clock, ANY_ARBITER, thread);
         let board = board.map_err(StartError::Threads)?;
+        board.inner.stay_here();
         if let Some(watchdog) = self.0.watchdog {
             board.inner.watch(watchdog);
         }

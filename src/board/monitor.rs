@@ -11,7 +11,7 @@ use std::fmt;
 use tokio::sync::broadcast::Receiver;
 use tokio::sync::broadcast::error::{RecvError, TryRecvError};
 
-use crate::insider::current_board;
+use crate::insider::is_needed;
 use crate::lifecycle::Lifecycle;
 use crate::park::block_on;
 
@@ -65,7 +65,7 @@ impl Monitor {
     /// board it does not wait, as [`Monitor::try_next`]: `None` may then also mean that there is
     /// none yet.
     pub fn next_blocking(&mut self) -> Option<Lifecycle> {
-        if current_board().is_some() {
+        if is_needed() {
             return self.try_next();
         }
         block_on(self.next())

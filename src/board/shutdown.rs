@@ -17,7 +17,7 @@ use super::{Board, Inner};
 use crate::clock::{deadline, within};
 use crate::exit::Exit;
 use crate::host::{After, News, Order};
-use crate::insider::{current_board, serves};
+use crate::insider::{Hosting, is_needed, serves};
 use crate::park::block_on;
 use crate::pulse::Phase;
 use crate::service::control::Kill;
@@ -143,7 +143,7 @@ impl Board {
 
     /// Whether blocking this thread may stop what a shutdown, or quiet, would have to wait for.
     pub(super) fn would_wait_for_itself(&self) -> bool {
-        current_board().is_some() || serves(self.inner.wall.id())
+        is_needed() || serves(self.inner.wall.id())
     }
 
     /// Blocking work that still runs though nobody waits for it: its handler was cancelled by a
@@ -156,12 +156,23 @@ impl Board {
     /// [`Context::stop_board`](crate::Context::stop_board), or because its root gave up. There is
     /// no time limit.
     ///
+    /// **From inside** a service of this board it would wait for its own caller: there it logs a
+    /// warning and returns at once. A service that is to know of the end does so in
+    /// [`Service::stopping`](crate::Service::stopping).
+    ///
     /// # Errors
     /// [`BoardError`] if the root supervisor gave up, with the whole chain of reasons.
     ///
     /// # Cancel safety
     /// Dropping the future only stops the waiting.
     pub async fn wait(&self) -> Result<(), BoardError> {
+        if serves(self.inner.wall.id()) {
+            tracing::warn!(
+                target: "callboard::board",
+                "a service cannot wait for the end of its own board: it goes on at once"
+            );
+            return Ok(());
+        }
         let mut root = self.inner.root_state.subscribe();
         // The sender is held by the board itself, so it cannot have gone.
         let _ = root.wait_for(|root| root.closed).await;
@@ -280,6 +291,16 @@ impl Inner {
             self.wall.pulse.abandon();
         }
         report
+    }
+
+    /// Marks this thread as the board's own, until the board has ended or whatever runs it here is
+    /// dropped.
+    pub(super) fn stay_here(&self) {
+        let (hosting, mut root) = (Hosting::here(), self.root_state.subscribe());
+        actix_rt::spawn(async move {
+            let _ = root.wait_for(|root| root.closed).await;
+            drop(hosting);
+        });
     }
 
     /// Whoever waits for the end, or listens for changes, hears that nothing more will come.

@@ -12,7 +12,7 @@ use std::fmt;
 use std::time::Duration;
 
 use crate::defaults::PUBLISH_WAIT;
-use crate::insider::{current_board, serves};
+use crate::insider::{is_needed, serves};
 use crate::mailbox::letters::Unsent;
 use crate::message::Message;
 use crate::park::block_on;
@@ -166,7 +166,7 @@ impl<S: Service> Address<S> {
     where
         S: Answer<M>,
     {
-        if current_board().is_some() {
+        if is_needed() {
             return Err(TellError::Blocking(message));
         }
         block_on(self.tell(message))
@@ -205,7 +205,7 @@ impl<S: Service> Address<S> {
     where
         S: Answer<M>,
     {
-        if current_board().is_some() {
+        if is_needed() {
             return Err(TellError::Blocking(message));
         }
         block_on(self.tell_all(message))

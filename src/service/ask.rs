@@ -17,7 +17,7 @@ use tokio::time::{Instant, Sleep};
 use crate::clock::deadline;
 use crate::defaults::ASK_WAIT;
 use crate::failure::Failure;
-use crate::insider::current_board;
+use crate::insider::is_needed;
 use crate::mailbox::letters::Unsent;
 use crate::message::Message;
 use crate::park::block_on;
@@ -238,7 +238,7 @@ impl<S: Service> Address<S> {
     where
         S: Answer<M>,
     {
-        if current_board().is_some() {
+        if is_needed() {
             return Err(AskError::Blocking(message));
         }
         block_on(self.ask_within(message, limit))

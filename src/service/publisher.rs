@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use crate::defaults::PUBLISH_WAIT;
 use crate::event::{Event, EventId};
-use crate::insider::{InsideOf, current_board, serves};
+use crate::insider::{InsideOf, is_needed, serves};
 use crate::park::block_on;
 use crate::service::address::current_span;
 use crate::sync::Arc;
@@ -58,7 +58,7 @@ impl<E: Event> Publisher<E> {
     /// # Errors
     /// [`PublishError`], with the event; [`PublishError::Blocking`] on a thread of a board.
     pub fn publish_blocking(&self, event: E) -> Result<EventId, PublishError<E>> {
-        if current_board().is_some() {
+        if is_needed() {
             return Err(PublishError::Blocking { event });
         }
         block_on(self.publish(event))
@@ -80,7 +80,7 @@ impl<E: Event> Publisher<E> {
         batch: impl IntoIterator<Item = E>,
     ) -> Result<Vec<EventId>, PublishAllError<E>> {
         let mut all = self.publish_all(batch);
-        if current_board().is_some() {
+        if is_needed() {
             return Err(all.refuse(PublishError::Blocking { event: () }));
         }
         block_on(all)
@@ -115,7 +115,7 @@ impl<E: Event> PublishSettled<E> {
     /// [`PublishError`], with the event; [`PublishError::Blocking`] on a thread of a board, where
     /// nothing is published.
     pub fn wait_blocking(self) -> Result<Vec<Settled>, PublishError<E>> {
-        if current_board().is_none() {
+        if !is_needed() {
             return block_on(self);
         }
         self.stop()

@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::defaults::ASK_WAIT;
-use crate::insider::current_board;
+use crate::insider::is_needed;
 use crate::message::Message;
 use crate::park::block_on;
 use crate::service::{Address, Answer, AskError, TellError};
@@ -82,7 +82,7 @@ impl<M: Message> Recipient<M> {
     /// # Errors
     /// As [`Address::tell_blocking`].
     pub fn tell_blocking(&self, message: M) -> Result<(), TellError<M>> {
-        if current_board().is_some() {
+        if is_needed() {
             return Err(TellError::Blocking(message));
         }
         block_on(self.0.tell(message))
@@ -146,7 +146,7 @@ impl<M: Message> Recipient<M> {
         message: M,
         limit: Duration,
     ) -> Result<M::Reply, AskError<M>> {
-        if current_board().is_some() {
+        if is_needed() {
             return Err(AskError::Blocking(message));
         }
         block_on(self.0.ask(message, limit))

@@ -3,12 +3,12 @@
 use std::thread;
 
 use callboard::prelude::*;
-use callboard::{Jitter, StartError};
+use callboard::{AskError, ChildError, Jitter, PublishError, SettleError, StartError, TellError};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 use crate::support_lives::{
-    Deed, Hook, Log, Note, end, hearer, here, note, paused, probe, probe_with, try_here,
+    Deed, Do, Hook, Log, Note, end, hearer, here, note, paused, probe, probe_with, try_here,
 };
 
 fn shop() -> Supervisor {
@@ -34,6 +34,67 @@ fn it_needs_a_runtime() {
         panic!("it waits");
     };
     assert_eq!(started.unwrap_err().to_string(), NO_LOCAL_SET);
+}
+
+#[test]
+fn it_needs_timers() {
+    let runtime = tokio::runtime::Builder::new_current_thread();
+    let runtime = { runtime }.build().unwrap();
+    let started = tokio::task::LocalSet::new().block_on(&runtime, try_here(shop()));
+    let error = started.unwrap_err();
+    assert!(matches!(error, StartError::NoTimers), "{error}");
+}
+
+#[test]
+fn a_verb_that_would_block_its_thread_is_refused_until_it_has_ended() {
+    let log = Log::new();
+    let spec = hearer("a", &log);
+    let address = spec.address();
+    let tell = || address.tell_blocking(Do(Deed::Nothing));
+    let runtime = tokio::runtime::Builder::new_current_thread();
+    let runtime = { runtime }.enable_all().build().unwrap();
+    let set = tokio::task::LocalSet::new();
+    let board = set.block_on(&runtime, here(shop().child(spec)));
+    assert!(matches!(tell(), Err(TellError::Blocking(_))));
+    let asked = address.ask_blocking(Do(Deed::Nothing));
+    assert!(matches!(asked, Err(AskError::Blocking(_))));
+    let published = board.publish_blocking(note(1));
+    assert!(matches!(published, Err(PublishError::Blocking { .. })));
+    let published = board.publish(note(1)).settled().wait_blocking();
+    assert!(matches!(published, Err(PublishError::Blocking { .. })));
+    assert_eq!(board.settle_blocking(), Err(SettleError::Inside));
+    let stopped = board.stop_blocking(address.path());
+    assert!(matches!(stopped, Err(ChildError::Blocking)), "{stopped:?}");
+    // Another thread may wait for it, while this one runs it.
+    let elsewhere = thread::spawn({
+        let address = address.clone();
+        move || address.tell_blocking(Do(Deed::Nothing))
+    });
+    set.block_on(&runtime, log.wait_for("a Nothing"));
+    elsewhere.join().unwrap().unwrap();
+    // It begins, and does not wait.
+    assert!(!board.shutdown_blocking(secs(60)).over);
+    set.block_on(&runtime, board.wait()).unwrap();
+    assert!(matches!(tell(), Err(TellError::Stopped(_))));
+}
+
+#[test]
+fn a_thread_whose_board_was_dropped_with_its_local_set_may_block_again() {
+    let runtime = tokio::runtime::Builder::new_current_thread();
+    let runtime = { runtime }.enable_all().build().unwrap();
+    let set = tokio::task::LocalSet::new();
+    let _kept = set.block_on(&runtime, here(shop()));
+    let spec = hearer("a", &Log::new());
+    let address = spec.address();
+    let board = Board::builder()
+        .arbiters(1)
+        .start(shop().child(spec))
+        .unwrap();
+    let tell = || address.tell_blocking(Do(Deed::Nothing));
+    assert!(matches!(tell(), Err(TellError::Blocking(_))));
+    drop(set);
+    tell().unwrap();
+    board.shutdown_blocking(secs(60));
 }
 
 #[test]

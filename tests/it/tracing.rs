@@ -360,3 +360,20 @@ fn notes_are_handled_when_nobody_listens() {
     });
     assert!(seen.spans("handle").is_empty() && seen.events.lock().unwrap().is_empty());
 }
+
+#[test]
+fn each_board_takes_a_seed_of_its_own_unless_it_is_given_one() {
+    let seen = watched("callboard::board=debug", || {
+        for builder in [Board::builder(), Board::builder(), Board::builder().seed(7)] {
+            let board = builder.arbiters(1).start(Supervisor::one_for_one("shop"));
+            board.unwrap().shutdown_blocking(secs(60));
+        }
+        paused(async { end(&here(Supervisor::one_for_one("shop")).await).await });
+    });
+    let seen = seen.events("callboard::board", Level::DEBUG);
+    let seeds: Vec<_> = seen.iter().map(|start| start.field("seed")).collect();
+    let [first, second, "7", "0"] = seeds[..] else {
+        panic!("{seeds:?}");
+    };
+    assert_ne!(first, second);
+}
