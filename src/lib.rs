@@ -194,8 +194,8 @@
 //! # Tests of your services
 //!
 //! [`BoardBuilder::on_this_thread`] runs the whole board on your thread, so that tokio's paused
-//! clock and one seed govern everything; [`Board::settle`] waits until nothing is left to do, and
-//! needs no sleeping:
+//! clock (its feature `test-util`) and one seed govern everything; [`Board::settle`] waits until
+//! nothing is left to do, and needs no sleeping. It runs within a `LocalSet`:
 //!
 //! ```
 //! # use callboard::prelude::*;
@@ -208,19 +208,29 @@
 //! #         if cx.attempt() < 3 { Err(Failure::new("not yet")) } else { Ok(()) }
 //! #     }
 //! # }
-//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
-//! # let runtime =
-//! #     tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build()?;
-//! # tokio::task::LocalSet::new().block_on(&runtime, async {
-//! let tree = Supervisor::one_for_one("shop").child(service("flaky", Flaky::default).on::<Ping>());
-//! let board = Board::builder().seed(1).on_this_thread().start(tree).await?;
-//! board.publish(Ping).await?;
-//! board.settle().await?; // two retries, no waiting
-//! assert_eq!(board.ledger().delivery("shop/flaky", "ping").map(|row| row.retried), Some(2));
-//! # Ok::<(), Box<dyn std::error::Error>>(())
-//! # })?;
-//! # Ok(()) }
+//! # type Tested = Result<(), Box<dyn std::error::Error>>;
+//! # #[tokio::main(flavor = "current_thread", start_paused = true)]
+//! # async fn main() -> Tested { it_tries_again().await }
+//! # const _: &str = stringify!(
+//! #[tokio::test(start_paused = true)]
+//! # );
+//! async fn it_tries_again() -> Result<(), Box<dyn std::error::Error>> {
+//!     let test = async {
+//!         let flaky = service("flaky", Flaky::default).on::<Ping>();
+//!         let tree = Supervisor::one_for_one("shop").child(flaky);
+//!         let board = Board::builder().on_this_thread().start(tree).await?;
+//!         board.publish(Ping).await?;
+//!         board.settle().await?; // two retries, no waiting
+//!         let ledger = board.ledger();
+//!         let row = ledger.delivery("shop/flaky", "ping").ok_or("no such row")?;
+//!         assert_eq!((row.acknowledged, row.retried), (1, 2));
+//!         Ok(())
+//!     };
+//!     tokio::task::LocalSet::new().run_until(test).await
+//! }
 //! ```
+//!
+//! A board with threads of its own does not hear of a clock that is paused on yours.
 
 // Examples print; the library speaks through `tracing`.
 #![warn(clippy::print_stderr, clippy::print_stdout)]

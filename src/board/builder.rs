@@ -130,7 +130,8 @@ impl BoardBuilder {
         self
     }
 
-    /// How many dead letters the shelf keeps before it drops the oldest; 1,024 by default.
+    /// How many dead letters the shelf keeps before it drops the oldest; 1,024 by default. With 0
+    /// it keeps none: only who subscribes to [`DeadLetter`](crate::DeadLetter) sees them.
     pub fn shelf(mut self, most: usize) -> Self {
         self.shelf = most;
         self
@@ -177,6 +178,10 @@ impl BoardBuilder {
 
     /// Starts the tree: every child in order, each one up before the next. Blocks the thread until
     /// all are up, at most 30 s for each.
+    ///
+    /// In an async program, whose other tasks go on meanwhile, hand it to a thread that may block:
+    /// `tokio::task::spawn_blocking(move || Board::start(tree)).await??`. It has to be so where a
+    /// `started` hook waits for something on the caller's own runtime.
     ///
     /// # Errors
     /// [`StartError`]: the tree is invalid, a child did not start, or there are no threads.

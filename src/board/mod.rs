@@ -108,7 +108,8 @@ impl Inner {
 }
 
 impl Board {
-    /// Starts a board with default settings; short for `Board::builder().start(root)`.
+    /// Starts a board with default settings; short for `Board::builder().start(root)`. It blocks
+    /// the thread until all services are up: see [`BoardBuilder::start`].
     ///
     /// # Errors
     /// [`StartError`].

@@ -20,7 +20,8 @@ use crate::ledger::Ledger;
 pub struct ShutdownReport {
     /// Whether everything was settled before the deadline.
     pub drained: bool,
-    /// What was accepted and not handled, by service and event. Only
+    /// What was accepted and not handled, by service and event; while the shutdown is not
+    /// [over](ShutdownReport::over), what is still open. Only
     /// [`Lifecycle`](crate::Lifecycle) is left out, since its last changes tell of this very end;
     /// the ledger has it.
     pub undelivered: Vec<Undelivered>,
@@ -101,10 +102,11 @@ impl fmt::Display for ShutdownReport {
         } else {
             write!(f, "shutting down, {how}")?;
         }
+        let fate = if self.over { "undelivered" } else { "open" };
         for row in &self.undelivered {
             write!(
                 f,
-                "\nundelivered: {} of {} for {}",
+                "\n{fate}: {} of {} for {}",
                 row.count, row.event, row.service
             )?;
         }

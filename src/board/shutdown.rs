@@ -62,7 +62,11 @@ impl Board {
     /// children stop in reverse order, each within its own shutdown time, and not beyond `limit`
     /// (well under a second more if something is stuck). Events that were not handled are counted
     /// as undelivered and named in the report, as is blocking work that was left behind. A second
-    /// call waits for the first and returns the same report.
+    /// call waits for the first, whatever its own limit, and returns the same report.
+    ///
+    /// A handler that does not end takes all of `limit`: the others then have some 10 ms each for
+    /// their [`stopping`](crate::Service::stopping). A [`timeout`](crate::Policy::timeout) shorter
+    /// than `limit` keeps one event from that.
     ///
     /// **From inside** a service of this board (a handler, hook or timer, or the blocking work of
     /// one) it would wait for its own caller. There it only begins the shutdown and returns at

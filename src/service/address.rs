@@ -39,7 +39,7 @@ pub enum TellError<M> {
     #[error("the service has stopped")]
     Stopped(M),
     /// The board that the service belongs to has not been started.
-    #[error("the service has not been started")]
+    #[error("the service has not been started: is it in the tree of a board that runs?")]
     NotStarted(M),
     /// A `_blocking` form was called on one of the board's own threads, which it would block.
     #[error("a blocking call on a thread of a board would stop its services: use the async form")]

@@ -40,7 +40,7 @@ pub enum AskError<M> {
     #[error("the service has stopped")]
     Stopped(M),
     /// The board that the service belongs to has not been started. Not accepted.
-    #[error("the service has not been started")]
+    #[error("the service has not been started: is it in the tree of a board that runs?")]
     NotStarted(M),
     /// A `_blocking` form was called on one of the board's own threads. Not accepted.
     #[error("a blocking call on a thread of a board would stop its services: use the async form")]

@@ -213,7 +213,9 @@ impl<S: Service, L> ServiceSpec<S, L> {
         self
     }
 
-    /// Runs it on the arbiter with this number, counted from 0.
+    /// Runs it on the arbiter with this number, counted from 0. The tree is refused if there are
+    /// not so many: by default there is one for each core, so that depends on the machine. See
+    /// [`BoardBuilder::arbiters`](crate::BoardBuilder::arbiters).
     pub fn arbiter(mut self, number: usize) -> Self {
         self.parts.placement = Placement::Arbiter(number);
         self

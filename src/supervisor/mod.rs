@@ -266,7 +266,9 @@ impl Supervisor {
         self
     }
 
-    /// Runs the subtree on the arbiter with this number, counted from 0.
+    /// Runs the subtree on the arbiter with this number, counted from 0. The tree is refused if
+    /// there are not so many: by default there is one for each core, so that depends on the
+    /// machine. See [`BoardBuilder::arbiters`](crate::BoardBuilder::arbiters).
     pub fn arbiter(mut self, number: usize) -> Self {
         self.placement = Placement::Arbiter(number);
         self

@@ -71,6 +71,8 @@ pub(crate) struct Topic<E> {
     writer: Mutex<Writer<E>>,
     room: Queue,
     keeps_time: AtomicBool,
+    /// Whether an event was ever published here that nobody heard.
+    was_unheard: AtomicBool,
     pub(crate) pulse: Arc<Pulse>,
 }
 
@@ -83,6 +85,7 @@ impl<E: Event> Topic<E> {
             writer: Mutex::new(Writer::new()),
             room: Queue::new(),
             keeps_time: AtomicBool::new(false),
+            was_unheard: AtomicBool::new(false),
             pulse,
         }
     }
@@ -134,8 +137,7 @@ impl<E: Event> Topic<E> {
                 let word = watch.expect(std::iter::empty());
                 word.into_iter().for_each(Word::say);
             }
-            // Nobody's failure, whatever its `drop` does.
-            let _ = guard(move || drop(event));
+            self.pass_unheard(event);
             return Ok(EventId::new(number));
         }
         if let Some(watch) = watch {
@@ -193,11 +195,22 @@ impl<E: Event> Topic<E> {
         }
         let left = writer.leftovers();
         drop(writer);
-        for event in unheard {
-            let _ = guard(move || drop(event));
-        }
+        unheard.into_iter().for_each(|event| self.pass_unheard(event));
         self.clear(left);
         refusal
+    }
+
+    /// Nobody hears this event. The first time the log tells: a subscription may be missing.
+    fn pass_unheard(&self, event: E) {
+        if !self.was_unheard.swap(true, Ordering::Relaxed) {
+            tracing::debug!(
+                target: "callboard::board",
+                event = self.name,
+                "published, and no service subscribes to it: it is counted as unheard"
+            );
+        }
+        // Nobody's failure, whatever its `drop` does.
+        let _ = guard(move || drop(event));
     }
 
     /// Checks that an event of this origin is taken in now, and that all places have room.

@@ -221,6 +221,8 @@ impl<E: Event> Publish<E> {
     /// their handles as [`PublishError::Closed`], and
     /// [`ShutdownReport::not_due`](crate::ShutdownReport::not_due) counts them. There is no limit
     /// on how much is scheduled: each event takes memory until it is due.
+    ///
+    /// The time is that of `tokio::time`, which tests can pause.
     pub fn at(mut self, due: Instant) -> Scheduled<E> {
         self.line.begin_anew();
         self.origin.forget_span();
