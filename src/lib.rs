@@ -185,8 +185,9 @@
 //! completes or its future is dropped, even if another branch of a `select!` could complete first.
 //!
 //! Other waits do not count: those of tasks that a handler has spawned, of its blocking and its
-//! later work, of instances per key (the other keys go on), and of code outside the board. They end
-//! by their time limit; `settled` without [`within`](PublishSettled::within) has none.
+//! later work, of instances per key (the other keys go on), of a future that an earlier handler had
+//! begun, and of code outside the board. They end by their time limit; `settled` without
+//! [`within`](PublishSettled::within) has none.
 //!
 //! To avoid a circle, let one service not wait: it tells instead of asking, or publishes and
 //! receives the answer as an event. [`BoardBuilder::cycles`] turns the error into a warning.

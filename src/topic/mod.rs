@@ -195,7 +195,9 @@ impl<E: Event> Topic<E> {
         }
         let left = writer.leftovers();
         drop(writer);
-        unheard.into_iter().for_each(|event| self.pass_unheard(event));
+        unheard
+            .into_iter()
+            .for_each(|event| self.pass_unheard(event));
         self.clear(left);
         refusal
     }

@@ -25,7 +25,10 @@ fn a_service_that_has_not_been_started_gives_the_message_back() {
         assert_eq!(error.into_message(), Some(NOTHING));
         let error = a.tell(NOTHING).await.unwrap_err();
         assert!(error.is_retryable());
-        assert_eq!(error.to_string(), "the service has not been started: is it in the tree of a board that runs?");
+        assert_eq!(
+            error.to_string(),
+            "the service has not been started: is it in the tree of a board that runs?"
+        );
         assert!(matches!(a.try_tell(NOTHING), Err(TellError::NotStarted(_))));
         assert!(matches!(
             a.try_ask(NOTHING).await,

@@ -61,11 +61,17 @@ impl Closer {
         };
         if let Some(report) = report {
             assert!(!report.over && !report.drained, "{report}");
-            assert!(report.to_string().starts_with("shutting down, not drained"));
+            let text = report.to_string();
+            assert!(text.starts_with("shutting down, not drained"));
+            let is_open = text.contains("\nopen: 1 of note for shop/closer");
+            assert_eq!(is_open, at == At::Handler, "{text}");
+            assert!(!text.contains("undelivered"), "{text}");
             assert!(report.stuck.is_empty() && report.ledger.gap() == 0);
         }
         self.log.say("closing");
         if let Some(board) = self.board.get() {
+            // Its own end, which does not come before this goes on.
+            board.wait().await?;
             // The handle knows that a handler holds it.
             board.publish(note(1)).await?;
         }

@@ -361,6 +361,11 @@ fn notes_are_handled_when_nobody_listens() {
     assert!(seen.spans("handle").is_empty() && seen.events.lock().unwrap().is_empty());
 }
 
+struct Unheard;
+impl Event for Unheard {
+    const NAME: &'static str = "unheard";
+}
+
 #[test]
 fn each_board_takes_a_seed_of_its_own_unless_it_is_given_one() {
     let seen = watched("callboard::board=debug", || {
@@ -376,4 +381,18 @@ fn each_board_takes_a_seed_of_its_own_unless_it_is_given_one() {
         panic!("{seeds:?}");
     };
     assert_ne!(first, second);
+}
+
+#[test]
+fn the_first_event_of_a_type_that_nobody_hears_is_told_of() {
+    let seen = witness("callboard::board=debug", async |board, _| {
+        for _ in 0..2 {
+            board.publish(Unheard).await.unwrap();
+        }
+        board.publish_all([Unheard, Unheard]).await.unwrap();
+        board.publish(note(1)).await.unwrap();
+    });
+    let told = seen.events("callboard::board", Level::DEBUG);
+    let events: Vec<_> = told.iter().map(|event| event.field("event")).collect();
+    assert_eq!(events, ["", "unheard"], "the start of the board, and that");
 }
