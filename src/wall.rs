@@ -79,6 +79,8 @@ pub(crate) struct Wall {
     folded: Mutex<BTreeMap<Arc<str>, LetterRow>>,
     /// What services left behind when they ended for good.
     undelivered: Mutex<Unread>,
+    /// The services that were killed while the board ended.
+    killed: Mutex<BTreeSet<Arc<str>>>,
     /// The services that are suspended: what they hold does not move.
     suspended: Mutex<BTreeSet<Arc<str>>>,
     pub(crate) gauges: Gauges,
@@ -132,6 +134,7 @@ impl Wall {
             letters: Mutex::new(BTreeMap::new()),
             folded: Mutex::default(),
             undelivered: Mutex::new(BTreeMap::new()),
+            killed: Mutex::default(),
             suspended: Mutex::default(),
             gauges: Gauges::default(),
             owner: OnceLock::new(),
@@ -501,6 +504,18 @@ impl Wall {
             .entry((Arc::clone(service), event))
             .or_default()
             .add(numbers.len() as u64, numbers);
+    }
+
+    /// A service did not stop in time. Of interest once the board ends: else whoever stops it sees.
+    pub(crate) fn note_killed(&self, service: &Arc<str>) {
+        if self.pulse.phase() > Phase::Open {
+            lock(&self.killed).insert(Arc::clone(service));
+        }
+    }
+
+    /// The services that did not stop in time while the board ended, by path.
+    pub(crate) fn killed(&self) -> BTreeSet<Arc<str>> {
+        lock(&self.killed).clone()
     }
 
     /// What has been left unread so far, by path and event.

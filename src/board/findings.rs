@@ -26,6 +26,7 @@ impl Inner {
             drained,
             undelivered: self.undelivered(&ledger),
             not_due: self.wall.pulse.agenda.called_off(),
+            killed: self.wall.killed().iter().map(ToString::to_string).collect(),
             stuck: Vec::new(),
             left_behind: self.left_behind(),
             over: true,

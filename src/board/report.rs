@@ -29,6 +29,10 @@ pub struct ShutdownReport {
     /// were never accepted, so they are not in the ledger.
     #[serde(default)]
     pub not_due: u64,
+    /// Services that had not stopped when their time for that was over, and were killed: before
+    /// their [`stopping`](crate::Service::stopping), or in the middle of it. Their paths, sorted.
+    #[serde(default)]
+    pub killed: Vec<String>,
     /// Services that were still busy at the end: those whose code blocks its thread, and those that
     /// only wait; see [`Stuck::blocks`].
     pub stuck: Vec<Stuck>,
@@ -116,6 +120,10 @@ impl fmt::Display for ShutdownReport {
                 _ => "scheduled events were",
             };
             write!(f, "\n{} {what} not due yet", self.not_due)?;
+        }
+        if !self.killed.is_empty() {
+            let killed = self.killed.join(", ");
+            write!(f, "\nkilled, since their time to stop was over: {killed}")?;
         }
         for stuck in &self.stuck {
             let event = stuck.event.as_deref().unwrap_or("a letter, hook or timer");

@@ -65,7 +65,8 @@ impl Board {
     /// call waits for the first, whatever its own limit, and returns the same report.
     ///
     /// A handler that does not end takes all of `limit`: the others then have some 10 ms each for
-    /// their [`stopping`](crate::Service::stopping). A [`timeout`](crate::Policy::timeout) shorter
+    /// their [`stopping`](crate::Service::stopping), and the report names those that were
+    /// [killed](ShutdownReport::killed) over it. A [`timeout`](crate::Policy::timeout) shorter
     /// than `limit` keeps one event from that.
     ///
     /// **From inside** a service of this board (a handler, hook or timer, or the blocking work of

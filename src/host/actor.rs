@@ -247,6 +247,9 @@ impl Host {
         if let Some(killer) = running.killer {
             context.cancel_future(killer);
         }
+        if running.control.killed() == Some(Kill::Overdue) {
+            self.wall.note_killed(&self.vitals.path);
+        }
         let exit = self.stage.after(exit, running.control.killed());
         let exit = running.control.sealed().unwrap_or(exit);
         self.note_exit(&exit);

@@ -102,12 +102,18 @@ fn each_child_has_its_own_time_to_stop_and_is_then_killed() {
         let root = shop()
             .child(never("a").shutdown(secs(1)))
             .child(never("b").shutdown(secs(2)))
-            .child(never("c"));
+            .child(never("c"))
+            .child(hearer("d", &log))
+            .child(never("stopped before"));
         let board = here(root).await;
+        board.stop("shop/stopped before").await.unwrap();
         log.take();
         let report = board.shutdown(secs(60)).await;
         assert_eq!((report.took.as_secs(), report.ledger.gap()), (8, 0));
         let expected = [
+            "d stopping: was shut down",
+            "d stopped",
+            "d dropped",
             "c stopping: was shut down",
             "c dropped",
             "b stopping: was shut down",
@@ -117,6 +123,7 @@ fn each_child_has_its_own_time_to_stop_and_is_then_killed() {
         ];
         assert_eq!(log.lines(), expected);
         assert!(report.drained && report.stuck.is_empty());
+        assert_eq!(report.killed, ["shop/a", "shop/b", "shop/c"]);
     });
 }
 
@@ -221,6 +228,7 @@ fn a_report_reads_well() {
             "shut down in {:?}, not drained\n\
              undelivered: 2 of note for shop/a\n\
              undelivered: 2 of note for shop/b\n\
+             killed, since their time to stop was over: shop/a, shop/b\n\
              gap: 0",
             report.took
         );
