@@ -263,6 +263,7 @@ impl<S: Service> Team<S> {
     where
         S: Answer<M>,
     {
+        let is_insider = origin.is_insider();
         let slip = |message| Some(Told::new(message, origin.clone(), NoWay));
         let mut copies: Vec<Option<Told<M>>> = Vec::new();
         let mut until = None;
@@ -283,15 +284,9 @@ impl<S: Service> Team<S> {
                 break NoRoom::Unsent(Unsent::Closed);
             };
             let left = left(&home.wall, wait, &mut until);
-            let look = || match inbox.letters.has_room() {
-                Some(true) => Ok(()),
-                Some(false) => Err(Unsent::Full),
-                None => Err(Unsent::Closed),
-            };
-            if let Err(failed) = inbox
-                .when_room(home, origin.is_insider(), left, None, look)
-                .await
-            {
+            let look = || inbox.letters.enter(&home.wall.pulse, is_insider).map(drop);
+            let room = inbox.when_room(home, is_insider, left, None, look);
+            if let Err(failed) = room.await {
                 break failed;
             }
         };

@@ -4,9 +4,10 @@ use std::sync::Arc;
 
 use callboard::prelude::*;
 use callboard::{AskError, Key, TellError};
+use tokio::time::Instant;
 
 use super::hands::{Order, Slip, hands, worker_of};
-use crate::support_events::{Step, gate, here, paused, shop};
+use crate::support_events::{Step, gate, here, paused, paused_elsewhere, shop};
 
 fn slip(key: impl Into<Key>, number: u64) -> Slip {
     let key = key.into();
@@ -109,6 +110,36 @@ fn a_letter_to_all_waits_until_all_have_room() {
             3
         );
         assert_eq!(board.ledger().gap(), 0);
+    });
+}
+
+#[test]
+fn a_letter_to_all_that_waits_for_room_comes_back_as_soon_as_the_board_drains() {
+    paused_elsewhere(async || {
+        let gate = gate();
+        let held = Arc::clone(&gate);
+        let (spec, book) = hands(move |_| Step::Wait(Arc::clone(&held)));
+        let spec = spec.letters(1).workers(1);
+        let address = spec.address();
+        let board = here(shop().child(spec)).await;
+        // One is being answered, one is queued: there is no room.
+        address.tell(slip(1, 0)).await.unwrap();
+        book.until(1).await;
+        address.tell(slip(1, 1)).await.unwrap();
+        let began = Instant::now();
+        let telling = async {
+            let told = address.tell_all(slip(1, 2)).await;
+            assert_eq!(began.elapsed(), Duration::ZERO);
+            gate.add_permits(2);
+            told.unwrap_err()
+        };
+        let (back, report) = tokio::join!(telling, async {
+            tokio::task::yield_now().await;
+            board.shutdown(secs(1)).await
+        });
+        assert!(matches!(back, TellError::Stopped(Slip { number: 2, .. })));
+        let row = report.ledger.letter("shop/hands").unwrap();
+        assert_eq!((row.accepted, row.answered), (2, 2));
     });
 }
 
