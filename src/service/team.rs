@@ -268,7 +268,7 @@ impl<S: Service> Team<S> {
         let mut copies: Vec<Option<Told<M>>> = Vec::new();
         let mut until = None;
         let failed = loop {
-            let inbox = match self.send_all(&mut copies) {
+            let inbox = match self.send_all(&mut copies, is_insider) {
                 ToAll::Sent(inboxes) => {
                     inboxes.iter().for_each(|inbox| inbox.letters.ring());
                     return Ok(());
@@ -293,7 +293,7 @@ impl<S: Service> Team<S> {
         Err(TellError::no_room(message, failed))
     }
 
-    fn send_all<M: Message>(&self, copies: &mut [Option<Told<M>>]) -> ToAll<S>
+    fn send_all<M: Message>(&self, copies: &mut [Option<Told<M>>], is_insider: bool) -> ToAll<S>
     where
         S: Answer<M>,
     {
@@ -305,27 +305,25 @@ impl<S: Service> Team<S> {
             if inboxes.len() < workers {
                 return ToAll::Closed;
             }
+            let Some(Home { wall, .. }) = inboxes.first().and_then(|inbox| inbox.home()) else {
+                return ToAll::Closed;
+            };
+            // Room in all of them before anything is put into one: a board that begins to drain
+            // meanwhile, or to close, refuses all or none. Nobody else takes room in several.
+            let mut rooms = Vec::with_capacity(workers);
             for inbox in &inboxes {
-                match inbox.letters.has_room() {
-                    None => return ToAll::Closed,
-                    Some(false) => return ToAll::Full(Arc::clone(inbox)),
-                    Some(true) => {}
+                match inbox.letters.enter(&wall.pulse, is_insider) {
+                    Ok(room) => rooms.push(room),
+                    Err(Unsent::Full) => return ToAll::Full(Arc::clone(inbox)),
+                    Err(Unsent::Closed) => return ToAll::Closed,
                 }
             }
-            // Nobody else sends meanwhile, so the room stays; one that closes meanwhile ends with
-            // the rest, and they leave theirs unread.
-            let mut sent = false;
-            for (inbox, letter) in inboxes.iter().zip(copies) {
-                let Some(pulse) = inbox.home().map(|home| &home.wall.pulse) else {
-                    continue;
-                };
-                sent |= inbox.put(pulse, letter).is_ok();
+            for (room, letter) in rooms.into_iter().zip(copies) {
+                if let Some(letter) = letter.take() {
+                    room.put(&wall.pulse, letter);
+                }
             }
-            if sent {
-                ToAll::Sent(inboxes)
-            } else {
-                ToAll::Closed
-            }
+            ToAll::Sent(inboxes)
         })
     }
 }

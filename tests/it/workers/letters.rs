@@ -1,6 +1,7 @@
 //! Letters to a service with workers.
 
-use std::sync::Arc;
+use std::sync::{Arc, mpsc};
+use std::thread;
 
 use callboard::prelude::*;
 use callboard::{AskError, Key, TellError};
@@ -141,6 +142,42 @@ fn a_letter_to_all_that_waits_for_room_comes_back_as_soon_as_the_board_drains() 
         let row = report.ledger.letter("shop/hands").unwrap();
         assert_eq!((row.accepted, row.answered), (2, 2));
     });
+}
+
+#[test]
+fn a_letter_to_all_reaches_all_or_none_while_the_board_begins_to_drain() {
+    const WORKERS: u64 = 64;
+    for round in 0..30 {
+        let gate = gate();
+        let held = Arc::clone(&gate);
+        let (spec, _) = hands(move |seen| match seen.number {
+            0 => Step::Wait(Arc::clone(&held)),
+            _ => Step::Done,
+        });
+        let spec = spec.letters(usize::MAX).workers(WORKERS as usize);
+        let address = spec.address();
+        let board = Board::builder().arbiters(1).start(shop().child(spec));
+        let board = board.unwrap();
+        // Keeps the board draining until nothing more is sent.
+        address.tell_blocking(slip(7, 0)).unwrap();
+        let (told, sent) = mpsc::channel();
+        let sender = thread::spawn(move || {
+            let back = loop {
+                match address.tell_all_blocking(slip(7, 1)) {
+                    Ok(()) => told.send(()).unwrap(),
+                    Err(back) => break back,
+                }
+            };
+            gate.add_permits(1);
+            back
+        });
+        sent.recv().unwrap();
+        let report = board.shutdown_blocking(secs(60));
+        assert!(matches!(sender.join().unwrap(), TellError::Stopped(_)));
+        let letters = 1 + WORKERS * (1 + sent.iter().count() as u64);
+        let row = report.ledger.letter("shop/hands").unwrap();
+        assert_eq!(row.accepted, letters, "in round {round}");
+    }
 }
 
 #[test]
