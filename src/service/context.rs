@@ -3,7 +3,7 @@
 //! The host makes one for each life and lends it to every call; its verbs go to the board.
 //!
 //! Invariant: what is published through it carries the cause, and is accepted even while the
-//! board drains.
+//! board drains; so is what is sent to services of the same board. For another it is an outsider.
 //!
 //! It is bound to one life: timers and buffered events end with it.
 
@@ -152,7 +152,8 @@ impl<S: Service> Context<S> {
         self.bell.stir_here();
     }
 
-    /// Sends a message to another service; waits for room as [`Context::publish`] does.
+    /// Sends a message to another service; waits for room as [`Context::publish`] does. For a
+    /// service of another board it comes from outside, without a cause.
     ///
     /// # Errors
     /// [`TellError`], with the message; [`TellError::Cycle`] at once if the mailbox of `to` is full
@@ -165,7 +166,7 @@ impl<S: Service> Context<S> {
         to: &Address<T>,
         message: M,
     ) -> Result<(), TellError<M>> {
-        match to.post(Told::new(message, self.origin(), NoWay)) {
+        match to.post(Told::new(message, self.origin_for(to), NoWay)) {
             Ok(()) => Ok(()),
             Err(letter) => Box::pin(to.send(letter, self.patience(PUBLISH_WAIT))).await,
         }
@@ -180,7 +181,7 @@ impl<S: Service> Context<S> {
         to: &Address<T>,
         message: M,
     ) -> Result<(), TellError<M>> {
-        to.post(Told::new(message, self.origin(), NoWay))
+        to.post(Told::new(message, self.origin_for(to), NoWay))
             .or_else(|letter| to.try_send(letter))
     }
 
@@ -218,7 +219,7 @@ impl<S: Service> Context<S> {
         limit: Duration,
     ) -> Result<M::Reply, AskError<M>> {
         let limit = self.patience(limit);
-        match to.post_question(message, self.origin(), limit) {
+        match to.post_question(message, self.origin_for(to), limit) {
             Ok(question) => question.await,
             Err(unposted) => Box::pin(to.ask_otherwise(unposted, limit, limit)).await,
         }
@@ -681,6 +682,17 @@ impl<S: Service> Context<S> {
         let attempt = self.doing.attempt.saturating_add(self.doing.lapsed);
         let cause = self.doing.id().map(|id| Cause::new(id, attempt));
         Origin::new(true, cause, current_span())
+    }
+
+    /// Where a message to this service comes from: for another board from outside, and from nothing
+    /// that it knows of.
+    #[inline]
+    fn origin_for<T: Service>(&self, to: &Address<T>) -> Origin {
+        let home = to.inbox.home();
+        if home.is_some_and(|home| !Arc::ptr_eq(&home.wall, &self.wall)) {
+            return to.origin();
+        }
+        self.origin()
     }
 
     /// How long a verb may wait: `usual`, or what is left of the time of what is being handled.

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use callboard::prelude::*;
-use callboard::{AskError, Recipient, Restart, TellError};
+use callboard::{AskError, EventId, Recipient, Restart, ServiceSpec, TellError};
 use tokio::time::Instant;
 
 use crate::support_lives::{
@@ -179,6 +179,75 @@ fn an_ask_takes_as_long_as_its_asker_allows_and_in_a_chain_as_the_first_does() {
         let row = board.ledger().letter("shop/relay").unwrap().clone();
         assert_eq!((row.accepted, row.failed), (2, 1));
         end(&board).await;
+    });
+}
+
+/// How a message fared by itself, and the next ones: told, told if there was room, and asked.
+struct Fared;
+impl Message for Fared {
+    type Reply = [String; 3];
+}
+
+/// What has led to the question.
+struct Why;
+impl Message for Why {
+    type Reply = Option<EventId>;
+}
+
+struct Witness;
+impl Service for Witness {}
+impl Answer<Why> for Witness {
+    async fn answer(&mut self, _: Why, cx: &mut Context<Self>) -> Outcome<Option<EventId>> {
+        Ok(cx.cause().map(|cause| cause.id))
+    }
+}
+impl Answer<Do> for Witness {
+    async fn answer(&mut self, _: Do, _: &mut Context<Self>) -> Outcome<u32> {
+        std::future::pending().await
+    }
+}
+
+struct Envoy(Address<Witness>);
+impl Service for Envoy {}
+impl Answer<Fared> for Envoy {
+    async fn answer(&mut self, _: Fared, cx: &mut Context<Self>) -> Outcome<[String; 3]> {
+        Ok([
+            format!("{:?}", cx.tell(&self.0, Why).await),
+            format!("{:?}", cx.try_tell(&self.0, Why)),
+            format!("{:?}", cx.ask(&self.0, Why).await),
+        ])
+    }
+}
+
+fn envoy(name: &str, to: &Address<Witness>) -> ServiceSpec<Envoy> {
+    let to = to.clone();
+    service(name, move || Envoy(to.clone()))
+}
+
+#[test]
+fn a_service_of_another_board_is_an_outsider() {
+    paused(async {
+        let [near, far] = ["near", "far"].map(|name| service(name, || Witness));
+        let (to_near, to_far) = (near.address(), far.address());
+        let [neighbour, stranger] =
+            [("neighbour", &to_near), ("stranger", &to_far)].map(|(name, to)| envoy(name, to));
+        let (near_by, from_afar) = (neighbour.address(), stranger.address());
+        let home = here(shop().child(near).child(neighbour).child(stranger)).await;
+        let abroad = here(shop().child(far)).await;
+        let [told, tried, asked] = near_by.ask(Fared).await.unwrap();
+        assert_eq!([&*told, &*tried], ["Ok(())"; 2]);
+        assert!(asked.starts_with("Ok(Some("), "{asked}");
+        let fared = from_afar.ask(Fared).await.unwrap();
+        assert_eq!(fared, ["Ok(())", "Ok(())", "Ok(None)"]);
+        to_far.tell(NOTHING).await.unwrap();
+        let asking = async {
+            until(|| to_far.try_tell(Why).is_err()).await;
+            from_afar.ask(Fared).await.unwrap()
+        };
+        let (report, fared) = tokio::join!(abroad.shutdown(secs(60)), asking);
+        assert_eq!(fared, ["Err(Stopped)"; 3]);
+        assert_eq!(report.ledger.gap(), 0, "{report}");
+        end(&home).await;
     });
 }
 
