@@ -219,6 +219,9 @@ pub(crate) async fn answer<S: Service>(
         // Rarely so, and then in a box of its own.
         let more = then(service, cx).instrument(span.unwrap_or_else(tracing::Span::none));
         done = Box::pin(more).await;
+        if done.is_err() {
+            cx.forget_more();
+        }
     }
     Some(match (end, done) {
         (LetterEnd::Answered, Ok(())) => Ok(()),

@@ -2,6 +2,7 @@
 //!
 //! What is published at once is published by every attempt, with the same cause.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
 use callboard::defaults;
@@ -150,6 +151,43 @@ fn an_answer_that_fails_publishes_and_begins_nothing() {
         address.ask(Wish(false)).await.unwrap();
         board.settle().await.unwrap();
         assert_eq!(log.ids(), [1, 2]);
+    });
+}
+
+/// Wants a memo to be published, and then something to be begun.
+struct Plan(Arc<AtomicBool>);
+impl Message for Plan {
+    type Reply = ();
+}
+impl Answer<Plan> for Hopeful {
+    async fn answer(&mut self, Plan(begun): Plan, cx: &mut Context<Self>) -> Outcome {
+        cx.publish_on_success(Memo(3));
+        cx.later(
+            async move { begun.store(true, Ordering::SeqCst) },
+            async |_: &mut Self, (), _: &mut Context<Self>| Ok(()),
+        );
+        Ok(())
+    }
+}
+
+#[test]
+fn an_answer_whose_follow_up_finds_no_room_has_failed_and_begins_nothing() {
+    paused(async {
+        let (slow, log) = clerk("slow", |_| Step::Sleep(secs(3_600)));
+        let hopeful = service("hopeful", || Hopeful);
+        let address = hopeful.address();
+        let slow = slow.on_with::<Memo>(|on| on.capacity(1));
+        let board = here(shop().child(slow).child(hopeful)).await;
+        board.publish(Memo(1)).await.unwrap();
+        log.until(1).await;
+        board.publish(Memo(2)).await.unwrap();
+        let begun = Arc::<AtomicBool>::default();
+        address.tell(Plan(Arc::clone(&begun))).await.unwrap();
+        board.settle().await.unwrap();
+        let letters = board.ledger().letter("shop/hopeful").unwrap().clone();
+        assert_eq!((letters.accepted, letters.failed), (1, 1));
+        assert_eq!(row(&board, "shop/slow", "memo").accepted, 2);
+        assert!(!begun.load(Ordering::SeqCst));
     });
 }
 
