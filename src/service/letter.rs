@@ -301,7 +301,9 @@ impl<R> Reply<R> {
     /// The asker may have gone; then nobody hears it.
     fn send(self, word: Word<R>) {
         drop(self.waiting);
-        let _ = self.word.send(word);
+        if let Err(unheard) = self.word.send(word) {
+            let _ = guard(move || drop(unheard));
+        }
     }
 }
 

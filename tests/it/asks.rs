@@ -1,5 +1,7 @@
 //! Every ask ends: with an answer, or at once with the reason why there is none.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use callboard::prelude::*;
@@ -7,7 +9,7 @@ use callboard::{AskError, EventId, Recipient, Restart, ServiceSpec, TellError};
 use tokio::time::Instant;
 
 use crate::support_lives::{
-    Deed, Do, Log, Note, Probe, end, hearer, here, note, paused, probe, probe_with, until,
+    Deed, Do, Log, Note, Probe, boom, end, hearer, here, note, paused, probe, probe_with, until,
 };
 
 const NOTHING: Do = Do(Deed::Nothing);
@@ -248,6 +250,47 @@ fn a_service_of_another_board_is_an_outsider() {
         assert_eq!(fared, ["Err(Stopped)"; 3]);
         assert_eq!(report.ledger.gap(), 0, "{report}");
         end(&home).await;
+    });
+}
+
+/// Counts, and panics, when it is dropped.
+struct Bomb(Arc<AtomicU32>);
+impl Drop for Bomb {
+    fn drop(&mut self) {
+        self.0.fetch_add(1, Ordering::SeqCst);
+        boom();
+    }
+}
+
+struct Build(Arc<AtomicU32>);
+impl Message for Build {
+    type Reply = Bomb;
+}
+
+struct Builder;
+impl Service for Builder {}
+impl Answer<Build> for Builder {
+    async fn answer(&mut self, build: Build, _: &mut Context<Self>) -> Outcome<Bomb> {
+        tokio::time::sleep(secs(1)).await;
+        Ok(Bomb(build.0))
+    }
+}
+
+#[test]
+fn a_reply_that_nobody_waits_for_may_panic_when_it_is_dropped() {
+    paused(async {
+        let spec = service("builder", || Builder);
+        let builder = spec.address();
+        let board = here(shop().child(spec)).await;
+        let drops = Arc::<AtomicU32>::default();
+        let asked = builder.ask_within(Build(Arc::clone(&drops)), millis(10));
+        assert!(matches!(asked.await, Err(AskError::TimedOut(_))));
+        board.settle().await.unwrap();
+        assert_eq!(drops.load(Ordering::SeqCst), 1);
+        let row = board.ledger().letter("shop/builder").unwrap().clone();
+        assert_eq!((row.accepted, row.answered), (1, 1));
+        assert_eq!(board.inspect("shop/builder").unwrap().life, 1);
+        end(&board).await;
     });
 }
 
