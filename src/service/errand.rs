@@ -74,6 +74,16 @@ pub(crate) struct Handed<S: Service> {
     pub(crate) errand: Box<dyn Errand<S>>,
 }
 
+impl<S: Service> Handed<S> {
+    /// It is lost: whoever asked hears so. Returns its number.
+    pub(crate) fn lose(self) -> u64 {
+        let work = self.work;
+        // Its message is the user's.
+        let _ = guard(move || drop(self));
+        work
+    }
+}
+
 /// What sources hand out to.
 pub(crate) struct Tray<'a, S: Service> {
     pub(crate) out: Vec<Handed<S>>,

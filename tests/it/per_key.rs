@@ -920,6 +920,51 @@ fn a_recipe_that_panics_is_charged_to_one_errand_at_a_time() {
     });
 }
 
+/// Counts, and panics, when it is dropped.
+struct Rude(Arc<AtomicU64>);
+impl Message for Rude {
+    type Reply = ();
+}
+impl Drop for Rude {
+    fn drop(&mut self) {
+        self.0.fetch_add(1, Ordering::SeqCst);
+        panic!("{ON_PURPOSE}");
+    }
+}
+
+/// Does not start.
+struct Unable;
+impl Service for Unable {
+    async fn started(&mut self, _: &mut Context<Self>) -> Outcome {
+        Err(Failure::new(ON_PURPOSE))
+    }
+}
+impl Answer<Rude> for Unable {
+    async fn answer(&mut self, _: Rude, _: &mut Context<Self>) -> Outcome {
+        unreachable!("it has not started")
+    }
+}
+
+#[test]
+fn a_message_without_an_instance_that_panics_when_it_is_dropped_is_lost_alone() {
+    let recipes: [fn() -> Unable; 2] = [|| Unable, || panic!("{ON_PURPOSE}")];
+    for make in recipes {
+        paused(async {
+            be_quiet();
+            let spec = service("unable", make).per_key(move |_| make());
+            let address = spec.address();
+            let board = here(shop().child(spec)).await;
+            let drops = Arc::<AtomicU64>::default();
+            address.tell(Rude(Arc::clone(&drops))).await.unwrap();
+            board.settle().await.unwrap();
+            assert_eq!(drops.load(Ordering::SeqCst), 1);
+            let letters = letters_of(&board, "shop/unable");
+            assert_eq!((letters.accepted, letters.failed), (1, 1));
+            assert_eq!(board.inspect("shop/unable").unwrap().life, 1);
+        });
+    }
+}
+
 #[test]
 fn what_waits_behind_an_event_without_an_instance_goes_on() {
     /// Lost over its first event.

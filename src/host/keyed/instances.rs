@@ -95,7 +95,7 @@ impl<S: Service, L: Deliver<S>> KeyedLife<S, L> {
             let charged = match orders.current() {
                 // Charged to what it was made for, which would make another for ever.
                 None if !orders.has_begun() => {
-                    errands.pop_front().map(|errand| (errand.work, None))
+                    errands.pop_front().map(|errand| (errand.lose(), None))
                 }
                 // What is only queued is not to blame.
                 current => current,
@@ -135,7 +135,8 @@ impl<S: Service, L: Deliver<S>> KeyedLife<S, L> {
             service = cx.path(), key = %errand.key, failure = in_words(&loss),
             "no instance could be made for a key"
         );
-        self.settle((errand.work, None), Ended::Failed(fault(loss)), None, cx)
+        let charged = (errand.lose(), None);
+        self.settle(charged, Ended::Failed(fault(loss)), None, cx)
     }
 
     pub(super) fn note_idle(&mut self, key: &Key) {
