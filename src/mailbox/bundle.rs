@@ -8,6 +8,9 @@
 //! It counts nothing.
 
 use std::collections::VecDeque;
+use std::iter;
+
+use crate::panic::bury;
 
 /// How many bytes of items a bundle has beside its first, at most, unless one alone has more:
 /// enough to make a box for all of them cheap, and little to be kept by each service that was ever
@@ -100,6 +103,14 @@ impl<T> Bundle<T> {
     pub(crate) fn is_small(&self) -> bool {
         let room = size_of::<Option<T>>() + self.rest.capacity() * size_of::<T>();
         room <= 2 * BYTES
+    }
+}
+
+impl<T> Drop for Bundle<T> {
+    /// Mostly it is empty. What is left of a mailbox that was never closed is dropped guarded: two
+    /// that panic in their `drop` must not abort the process.
+    fn drop(&mut self) {
+        bury(iter::from_fn(|| self.pop()));
     }
 }
 
@@ -335,7 +346,7 @@ mod tests {
                 }
             }
             assert_eq!(taken.take_from(&mut queue), 1_000);
-            let all = std::iter::from_fn(|| taken.pop());
+            let all = iter::from_fn(|| taken.pop());
             assert!(all.eq(0..1_000), "in round {round}");
         }
         let kept = taken.behind.capacity() + queue.older.capacity();

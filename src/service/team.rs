@@ -18,7 +18,7 @@ use crate::clock::deadline;
 use crate::crew::{self, Crew};
 use crate::mailbox::letters::Unsent;
 use crate::message::Message;
-use crate::panic::guard;
+use crate::panic::{Fragile, guard};
 use crate::policy::Policy;
 use crate::service::ask::{AskError, Question};
 use crate::service::inbox::{Home, NoRoom};
@@ -265,7 +265,7 @@ impl<S: Service> Team<S> {
     {
         let is_insider = origin.is_insider();
         let slip = |message| Some(Told::new(message, origin.clone(), NoWay));
-        let mut copies: Vec<Option<Told<M>>> = Vec::new();
+        let mut copies: Fragile<Option<Told<M>>> = Fragile::default();
         let mut until = None;
         let failed = loop {
             let inbox = match self.send_all(&mut copies, is_insider) {

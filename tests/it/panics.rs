@@ -30,6 +30,8 @@ enum At {
     DropOfEvent,
     DropOfMessage,
     DropOfQueuedMessage,
+    DropOfLeftMessages,
+    DropOfCopies,
     ShowingFailure,
     ShowingFailureOfAnswer,
     DropOfFailure,
@@ -44,7 +46,7 @@ enum At {
     DropOfLaters,
 }
 
-const CASES: [At; 24] = [
+const CASES: [At; 26] = [
     At::Recipe,
     At::Started,
     At::Stopping,
@@ -57,6 +59,8 @@ const CASES: [At; 24] = [
     At::DropOfEvent,
     At::DropOfMessage,
     At::DropOfQueuedMessage,
+    At::DropOfLeftMessages,
+    At::DropOfCopies,
     At::ShowingFailure,
     At::ShowingFailureOfAnswer,
     At::DropOfFailure,
@@ -159,6 +163,7 @@ impl Drop for Rude {
     }
 }
 
+#[derive(Clone)]
 struct Bomb;
 impl Drop for Bomb {
     fn drop(&mut self) {
@@ -169,6 +174,18 @@ impl Drop for Bomb {
 struct Mine(Bomb);
 impl Event for Mine {
     const NAME: &'static str = "mine";
+}
+
+/// A message that panics when it is dropped, and is never answered.
+#[derive(Clone)]
+struct Left(Bomb);
+impl Message for Left {
+    type Reply = ();
+}
+impl Answer<Left> for Victim {
+    async fn answer(&mut self, _: Left, _: &mut Context<Self>) -> Outcome {
+        unreachable!("it is suspended")
+    }
 }
 
 struct Plain(u64);
@@ -332,7 +349,26 @@ fn policy(case: At) -> Policy {
     })
 }
 
+/// Has copies of a message for workers who take none of them.
+async fn tell_in_vain() {
+    let make = || Victim {
+        case: At::DropOfCopies,
+        life: 1,
+        log: Log::new(),
+        shared: Arc::default(),
+    };
+    let crew = service("crew", make).workers(2);
+    let address = crew.address();
+    let board = here(Supervisor::one_for_one("shop").child(crew)).await;
+    end(&board).await;
+    let back = address.tell_all(Left(Bomb)).await.unwrap_err();
+    assert!(std::panic::catch_unwind(move || drop(back)).is_err());
+}
+
 async fn survive(case: At) {
+    if case == At::DropOfCopies {
+        return tell_in_vain().await;
+    }
     let (log, lines, shared, mut life) = (Log::new(), Log::new(), Arc::default(), 0);
     let said = lines.clone();
     let victim = service("victim", move || {
@@ -384,6 +420,11 @@ async fn survive(case: At) {
         .ask(crate::support_lives::Do(Default::default()))
         .await;
     assert_eq!(life.unwrap(), 1);
+    if case == At::DropOfLeftMessages {
+        // Never closed: they go with the thread's tasks.
+        board.suspend("shop/victim").unwrap();
+        return (0..2).for_each(|_| address.try_tell(Left(Bomb)).unwrap());
+    }
     end(&board).await;
 }
 
