@@ -587,9 +587,10 @@ mod tests {
                 // Whoever can look in between does.
                 (0..20).for_each(|_| thread::yield_now());
             }
-            let mut row = LetterRow::default();
-            row.accepted = 1;
-            row
+            LetterRow {
+                accepted: 1,
+                ..LetterRow::default()
+            }
         }
 
         fn phase_changed(&self) {}
