@@ -245,7 +245,10 @@ async fn finish_here<S: Service>(
 /// Does what has been asked to be done later, and what that asks, here and now.
 pub(crate) async fn finish_all<S: Service>(service: &mut S, cx: &mut Context<S>) -> Outcome {
     while cx.laters.is_asked() {
-        for future in cx.laters.take_asked().drain(..) {
+        // Taken one by one: what is left when one fails is buried.
+        let mut asked = cx.laters.take_asked();
+        asked.reverse();
+        while let Some(future) = asked.pop() {
             future.await.run(service, cx).await?;
         }
     }

@@ -44,9 +44,10 @@ enum At {
     DropOfFollowUps,
     DropOfTimers,
     DropOfLaters,
+    DropOfLatersPerKey,
 }
 
-const CASES: [At; 26] = [
+const CASES: [At; 27] = [
     At::Recipe,
     At::Started,
     At::Stopping,
@@ -73,6 +74,7 @@ const CASES: [At; 26] = [
     At::DropOfFollowUps,
     At::DropOfTimers,
     At::DropOfLaters,
+    At::DropOfLatersPerKey,
 ];
 
 #[test]
@@ -112,7 +114,12 @@ fn one_case_in_a_process_of_its_own() {
         .into_iter()
         .find(|case| format!("{case:?}") == name)
         .unwrap();
-    paused(survive(case));
+    paused(async {
+        match case {
+            At::DropOfLatersPerKey => survive_per_key().await,
+            _ => survive(case).await,
+        }
+    });
     println!("survived {case:?}");
 }
 
@@ -338,6 +345,40 @@ impl Answer<Rude> for Victim {
         }
         Ok(rude.0)
     }
+}
+
+/// Goes on three times in its first attempt: the first fails, and the others must not be dropped
+/// together.
+struct Hasty;
+impl Service for Hasty {}
+impl Handle<Plain> for Hasty {
+    async fn handle(&mut self, _: &Plain, cx: &mut Context<Self>) -> Outcome {
+        if cx.attempt() == 1 {
+            cx.later(async {}, async |_, (), _| Err(Failure::new("no")));
+            for _ in 0..2 {
+                let bomb = Bomb;
+                cx.later(async move { bomb }, async |_, _, _| Ok(()));
+            }
+        }
+        Ok(())
+    }
+}
+
+async fn survive_per_key() {
+    let retry = Policy::new().retry(Retry::fixed(Duration::ZERO));
+    let hasty = service("hasty", || Hasty).per_key(|_| Hasty);
+    let hasty = hasty.on::<Plain>().policy(retry);
+    let board = here(Supervisor::one_for_one("shop").child(hasty)).await;
+    board.publish(Plain(1)).await.unwrap();
+    board.settle().await.unwrap();
+    // Nobody is to blame: neither the instance nor its service has ended.
+    let seen = board.inspect("shop/hasty").unwrap();
+    assert_eq!((seen.life, seen.instances), (1, 1));
+    let row = board.ledger();
+    let row = row.delivery("shop/hasty", "plain").unwrap();
+    assert_eq!((row.acknowledged, row.retried), (1, 1));
+    assert_eq!(seen.last_failure.unwrap().failure.to_string(), "no");
+    end(&board).await;
 }
 
 fn policy(case: At) -> Policy {
