@@ -14,6 +14,7 @@ use tracing_subscriber::layer::{Context as LayerContext, SubscriberExt};
 use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::{EnvFilter, Layer, Registry};
 
+use crate::support_events::{clerk, failing, row};
 use crate::support_lives::{Deed, Do, Log, Note, end, hearer, here, note, paused};
 
 /// A span or event that was seen.
@@ -287,6 +288,37 @@ fn verdicts_and_restarts_are_told_at_their_targets() {
             .all(|event| event.field("exit") == "panicked: boom")
     );
     assert_eq!(ended[0].field("service"), "shop/a");
+}
+
+#[test]
+fn a_dead_letter_whose_own_handler_fails_is_said_to_be_discarded() {
+    let seen = watched("callboard=warn", || {
+        paused(async {
+            let once = Policy::new().retry(Retry::never());
+            let (failer, _) = clerk("failer", |_| failing());
+            let (mourner, log) = clerk("mourner", |_| failing());
+            let root = Supervisor::one_for_one("shop")
+                .policy(once)
+                .child(failer.on::<crate::support_events::Note>())
+                .child(mourner.on::<DeadLetter>());
+            let board = here(root).await;
+            let note = crate::support_events::Note(1);
+            board.publish(note).await.unwrap();
+            board.settle().await.unwrap();
+            assert_eq!(log.ids(), [1]);
+            let row = row(&board, "shop/mourner", DeadLetter::NAME);
+            assert_eq!((row.discarded, row.dead_lettered), (1, 0));
+        });
+    });
+    let told = |level| {
+        let seen = seen.events("callboard::policy", level);
+        let line = |told: &Seen| format!("{}: {}", told.field("event"), told.field("message"));
+        seen.iter().map(line).collect::<Vec<_>>()
+    };
+    let dead = ["note: given up: the event is a dead letter"];
+    assert_eq!(told(Level::ERROR), dead);
+    let discarded = ["callboard.dead_letter: given up: the event is discarded"];
+    assert_eq!(told(Level::WARN), discarded);
 }
 
 /// An event and error that count how often anybody looks at them.

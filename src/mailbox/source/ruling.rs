@@ -136,14 +136,19 @@ impl<E: Event> Source<E> {
         self.carry_out(held, ruling)
     }
 
+    /// The dead letters of dead letters are let go, or one broken mourner would mourn itself.
     fn ruling(
         &self,
         held: &Held<E>,
-        verdict: Verdict,
+        mut verdict: Verdict,
         trouble: Trouble,
         failure: Failure,
         attempt: u32,
     ) -> Ruling {
+        let is_letter = TypeId::of::<E>() == TypeId::of::<DeadLetter>();
+        if is_letter && verdict.event == EventVerdict::DeadLetter {
+            verdict.event = EventVerdict::Discard;
+        }
         Ruling {
             verdict,
             trouble,
@@ -238,12 +243,11 @@ impl<E: Event> Source<E> {
         let trouble = last.map_or(Trouble::TimedOut, |attempt| attempt.trouble);
         let attempt = held.counted();
         let mut ruling = self.ruling(&held, verdict, trouble, failure, attempt);
-        ruling.dead = self.settle_given_up(held, &verdict);
+        ruling.dead = self.settle_given_up(held, &ruling.verdict);
         Some(ruling)
     }
 
     /// Settles an event that will not be tried again, unless it is a dead letter: that is returned.
-    /// The dead letters of dead letters are let go, or one broken mourner would mourn itself.
     fn settle_given_up(
         &mut self,
         mut held: Held<E>,
@@ -252,9 +256,6 @@ impl<E: Event> Source<E> {
         let (count, fate) = match verdict.event {
             EventVerdict::Acknowledge => (Count::Done, Fate::Acknowledged),
             EventVerdict::Discard => (Count::Discarded, Fate::Discarded),
-            _ if TypeId::of::<E>() == TypeId::of::<DeadLetter>() => {
-                (Count::Discarded, Fate::Discarded)
-            }
             _ => (Count::DeadLettered, Fate::DeadLettered),
         };
         let reason = verdict.reason.unwrap_or(Reason::NotRetried);
