@@ -63,6 +63,8 @@ pub(crate) struct Obituary<E> {
     pub(crate) attempts: Vec<FailedAttempt>,
     pub(crate) reason: Reason,
     pub(crate) redriven: bool,
+    /// How often it has been begun in all, also before it was redriven.
+    pub(crate) tries: u32,
 }
 
 impl Event for DeadLetter {
@@ -78,6 +80,7 @@ impl DeadLetter {
             attempts,
             reason,
             redriven,
+            tries,
         } = obituary;
         let (id, cause) = event
             .slot()
@@ -93,6 +96,7 @@ impl DeadLetter {
                 topic,
                 place,
                 event,
+                tries,
             }),
         }))
     }
@@ -205,6 +209,7 @@ struct Buried<E> {
     topic: Arc<Topic<E>>,
     place: Arc<Place<E>>,
     event: Pinned<E>,
+    tries: u32,
 }
 
 impl<E: Event> Grave for Buried<E> {
@@ -221,7 +226,8 @@ impl<E: Event> Grave for Buried<E> {
     }
 
     fn give_back(&self) -> Option<EventId> {
-        self.topic.redrive(&self.place, self.event.clone())
+        let event = self.event.clone();
+        self.topic.redrive(&self.place, event, self.tries)
     }
 
     fn settle(&self, ending: Ending) {

@@ -63,14 +63,16 @@ pub struct EventId(NonZeroU64);
 /// The event or letter whose handling published this one.
 ///
 /// Copies published by several attempts at one event carry the same `id` and rising `attempt`s,
-/// also where an attempt was cut short and not counted, by a restart of its group for instance.
+/// also where an attempt was cut short and not counted, by a restart of its group for instance, and
+/// after a [redrive](crate::Board::redrive).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Cause {
     /// The number of the event or letter that was being handled.
     pub id: EventId,
     /// Which attempt at handling it this was, from 1 on. Attempts that were cut short without being
-    /// counted are included, which [`Context::attempt`](crate::Context::attempt) leaves out.
+    /// counted, and those before a redrive, are included, which
+    /// [`Context::attempt`](crate::Context::attempt) leaves out.
     pub attempt: u32,
 }
 

@@ -28,7 +28,8 @@ pub(crate) struct Held<E> {
     pub(crate) accepted: Option<Duration>,
     /// When its first attempt began.
     pub(crate) first: Option<Instant>,
-    /// How many attempts were cut short, and are not counted.
+    /// How many attempts are not counted: those that were cut short, and those before it was
+    /// redriven.
     pub(crate) lapsed: u32,
     /// A guard, or want of room, makes it wait, and not the delay after a failure.
     pub(crate) is_put_off: bool,
@@ -47,9 +48,9 @@ pub(crate) struct Held<E> {
 /// Which attempt at an event is made.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Try {
-    /// 1 for the first; those that were cut short are not counted.
+    /// 1 for the first; those that lapsed are not counted.
     pub(crate) attempt: u32,
-    /// How many were cut short before.
+    /// How many lapsed before: they were cut short, or made before a redrive.
     pub(crate) lapsed: u32,
     pub(crate) redriven: bool,
 }
@@ -119,6 +120,11 @@ impl<E> Held<E> {
     /// The attempt that was under way was cut short, and nobody is to blame.
     pub(crate) fn lapse(&mut self) {
         self.lapsed = self.lapsed.saturating_add(1);
+    }
+
+    /// How often it has been begun, counted or not.
+    pub(crate) fn tries(&self) -> u32 {
+        self.counted().saturating_add(self.lapsed)
     }
 
     /// How many attempts have failed.

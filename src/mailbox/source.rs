@@ -359,6 +359,7 @@ impl<E: Event> AnySource for Source<E> {
         let at = self.cursor.topic.pulse.clock.since_start_at(now);
         let mut held = Held::new(returned.event, Some(at), now);
         held.redriven = true;
+        held.lapsed = returned.tries;
         self.held = Some(Box::new(held));
     }
 

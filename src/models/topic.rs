@@ -219,7 +219,9 @@ fn failed_events_come_back() {
             place.tally.shift(Count::InFlight, Count::DeadLettered);
             topic.announce_room();
             let topic = Arc::clone(&topic);
-            redriven.push(thread::spawn(move || topic.redrive(&place, event).unwrap()));
+            redriven.push(thread::spawn(move || {
+                topic.redrive(&place, event, 1).unwrap()
+            }));
         } else if let Some(back) = place.take_return(Count::InFlight) {
             assert!(back.event.slot().unwrap().stamp.number < back.number);
             place.settle_done(false);

@@ -55,7 +55,7 @@ pub(crate) struct Doing {
     /// 0 in hooks and timers.
     number: u64,
     attempt: u32,
-    /// Attempts that were cut short before, and are not counted.
+    /// Attempts that are not counted: they were cut short, or made before a redrive.
     lapsed: u32,
     cause: Option<Cause>,
     redriven: bool,

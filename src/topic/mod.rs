@@ -409,8 +409,13 @@ impl<E: Event> Topic<E> {
     }
 
     /// Gives a failed event back to the reader that failed it, or to the worker whose it is now, as
-    /// a new accepted delivery.
-    pub(crate) fn redrive(&self, place: &Arc<Place<E>>, event: Pinned<E>) -> Option<EventId> {
+    /// a new accepted delivery. It has been begun so often before.
+    pub(crate) fn redrive(
+        &self,
+        place: &Arc<Place<E>>,
+        event: Pinned<E>,
+        tries: u32,
+    ) -> Option<EventId> {
         let (number, owner) = {
             let writer = lock(&self.writer);
             if !self.pulse.accepts(false) {
@@ -422,7 +427,11 @@ impl<E: Event> Topic<E> {
             if owner.is_closed() {
                 return None;
             }
-            owner.give_back(Returned { number, event });
+            owner.give_back(Returned {
+                number,
+                event,
+                tries,
+            });
             (number, owner)
         };
         owner.bell.ring();

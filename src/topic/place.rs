@@ -72,6 +72,8 @@ struct Own {
 pub(crate) struct Returned<E> {
     pub(crate) number: u64,
     pub(crate) event: Pinned<E>,
+    /// How often it has been begun before.
+    pub(crate) tries: u32,
 }
 
 /// What was given back.

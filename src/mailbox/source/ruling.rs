@@ -101,6 +101,7 @@ impl<E: Event> Source<E> {
 
     fn bury(&self, held: Held<E>, reason: Reason) -> DeadLetter {
         DeadLetter::new(Obituary {
+            tries: held.tries(),
             topic: Arc::clone(&self.cursor.topic),
             place: Arc::clone(&self.cursor.place),
             event: held.event,

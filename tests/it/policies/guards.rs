@@ -325,6 +325,49 @@ fn what_stands_in_line_may_expire_there() {
         let row = row(&board, "shop/clerk", "bill");
         assert_eq!((row.acknowledged, row.expired), (2, 2));
     });
+/// Publishes, and does not succeed before it has failed for good and been redriven twice.
+struct Doomed(u32);
+impl Service for Doomed {}
+impl Handle<Note> for Doomed {
+    async fn handle(&mut self, note: &Note, cx: &mut Context<Self>) -> Outcome {
+        self.0 += 1;
+        assert_eq!(cx.attempt(), if self.0 < 3 { self.0 } else { 1 });
+        cx.publish(Memo(note.0)).await?;
+        match self.0 {
+            1 => Err(Failure::new("again")),
+            2 | 3 => Err(Failure::permanent("not yet")),
+            _ => Ok(()),
+        }
+    }
+}
+
+#[test]
+fn what_is_published_again_after_a_redrive_is_a_copy_with_a_higher_attempt() {
+    paused(async {
+        let (once, heard) = clerk("once", |_| Step::Done);
+        let (all, log) = clerk("all", |_| Step::Done);
+        let policy = Policy::new().dedupe(Dedupe::by_cause(secs(60)));
+        let root = shop()
+            .child(once.on::<Memo>().policy(policy))
+            .child(all.on::<Memo>())
+            .child(service("doomed", || Doomed(0)).on::<Note>());
+        let board = here(root).await;
+        let note = board.publish(Note(1)).await.unwrap();
+        for _ in 0..2 {
+            board.settle().await.unwrap();
+            let letter = board.dead_letters().remove(0);
+            assert_eq!(letter.reason(), Reason::Permanent);
+            board.redrive(&letter).await.unwrap();
+        }
+        board.settle().await.unwrap();
+        let causes = log.seen().into_iter().map(|seen| seen.cause.unwrap());
+        let causes: Vec<_> = causes.map(|cause| (cause.id, cause.attempt)).collect();
+        assert_eq!(causes, [1, 2, 3, 4].map(|attempt| (note, attempt)));
+        assert_eq!(heard.ids(), [1]);
+        assert_eq!(row(&board, "shop/once", "memo").discarded, 3);
+    });
+}
+
 }
 
 #[test]
