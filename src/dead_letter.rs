@@ -11,7 +11,7 @@ use std::any::Any;
 use std::fmt;
 use std::time::Duration;
 
-use crate::event::{Cause, Event, EventId, Key};
+use crate::event::{Byline, Cause, Event, EventId, Key};
 use crate::failure::Failure;
 use crate::panic::guard;
 use crate::policy::{Reason, Trouble};
@@ -50,7 +50,7 @@ struct Inner {
     service: Arc<str>,
     attempts: Vec<FailedAttempt>,
     reason: Reason,
-    cause: Option<Cause>,
+    byline: Option<Byline>,
     redriven: bool,
     grave: Box<dyn Grave>,
 }
@@ -82,15 +82,15 @@ impl DeadLetter {
             redriven,
             tries,
         } = obituary;
-        let (id, cause) = event
+        let (id, byline) = event
             .slot()
-            .map_or((0, None), |slot| (slot.stamp.number, slot.stamp.cause));
+            .map_or((0, None), |slot| (slot.stamp.number, slot.stamp.byline));
         DeadLetter(Arc::new(Inner {
             id: EventId::new(id),
             service: Arc::clone(&place.terms.service),
             attempts,
             reason,
-            cause,
+            byline,
             redriven,
             grave: Box::new(Buried {
                 topic,
@@ -138,7 +138,12 @@ impl DeadLetter {
 
     /// The event or letter whose handler published the event; `None` if it came from outside.
     pub fn cause(&self) -> Option<Cause> {
-        self.0.cause
+        self.0.byline.map(Byline::cause)
+    }
+
+    /// The same, with whose attempt that was.
+    pub(crate) fn byline(&self) -> Option<Byline> {
+        self.0.byline
     }
 
     /// Whether the event had been redriven before it failed again.

@@ -76,6 +76,15 @@ pub struct Cause {
     pub attempt: u32,
 }
 
+/// A cause, and whose attempt it was: each of several services that handle one event counts its own.
+/// Whole words, since it is copied with whoever publishes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Byline {
+    id: EventId,
+    /// The number of the service, and below it that of the attempt.
+    attempt: u64,
+}
+
 impl EventId {
     /// Returns the bare number.
     pub const fn number(self) -> u64 {
@@ -100,6 +109,27 @@ impl fmt::Display for EventId {
 impl Cause {
     pub(crate) const fn new(id: EventId, attempt: u32) -> Self {
         Self { id, attempt }
+    }
+}
+
+impl Byline {
+    #[inline]
+    pub(crate) fn new(cause: Cause, service: u32) -> Self {
+        Self {
+            id: cause.id,
+            attempt: u64::from(service) << 32 | u64::from(cause.attempt),
+        }
+    }
+
+    #[inline]
+    pub(crate) fn cause(self) -> Cause {
+        let attempt = u32::try_from(self.attempt & u64::from(u32::MAX));
+        Cause::new(self.id, attempt.unwrap_or(u32::MAX))
+    }
+
+    /// The number of the service that has published.
+    pub(crate) fn service(self) -> u64 {
+        self.attempt >> 32
     }
 }
 
@@ -151,6 +181,16 @@ mod tests {
             let text = serde_json::to_string(&key).unwrap();
             assert_eq!(serde_json::from_str::<Key>(&text).unwrap(), key);
         }
+    }
+
+    #[test]
+    fn a_byline_keeps_its_cause_apart_from_its_service() {
+        for (attempt, service) in [(1, 0), (u32::MAX, 7), (0, u32::MAX)] {
+            let cause = Cause::new(EventId::new(17), attempt);
+            let byline = Byline::new(cause, service);
+            assert_eq!((byline.cause(), byline.service()), (cause, service.into()));
+        }
+        assert_eq!(size_of::<Option<Byline>>(), size_of::<Option<Cause>>());
     }
 
     #[test]

@@ -536,7 +536,7 @@ impl Wall {
 
     /// Tells those who listen of a dead letter. Never waits.
     pub(crate) fn announce_death(&self, letter: &DeadLetter) {
-        let origin = Origin::new(true, letter.cause(), None);
+        let origin = Origin::new(true, letter.byline(), None);
         // Refused only once the board has closed; the shelf has it.
         let _ = self
             .topic::<DeadLetter>()

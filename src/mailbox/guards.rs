@@ -38,8 +38,8 @@ pub(crate) struct Guards {
     breaker: Option<Arc<Gate>>,
     rate: Kept<RateLimit, GuardState<Rate>>,
     budget: Kept<RetryBudget, GuardState<Purse>>,
-    /// The number of the event at the head, once it was found to be no copy.
-    vetted: Option<u64>,
+    /// The event at the head, once it was found to be no copy: its number, and by what it is known.
+    vetted: Option<(u64, Identity)>,
     /// That of the event which was taken last, while it is in no other custody.
     pub(crate) ticket: Option<Ticket>,
     is_paused: bool,
@@ -110,6 +110,8 @@ impl Guards {
         let purse = self.budget.as_ref().map(|(_, purse)| purse.clone());
         self.gauge.show(circuit, purse);
         self.is_paused = false;
+        // What it is known by may be another thing.
+        self.vetted = None;
     }
 
     fn gate(&self, breaker: &Breaker) -> Arc<Gate> {
@@ -129,15 +131,31 @@ impl Guards {
     /// The guard that tells copies, unless it has been asked about the event with this number.
     pub(crate) fn dedupe(&self, number: u64) -> Option<&Dedupe> {
         let (dedupe, _) = self.dedupe.as_ref()?;
-        (self.vetted != Some(number)).then_some(dedupe)
+        let vetted = self.vetted.as_ref().map(|(vetted, _)| *vetted);
+        (vetted != Some(number)).then_some(dedupe)
     }
 
     /// Whether the event at the head is no copy; asked once for each.
     pub(crate) fn vet(&mut self, number: u64, identity: Identity, now: Duration) -> bool {
-        let memory = self.dedupe.as_mut().map(|(_, memory)| memory);
-        let is_first = memory.is_none_or(|memory| memory.admit(identity, now));
-        self.vetted = is_first.then_some(number);
+        let Some((_, memory)) = &mut self.dedupe else {
+            return true;
+        };
+        let is_first = memory.is_first(&identity, now);
+        if is_first {
+            self.vetted = Some((number, identity));
+        } else {
+            // Nothing else can become of it, and its attempt has published one more.
+            memory.admit(identity, now);
+        }
         is_first
+    }
+
+    /// The event at the head, which was found to be no copy, has been taken to be tried: from now
+    /// on others are copies of it.
+    pub(crate) fn remember(&mut self, now: Duration) {
+        if let (Some((_, memory)), Some((_, identity))) = (&mut self.dedupe, self.vetted.take()) {
+            memory.admit(identity, now);
+        }
     }
 
     /// Asks for an attempt. `in_place` if all events of the mailbox are to wait for it.

@@ -1,7 +1,7 @@
 //! Letting each event through once, and its copies not.
 //!
-//! A policy holds a [`Dedupe`]; hosts ask the [`Memory`] made from it once for each delivery. It
-//! calls the event's `key`, or the user's function, under guard.
+//! A policy holds a [`Dedupe`]; hosts ask the [`Memory`] made from it once for each delivery, and
+//! tell it of those that they take. It calls the event's `key`, or the user's function, under guard.
 //!
 //! Invariant: an event is called a copy only if one like it was let through within the window and
 //! is still remembered; what cannot be told is let through.
@@ -17,7 +17,7 @@ use std::time::Duration;
 use foldhash::fast::RandomState;
 
 use crate::defaults;
-use crate::event::{Cause, Event, Key};
+use crate::event::{Byline, Event, Key};
 use crate::panic::guard;
 use crate::policy::backoff::LONGEST;
 
@@ -27,8 +27,9 @@ type Told = Arc<dyn Fn(&dyn Any) -> Key + Send + Sync>;
 ///
 /// Each subscription remembers what it has let through, for the window and up to a number of
 /// events; the oldest is forgotten first. The outcome does not matter: a copy of an event that is
-/// now a dead letter is discarded, because the dead letter can be redriven. Neither a retry nor a
-/// redriven dead letter is a copy: each delivery is checked once, before its first attempt.
+/// now a dead letter is discarded, because the dead letter can be redriven. But an event that was
+/// shed or has expired before its turn was not let through. Neither a retry nor a redriven dead
+/// letter is a copy: each delivery is checked once, before its first attempt.
 ///
 /// ```
 /// use callboard::{Dedupe, secs};
@@ -52,8 +53,9 @@ enum By {
 }
 
 impl Dedupe {
-    /// What one attempt at a cause has published passes; what later attempts at the same cause
-    /// publish again, within this time of the first, is a copy.
+    /// What one attempt of a service at a cause has published passes; what its later attempts at
+    /// the same cause publish again, within this time of the first, is a copy. What another service
+    /// publishes is none.
     ///
     /// Several events of one type and cause are distinguished by their order: the second one of the
     /// second attempt is a copy if there was a second one before. So this suits handlers whose
@@ -108,9 +110,9 @@ impl Dedupe {
     }
 
     /// Finds out by what an event is known. User code runs here, and no state is held meanwhile.
-    pub(crate) fn identity<E: Event>(&self, event: &E, cause: Option<Cause>) -> Identity {
+    pub(crate) fn identity<E: Event>(&self, event: &E, byline: Option<Byline>) -> Identity {
         let key = match &self.by {
-            By::Cause => return cause.map_or(Identity::None, Identity::Copy),
+            By::Cause => return byline.map_or(Identity::None, Identity::Copy),
             By::Key => guard(|| event.key()),
             By::Told(told) => guard(|| told(event)),
         };
@@ -184,8 +186,8 @@ pub(crate) enum Identity {
     None,
     /// By what it is about.
     Key(Key),
-    /// By the attempt that published it.
-    Copy(Cause),
+    /// By the attempt that published it, and whose that was.
+    Copy(Byline),
 }
 
 /// What one subscription has let through lately.
@@ -199,7 +201,7 @@ pub(crate) struct Memory {
     at_most: usize,
     numbers: HashSet<u64, RandomState>,
     texts: HashSet<Arc<str>>,
-    causes: HashMap<u64, Family, RandomState>,
+    causes: HashMap<Handling, Family, RandomState>,
     /// All that is known, by when it was first seen.
     order: VecDeque<(Duration, Known)>,
 }
@@ -208,10 +210,27 @@ pub(crate) struct Memory {
 enum Known {
     Number(u64),
     Text(Arc<str>),
-    Cause(u64),
+    Cause(Handling),
 }
 
+/// One event in the hands of one service: the numbers of both.
+type Handling = (u64, u64);
+
 impl Memory {
+    /// Whether this event would be let through. Nothing is remembered of it: it may never be taken.
+    pub(crate) fn is_first(&mut self, identity: &Identity, now: Duration) -> bool {
+        self.forget_old(now);
+        match identity {
+            Identity::None | Identity::Key(Key::None) => true,
+            Identity::Key(Key::Number(number)) => !self.numbers.contains(number),
+            Identity::Key(Key::Text(text)) => !self.texts.contains(&**text),
+            Identity::Copy(byline) => {
+                let family = self.causes.get(&handling(*byline));
+                family.is_none_or(|family| family.would_grow(byline.cause().attempt))
+            }
+        }
+    }
+
     /// Tells whether this event is the first of its kind, and remembers it.
     pub(crate) fn admit(&mut self, identity: Identity, now: Duration) -> bool {
         self.forget_old(now);
@@ -233,17 +252,17 @@ impl Memory {
                 }
                 is_new
             }
-            Identity::Copy(cause) => self.admit_copy(cause, now),
+            Identity::Copy(byline) => self.admit_copy(byline, now),
         }
     }
 
-    fn admit_copy(&mut self, cause: Cause, now: Duration) -> bool {
-        let number = cause.id.number();
-        if let Some(family) = self.causes.get_mut(&number) {
-            return family.grows(cause.attempt);
+    fn admit_copy(&mut self, byline: Byline, now: Duration) -> bool {
+        let (handling, attempt) = (handling(byline), byline.cause().attempt);
+        if let Some(family) = self.causes.get_mut(&handling) {
+            return family.grows(attempt);
         }
-        self.causes.insert(number, Family::of(cause.attempt));
-        self.remember(Known::Cause(number), now);
+        self.causes.insert(handling, Family::of(attempt));
+        self.remember(Known::Cause(handling), now);
         true
     }
 
@@ -267,13 +286,17 @@ impl Memory {
         match self.order.pop_front() {
             Some((_, Known::Number(number))) => drop(self.numbers.remove(&number)),
             Some((_, Known::Text(text))) => drop(self.texts.remove(&text)),
-            Some((_, Known::Cause(number))) => drop(self.causes.remove(&number)),
+            Some((_, Known::Cause(handling))) => drop(self.causes.remove(&handling)),
             None => {}
         }
     }
 }
 
-/// Those with one cause.
+fn handling(byline: Byline) -> Handling {
+    (byline.cause().id.number(), byline.service())
+}
+
+/// Those with one cause and from one service.
 #[derive(Debug)]
 struct Family {
     /// The attempt whose events are coming in.
@@ -293,7 +316,17 @@ impl Family {
         }
     }
 
-    /// Tells whether the next one of this attempt is one more than any attempt has had.
+    /// Whether the next one of this attempt is one more than any attempt has had.
+    fn would_grow(&self, attempt: u32) -> bool {
+        let seen = if self.attempt == attempt {
+            self.seen
+        } else {
+            0
+        };
+        seen >= self.passed
+    }
+
+    /// As [`Family::would_grow`], and counts it.
     fn grows(&mut self, attempt: u32) -> bool {
         if self.attempt != attempt {
             (self.attempt, self.seen) = (attempt, 0);
@@ -310,7 +343,7 @@ mod tests {
     use proptest::{collection::vec, prelude::*};
 
     use super::*;
-    use crate::event::EventId;
+    use crate::event::{Cause, EventId};
 
     const SECOND: Duration = Duration::from_secs(1);
 
@@ -331,8 +364,12 @@ mod tests {
         const NAME: &'static str = "sent";
     }
 
-    fn cause(id: u64, attempt: u32) -> Cause {
-        Cause::new(EventId::new(id), attempt)
+    fn cause(id: u64, attempt: u32) -> Byline {
+        by(1, id, attempt)
+    }
+
+    fn by(service: u32, id: u64, attempt: u32) -> Byline {
+        Byline::new(Cause::new(EventId::new(id), attempt), service)
     }
 
     fn key(key: u64) -> Identity {
@@ -343,7 +380,14 @@ mod tests {
     fn fresh(dedupe: &Dedupe, events: &[(u64, Identity)]) -> Vec<bool> {
         let mut memory = dedupe.state();
         let events = events.iter().cloned();
-        let admitted = events.map(|(at, identity)| memory.admit(identity, SECOND * at as u32));
+        let admitted = events.map(|(at, identity)| {
+            let now = SECOND * at as u32;
+            let is_first = memory.is_first(&identity, now);
+            // Asking changes nothing.
+            assert_eq!(memory.is_first(&identity, now), is_first);
+            assert_eq!(memory.admit(identity, now), is_first);
+            is_first
+        });
         admitted.collect()
     }
 
@@ -397,6 +441,7 @@ mod tests {
     #[test]
     fn what_later_attempts_publish_again_is_a_copy_and_what_they_add_is_not() {
         let came = |id, attempt| (0, Identity::Copy(cause(id, attempt)));
+        let other = |id, attempt| (0, Identity::Copy(by(2, id, attempt)));
         for (events, expected) in [
             // One attempt may publish several.
             (vec![came(1, 1), came(1, 1), came(1, 1)], vec![true; 3]),
@@ -421,6 +466,11 @@ mod tests {
             (
                 vec![came(1, 1), came(2, 2), came(1, 2)],
                 vec![true, true, false],
+            ),
+            // Another service has handled the same event.
+            (
+                vec![came(1, 1), came(1, 2), other(1, 1), came(1, 3), other(1, 2)],
+                vec![true, false, true, false, false],
             ),
         ] {
             assert_eq!(

@@ -21,7 +21,7 @@ use crate::bell::Bell;
 use crate::clock::deadline;
 use crate::dead_letter::DeadLetter;
 use crate::defaults::{ASK_WAIT, PUBLISH_WAIT};
-use crate::event::{Cause, Event, EventId};
+use crate::event::{Byline, Cause, Event, EventId};
 use crate::failure::{Failure, Outcome};
 use crate::mailbox::held::Try;
 use crate::message::Message;
@@ -30,6 +30,7 @@ use crate::service::address::current_span;
 use crate::service::attempt::Allowance;
 use crate::service::control::Control;
 use crate::service::follow_up::Press;
+use crate::service::inbox::Home;
 use crate::service::later::Laters;
 use crate::service::letter::{NoWay, Told};
 use crate::service::strand::Strand;
@@ -76,6 +77,8 @@ pub struct Context<S: Service> {
     pub(crate) laters: Laters<S>,
     pub(crate) control: Rc<Control>,
     waiter: Option<Waiter>,
+    /// The number of the service.
+    number: u32,
     pub(crate) bell: Arc<Bell>,
     strand: Strand,
     address: Address<S>,
@@ -99,6 +102,7 @@ impl<S: Service> Context<S> {
             laters: Laters::new(),
             control,
             waiter: address.inbox.home().map(|home| home.waiter.clone()),
+            number: address.inbox.home().map_or(0, Home::number),
             bell: Arc::clone(&address.inbox.bell),
             strand,
             address,
@@ -396,7 +400,7 @@ impl<S: Service> Context<S> {
             number: stamp.number,
             attempt: what.attempt,
             lapsed: what.lapsed,
-            cause: stamp.cause,
+            cause: stamp.cause(),
             redriven: what.redriven,
             until,
         };
@@ -680,8 +684,8 @@ impl<S: Service> Context<S> {
     fn origin(&self) -> Origin {
         // A copy that is published again differs also where the attempt was not counted.
         let attempt = self.doing.attempt.saturating_add(self.doing.lapsed);
-        let cause = self.doing.id().map(|id| Cause::new(id, attempt));
-        Origin::new(true, cause, current_span())
+        let byline = |id| Byline::new(Cause::new(id, attempt), self.number);
+        Origin::new(true, self.doing.id().map(byline), current_span())
     }
 
     /// Where a message to this service comes from: for another board from outside, and from nothing

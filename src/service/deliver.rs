@@ -213,7 +213,7 @@ async fn deliver_plainly<S: Handle<E>, E: Event>(
             if !run.take() {
                 break;
             }
-            cx.begin_next(slot.stamp.number, slot.stamp.cause);
+            cx.begin_next(slot.stamp.number, slot.stamp.cause());
             if let Err(failure) = service.handle(&slot.event, cx).await {
                 return turn.fail(failure, run.since(&round));
             }

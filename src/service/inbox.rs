@@ -97,6 +97,12 @@ impl Home {
         share.map_or(self.path(), |share| &share.service)
     }
 
+    /// The number of the service among those on its board: one for all of its workers.
+    pub(crate) fn number(&self) -> u32 {
+        let above = self.share.as_ref().and_then(|_| self.waiter.above());
+        above.unwrap_or(&self.waiter).number()
+    }
+
     /// Who tells of the guards of the service's subscriptions.
     pub(crate) fn watch(&self) -> Arc<dyn Watch> {
         Arc::new(self.clone())

@@ -11,7 +11,7 @@ use std::fmt;
 use std::ops::Range;
 use std::time::Duration;
 
-use crate::event::Cause;
+use crate::event::{Byline, Cause};
 use crate::panic::guard;
 use crate::sync::{Arc, WriteOnce};
 use crate::topic::settlement::Settlement;
@@ -30,7 +30,7 @@ pub(crate) struct Stamp {
     pub(crate) number: u64,
     /// Which of several workers handles it; 0 where no service has any.
     pub(crate) lane: u64,
-    pub(crate) cause: Option<Cause>,
+    pub(crate) byline: Option<Byline>,
     pub(crate) span: Option<tracing::Id>,
     pub(crate) watch: Option<Arc<Settlement>>,
     /// When it was published, where somebody wants to know.
@@ -49,6 +49,12 @@ impl Moment {
 }
 
 impl Stamp {
+    /// What was being handled when the event was published.
+    #[inline]
+    pub(crate) fn cause(&self) -> Option<Cause> {
+        self.byline.map(Byline::cause)
+    }
+
     /// When the event was accepted, counted from the board's start, if that was noted.
     pub(crate) fn accepted(&self) -> Option<Duration> {
         self.at.0.checked_sub(1).map(Duration::from_nanos)

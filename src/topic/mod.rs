@@ -239,7 +239,7 @@ impl<E: Event> Topic<E> {
             stamp: Stamp {
                 number,
                 lane,
-                cause: origin.cause(),
+                byline: origin.byline(),
                 span: origin.span().cloned(),
                 watch: watch.cloned(),
                 at,

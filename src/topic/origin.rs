@@ -5,15 +5,13 @@
 //! Invariant: it consists of whole words. It is moved with whoever publishes, and a copy that spans
 //! a gap waits for what was stored beside the gap: that took a sixth of publishing to one.
 //!
-//! It does not know the service.
+//! It knows the service that publishes by its number alone.
 
-use crate::event::{Cause, EventId};
+use crate::event::{Byline, Cause};
 
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Origin {
-    /// The cause, and which attempt at that it was.
-    cause: Option<EventId>,
-    attempt: u64,
+    byline: Option<Byline>,
     span: Option<tracing::Id>,
     /// 1 for an insider.
     insider: u64,
@@ -22,20 +20,24 @@ pub(crate) struct Origin {
 impl Origin {
     /// From an insider it is still accepted while the board drains.
     #[inline]
-    pub(crate) fn new(is_insider: bool, cause: Option<Cause>, span: Option<tracing::Id>) -> Self {
+    pub(crate) fn new(is_insider: bool, byline: Option<Byline>, span: Option<tracing::Id>) -> Self {
         Origin {
-            cause: cause.map(|cause| cause.id),
-            attempt: cause.map_or(0, |cause| cause.attempt.into()),
+            byline,
             span,
             insider: is_insider.into(),
         }
     }
 
+    /// What was being handled when it was published, and by whom.
+    #[inline]
+    pub(crate) fn byline(&self) -> Option<Byline> {
+        self.byline
+    }
+
     /// What was being handled when it was published.
     #[inline]
     pub(crate) fn cause(&self) -> Option<Cause> {
-        let attempt = u32::try_from(self.attempt).unwrap_or(u32::MAX);
-        self.cause.map(|id| Cause::new(id, attempt))
+        self.byline.map(Byline::cause)
     }
 
     pub(crate) fn span(&self) -> Option<&tracing::Id> {

@@ -161,6 +161,17 @@ impl Waiter {
         self.0.waits.board()
     }
 
+    /// The supervisor, or for a worker its service; none for the root.
+    pub(crate) fn above(&self) -> Option<&Waiter> {
+        self.0.above.as_ref()
+    }
+
+    /// Its number. Another one may have it once this one has gone, and with it all that this one
+    /// could still have handled.
+    pub(crate) fn number(&self) -> u32 {
+        u32::try_from(self.0.node).unwrap_or(u32::MAX)
+    }
+
     /// Notes that the supervisor waits for the start of this one, unless nobody waits for that:
     /// whoever waits for the supervisor waits for something else then.
     pub(crate) fn note_start(&self) -> Option<Waiting> {

@@ -63,7 +63,7 @@ impl<E: Event> Source<E> {
                 return self.pass_over(time.now(), Count::Expired, Fate::Expired);
             }
             if is_over(self.rules.deadline, accepted, at) {
-                return self.give_up_head(time.now(), Self::rule_overdue);
+                return self.give_up_head(time.now(), at, Self::rule_overdue);
             }
         }
         let Some(guards) = &mut self.guards else {
@@ -101,13 +101,13 @@ impl<E: Event> Source<E> {
             return self.admit_to_line(&key, now, at);
         }
         if is_over(self.rules.deadline, head.accepted, at) {
-            return self.give_up_head(now, Self::rule_overdue);
+            return self.give_up_head(now, at, Self::rule_overdue);
         }
         if self.is_crowded() {
             return self.await_room(now);
         }
         match self.ask(at, true) {
-            Word::Go(ticket) if self.take_head() => {
+            Word::Go(ticket) if self.let_through(at) => {
                 self.begin_first(ticket, at);
                 Admission::Taken
             }
@@ -123,7 +123,9 @@ impl<E: Event> Source<E> {
             Word::Wait(until) => {
                 self.paused = Some(instant(time.now(), time.since_start(), until));
             }
-            Word::Refused => return self.give_up_head(time.now(), Self::rule_refused),
+            Word::Refused => {
+                return self.give_up_head(time.now(), time.since_start(), Self::rule_refused);
+            }
         }
         Admission::Nothing
     }
@@ -194,7 +196,7 @@ impl<E: Event> Source<E> {
             number: stamp.number,
             accepted: stamp.accepted(),
             line: line.filter(|key| aside.has_line(key)),
-            identity: dedupe.map(|dedupe| dedupe.identity(&slot.event, stamp.cause)),
+            identity: dedupe.map(|dedupe| dedupe.identity(&slot.event, stamp.byline)),
         })
     }
 
@@ -237,8 +239,13 @@ impl<E: Event> Source<E> {
     }
 
     /// Gives up the event at the head.
-    fn give_up_head(&mut self, now: Instant, rule: fn(&mut Self, Held<E>) -> Ruling) -> Admission {
-        if !self.take_head() {
+    fn give_up_head(
+        &mut self,
+        now: Instant,
+        at: Duration,
+        rule: fn(&mut Self, Held<E>) -> Ruling,
+    ) -> Admission {
+        if !self.let_through(at) {
             return Admission::Nothing;
         }
         match self.in_custody(now) {
@@ -252,7 +259,7 @@ impl<E: Event> Source<E> {
         if self.is_full() {
             return self.await_room(now);
         }
-        if !self.take_head() {
+        if !self.let_through(at) {
             return Admission::Nothing;
         }
         self.begin_first(None, at);
@@ -267,6 +274,15 @@ impl<E: Event> Source<E> {
         let due = self.aside.due();
         self.paused = due.or_else(|| Some(deadline(now, Duration::MAX)));
         Admission::Nothing
+    }
+
+    /// Takes the event at the head, which is no copy: those like it are, from now on.
+    fn let_through(&mut self, at: Duration) -> bool {
+        let is_taken = self.take_head();
+        if is_taken && let Some(guards) = &mut self.guards {
+            guards.remember(at);
+        }
+        is_taken
     }
 
     fn take_head(&mut self) -> bool {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use callboard::prelude::*;
-use callboard::{Dedupe, Fate, RateLimit, Reason, RetryBudget};
+use callboard::{Breaker, Dedupe, Fate, On, Overflow, RateLimit, Reason, RetryBudget};
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, advance, sleep};
 
@@ -12,6 +12,7 @@ use crate::support_events::{
     HowMany, Log, Memo, Note, ON_PURPOSE, Seen, Step, be_quiet, clerk, clerks, failing, gate, here,
     paused, row, shop,
 };
+use crate::support_lives::until;
 
 async fn bills(
     policy: Policy,
@@ -27,6 +28,10 @@ async fn publish(board: &Board, of: &[u64]) {
     for (id, of) in (1..).zip(of) {
         board.publish(Bill { id, of: *of }).await.unwrap();
     }
+}
+
+async fn publish_one(board: &Board, id: u64, of: u64) {
+    board.publish(Bill { id, of }).await.unwrap();
 }
 
 fn every_second() -> RateLimit {
@@ -232,6 +237,55 @@ fn what_later_attempts_publish_again_is_heard_once() {
     });
 }
 
+/// Publishes a memo with its own number, after it has got a permit.
+struct Echo {
+    id: u64,
+    attempts: u32,
+    gate: Arc<Semaphore>,
+}
+impl Service for Echo {}
+impl Handle<Note> for Echo {
+    async fn handle(&mut self, _: &Note, cx: &mut Context<Self>) -> Outcome {
+        self.gate.acquire().await?.forget();
+        cx.publish(Memo(self.id)).await?;
+        if cx.attempt() < self.attempts {
+            return Err(Failure::new("again"));
+        }
+        Ok(())
+    }
+}
+
+#[test]
+fn what_another_service_publishes_for_the_same_cause_is_no_copy() {
+    paused(async {
+        let (spec, log) = clerk("clerk", |_| Step::Done);
+        let policy = Policy::new().dedupe(Dedupe::by_cause(secs(60)));
+        let gates = [gate(), gate()];
+        let echo = |name, id, attempts| {
+            let gate = Arc::clone(&gates[id as usize - 1]);
+            let make = move || Echo {
+                id,
+                attempts,
+                gate: Arc::clone(&gate),
+            };
+            let at_once = Policy::new().retry(Retry::fixed(Duration::ZERO));
+            service(name, make).on::<Note>().policy(at_once)
+        };
+        let root = shop()
+            .child(spec.on::<Memo>().policy(policy))
+            .child(echo("twice", 1, 2))
+            .child(echo("once", 2, 1));
+        let board = here(root).await;
+        board.publish(Note(1)).await.unwrap();
+        gates[0].add_permits(2);
+        until(|| row(&board, "shop/clerk", "memo").discarded == 1).await;
+        gates[1].add_permits(1);
+        board.settle().await.unwrap();
+        assert_eq!(log.ids(), [1, 2]);
+        assert_eq!(row(&board, "shop/clerk", "memo").discarded, 1);
+    });
+}
+
 /// Publishes, and goes on later; breaks its life over the second note.
 struct Slow(Arc<Semaphore>);
 impl Service for Slow {}
@@ -268,6 +322,49 @@ fn what_is_published_again_after_an_attempt_that_nobody_counts_is_heard_once() {
         assert_eq!(log.ids(), [1, 2]);
         let memos = row(&board, "shop/clerk", "memo");
         assert_eq!((memos.acknowledged, memos.discarded), (2, 1));
+    });
+}
+
+/// Publishes, and does not succeed before it has failed for good and been redriven twice.
+struct Doomed(u32);
+impl Service for Doomed {}
+impl Handle<Note> for Doomed {
+    async fn handle(&mut self, note: &Note, cx: &mut Context<Self>) -> Outcome {
+        self.0 += 1;
+        assert_eq!(cx.attempt(), if self.0 < 3 { self.0 } else { 1 });
+        cx.publish(Memo(note.0)).await?;
+        match self.0 {
+            1 => Err(Failure::new("again")),
+            2 | 3 => Err(Failure::permanent("not yet")),
+            _ => Ok(()),
+        }
+    }
+}
+
+#[test]
+fn what_is_published_again_after_a_redrive_is_a_copy_with_a_higher_attempt() {
+    paused(async {
+        let (once, heard) = clerk("once", |_| Step::Done);
+        let (all, log) = clerk("all", |_| Step::Done);
+        let policy = Policy::new().dedupe(Dedupe::by_cause(secs(60)));
+        let root = shop()
+            .child(once.on::<Memo>().policy(policy))
+            .child(all.on::<Memo>())
+            .child(service("doomed", || Doomed(0)).on::<Note>());
+        let board = here(root).await;
+        let note = board.publish(Note(1)).await.unwrap();
+        for _ in 0..2 {
+            board.settle().await.unwrap();
+            let letter = board.dead_letters().remove(0);
+            assert_eq!(letter.reason(), Reason::Permanent);
+            board.redrive(&letter).await.unwrap();
+        }
+        board.settle().await.unwrap();
+        let causes = log.seen().into_iter().map(|seen| seen.cause.unwrap());
+        let causes: Vec<_> = causes.map(|cause| (cause.id, cause.attempt)).collect();
+        assert_eq!(causes, [1, 2, 3, 4].map(|attempt| (note, attempt)));
+        assert_eq!(heard.ids(), [1]);
+        assert_eq!(row(&board, "shop/once", "memo").discarded, 3);
     });
 }
 
@@ -325,49 +422,6 @@ fn what_stands_in_line_may_expire_there() {
         let row = row(&board, "shop/clerk", "bill");
         assert_eq!((row.acknowledged, row.expired), (2, 2));
     });
-/// Publishes, and does not succeed before it has failed for good and been redriven twice.
-struct Doomed(u32);
-impl Service for Doomed {}
-impl Handle<Note> for Doomed {
-    async fn handle(&mut self, note: &Note, cx: &mut Context<Self>) -> Outcome {
-        self.0 += 1;
-        assert_eq!(cx.attempt(), if self.0 < 3 { self.0 } else { 1 });
-        cx.publish(Memo(note.0)).await?;
-        match self.0 {
-            1 => Err(Failure::new("again")),
-            2 | 3 => Err(Failure::permanent("not yet")),
-            _ => Ok(()),
-        }
-    }
-}
-
-#[test]
-fn what_is_published_again_after_a_redrive_is_a_copy_with_a_higher_attempt() {
-    paused(async {
-        let (once, heard) = clerk("once", |_| Step::Done);
-        let (all, log) = clerk("all", |_| Step::Done);
-        let policy = Policy::new().dedupe(Dedupe::by_cause(secs(60)));
-        let root = shop()
-            .child(once.on::<Memo>().policy(policy))
-            .child(all.on::<Memo>())
-            .child(service("doomed", || Doomed(0)).on::<Note>());
-        let board = here(root).await;
-        let note = board.publish(Note(1)).await.unwrap();
-        for _ in 0..2 {
-            board.settle().await.unwrap();
-            let letter = board.dead_letters().remove(0);
-            assert_eq!(letter.reason(), Reason::Permanent);
-            board.redrive(&letter).await.unwrap();
-        }
-        board.settle().await.unwrap();
-        let causes = log.seen().into_iter().map(|seen| seen.cause.unwrap());
-        let causes: Vec<_> = causes.map(|cause| (cause.id, cause.attempt)).collect();
-        assert_eq!(causes, [1, 2, 3, 4].map(|attempt| (note, attempt)));
-        assert_eq!(heard.ids(), [1]);
-        assert_eq!(row(&board, "shop/once", "memo").discarded, 3);
-    });
-}
-
 }
 
 #[test]
@@ -387,6 +441,55 @@ fn what_has_expired_was_never_let_through() {
         assert_eq!(log.ids(), [2]);
         let row = row(&board, "shop/clerk", "bill");
         assert_eq!((row.expired, row.discarded), (1, 0));
+    });
+}
+
+#[test]
+fn what_has_expired_while_it_waited_for_a_breaker_was_never_let_through() {
+    paused(async {
+        let breaker = Breaker::new().at_least(1).open_for(secs(10));
+        let policy = Policy::new()
+            .retry(Retry::never())
+            .breaker(breaker)
+            .time_to_live(secs(5))
+            .dedupe(Dedupe::by_key(secs(60)));
+        let (board, log) = bills(policy, |seen| match seen.id {
+            1 => failing(),
+            _ => Step::Done,
+        })
+        .await;
+        publish(&board, &[1, 7]).await;
+        sleep(secs(10)).await;
+        board.settle().await.unwrap();
+        assert_eq!(row(&board, "shop/clerk", "bill").expired, 1);
+        publish_one(&board, 3, 7).await;
+        publish_one(&board, 4, 7).await;
+        board.settle().await.unwrap();
+        assert_eq!(log.ids(), [1, 3]);
+        assert_eq!(row(&board, "shop/clerk", "bill").discarded, 1);
+    });
+}
+
+#[test]
+fn what_was_shed_while_it_waited_for_its_rate_was_never_let_through() {
+    paused(async {
+        let policy = Policy::new()
+            .rate_limit(every_second())
+            .dedupe(Dedupe::by_key(secs(60)));
+        let (spec, log) = clerk("clerk", |_| Step::Done);
+        let on = |on: On<Bill>| on.policy(policy).capacity(1).overflow(Overflow::DropOldest);
+        let board = here(shop().child(spec.on_with(on))).await;
+        publish_one(&board, 1, 1).await;
+        log.until(1).await;
+        publish_one(&board, 2, 7).await;
+        let waits = || board.inspect("shop/clerk").unwrap().guards[0].paused_until;
+        until(|| waits().is_some()).await;
+        publish_one(&board, 3, 8).await;
+        publish_one(&board, 4, 7).await;
+        board.settle().await.unwrap();
+        assert_eq!(row(&board, "shop/clerk", "bill").shed, 2);
+        assert_eq!(log.ids(), [1, 4]);
+        assert_eq!(row(&board, "shop/clerk", "bill").discarded, 0);
     });
 }
 

@@ -113,16 +113,12 @@ impl Naive {
         }
     }
 
-    fn is_copy(&mut self, key: u64, now: u64) -> bool {
+    fn is_copy(&self, key: u64, now: u64) -> bool {
         let Some(window) = self.plan.dedupe else {
             return false;
         };
         let like = |(at, known): &(u64, u64)| *known == key && now - at < window;
-        let is_copy = key != 0 && self.known.iter().any(like);
-        if !is_copy {
-            self.known.push((now, key));
-        }
-        is_copy
+        key != 0 && self.known.iter().any(like)
     }
 
     fn ask(&mut self, now: u64) -> Answer {
@@ -202,13 +198,14 @@ impl Naive {
                     break 2;
                 }
                 is_vetted = true;
-                match self.ask(now) {
-                    Answer::Go => {}
-                    Answer::Refused => break 1,
-                    Answer::Wait(until) => {
-                        now = until;
-                        continue;
-                    }
+                let answer = self.ask(now);
+                if let Answer::Wait(until) = answer {
+                    now = until;
+                    continue;
+                }
+                self.known.extend(is_first.then_some((now, key)));
+                if matches!(answer, Answer::Refused) {
+                    break 1;
                 }
                 self.deliveries.extend(is_first.then_some(now));
                 attempts.push((id, number, now));
