@@ -50,7 +50,7 @@ struct State {
     /// Whether the task that keeps it has been started.
     kept: bool,
     closed: bool,
-    /// How many events have been called off.
+    /// How many events have come to nothing because of that.
     called_off: u64,
 }
 
@@ -121,7 +121,12 @@ impl Agenda {
         self.changed.notify_one();
     }
 
-    /// How many events were called off because the board began to end before their time.
+    /// An event was due, and has come to nothing because the board began to end.
+    pub(crate) fn note_called_off(&self) {
+        lock(&self.state).called_off += 1;
+    }
+
+    /// How many events came to nothing because the board began to end.
     pub(crate) fn called_off(&self) -> u64 {
         lock(&self.state).called_off
     }

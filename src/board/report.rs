@@ -25,8 +25,9 @@ pub struct ShutdownReport {
     /// [`Lifecycle`](crate::Lifecycle) is left out, since its last changes tell of this very end;
     /// the ledger has it.
     pub undelivered: Vec<Undelivered>,
-    /// How many [scheduled](crate::Scheduled) events were not due when the shutdown began: they
-    /// were never accepted, so they are not in the ledger.
+    /// How many [scheduled](crate::Scheduled) events were not due when the shutdown began, or
+    /// waited for room then without a handle to come back to: they were never accepted, so they are
+    /// not in the ledger.
     #[serde(default)]
     pub not_due: u64,
     /// Services that had not stopped when their time for that was over, and were killed: before

@@ -213,9 +213,10 @@ impl<E: Event> Publish<E> {
     /// The event is accepted, numbered and delivered at that time. Until then it is not in the
     /// ledger, and [`Board::settle`](crate::Board::settle) does not wait for it. Events that are
     /// due at the same time are published in the order in which they were scheduled. If a
-    /// subscriber is full, the event waits for room, at most 5 s, and holds up no other. An event
-    /// scheduled by a handler keeps its [cause](crate::Cause), and outlives the life that scheduled
-    /// it.
+    /// subscriber is full, the event waits for room, at most 5 s, and holds up no other; if it is
+    /// then refused and its handle has been dropped, that is logged as a warning with the target
+    /// `callboard::schedule`. An event scheduled by a handler keeps its [cause](crate::Cause), and
+    /// outlives the life that scheduled it.
     ///
     /// Once the board begins to shut down, nothing more becomes due: scheduled events come back to
     /// their handles as [`PublishError::Closed`], and

@@ -171,7 +171,9 @@ impl<E: Event> Slot<E> {
             return Poll::Pending;
         };
         *lock(&self.0) = State::Over;
-        finish(done, outcome);
+        if let Some(refused) = tell(done, outcome) {
+            lose(&publish.topic().pulse.agenda, refused);
+        }
         Poll::Ready(())
     }
 
@@ -185,15 +187,30 @@ impl<E: Event> Slot<E> {
             waker.wake();
         }
         if let Some(event) = publish.take_back() {
-            finish(done, Err(PublishError::Closed { event }));
+            // It is counted by whoever calls it off.
+            let _ = guard(|| drop(tell(done, Err(PublishError::Closed { event }))));
         }
         true
     }
 }
 
-/// Tells the handle; without one the event is dropped here, which is nobody's failure.
-fn finish<E>(done: oneshot::Sender<Outcome<E>>, outcome: Outcome<E>) {
-    let _ = guard(move || drop(done.send(outcome)));
+/// Tells the handle. What was refused comes back if there is none.
+fn tell<E>(done: oneshot::Sender<Outcome<E>>, outcome: Outcome<E>) -> Option<PublishError<E>> {
+    done.send(outcome).err()?.err()
+}
+
+/// An event was refused, and nobody else hears of it. It is dropped here, which is nobody's failure.
+fn lose<E: Event>(agenda: &Agenda, refused: PublishError<E>) {
+    if matches!(refused, PublishError::Closed { .. }) {
+        agenda.note_called_off();
+    } else {
+        tracing::warn!(
+            target: "callboard::schedule",
+            event = E::NAME, error = %refused,
+            "a scheduled event was not accepted"
+        );
+    }
+    let _ = guard(move || drop(refused));
 }
 
 impl<E: Event> Entry for Slot<E> {

@@ -7,13 +7,16 @@ use std::cell::RefCell;
 use std::rc::Rc;
 use std::sync::Arc;
 
+use ::tracing::Level;
 use callboard::prelude::*;
-use callboard::{AskError, Cause, EventId, Exit, PublishError, Restart, Scheduled};
+use callboard::{AskError, Cause, EventId, Exit, On, PublishError, Restart, Scheduled};
+use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
 use crate::support_events::{
     Log, Memo, Note, ON_PURPOSE, Step, be_quiet, clerk, gate, here, paused, row, shop,
 };
+use crate::tracing::watched;
 
 /// A board with one clerk that hears notes, and its log.
 async fn one_clerk() -> (Board, Log) {
@@ -251,6 +254,55 @@ fn what_waits_for_room_comes_back_when_the_board_begins_to_end() {
         // It was due.
         assert_eq!((report.not_due, report.ledger.gap()), (0, 0));
         assert_eq!(report.undelivered[0].count, 2);
+    });
+}
+
+/// A board whose one clerk is full: it waits at the gate over one note, and another is queued.
+async fn full_clerk() -> (Board, Log, Arc<Semaphore>) {
+    let gate = gate();
+    let kept = Arc::clone(&gate);
+    let (spec, log) = clerk("clerk", move |_| Step::Wait(Arc::clone(&kept)));
+    let board = here(shop().child(spec.on_with(|on: On<Note>| on.capacity(1)))).await;
+    board.publish(Note(1)).await.unwrap();
+    log.until(1).await;
+    board.publish(Note(2)).await.unwrap();
+    (board, log, gate)
+}
+
+#[test]
+fn what_is_refused_when_nobody_waits_for_it_is_told_of() {
+    let seen = watched("callboard=warn", || {
+        paused(async {
+            let (board, log, gate) = full_clerk().await;
+            let kept = board.publish(Note(3)).after(secs(1));
+            drop(board.publish(Note(4)).after(secs(1)));
+            assert!(matches!(kept.await, Err(PublishError::Full { .. })));
+            tokio::time::sleep(millis(1)).await;
+            gate.add_permits(2);
+            board.settle().await.unwrap();
+            assert_eq!(log.ids(), [1, 2]);
+        });
+    });
+    let told = seen.events("callboard::schedule", Level::WARN);
+    let [told] = &*told else { panic!("{told:?}") };
+    assert_eq!(told.field("event"), "note");
+    assert!(told.field("error").contains("shop/clerk"), "{told:?}");
+}
+
+#[test]
+fn what_waits_for_room_when_a_shutdown_begins_is_counted_unless_it_comes_back() {
+    paused(async {
+        let (board, log, gate) = full_clerk().await;
+        let mut kept = board.publish(Note(3)).after(secs(1));
+        drop(board.publish(Note(4)).after(secs(1)));
+        // Both wait for room by now.
+        tokio::time::sleep(secs(2)).await;
+        assert!(!kept.is_done());
+        gate.add_permits(2);
+        let report = board.shutdown(secs(5)).await;
+        assert_eq!(closed((&mut kept).await).0, 3);
+        assert_eq!((report.not_due, report.drained), (1, true));
+        assert_eq!((log.ids(), report.ledger.gap()), (vec![1, 2], 0));
     });
 }
 
