@@ -113,6 +113,10 @@ impl Checking {
             let text = "a life is stable after no time, so the backoff would never grow";
             self.note(path, text);
         }
+        let delays = supervisor.backoff.iter();
+        for text in delays.flat_map(|(delays, _)| delays.problems()) {
+            self.note(path, format!("backoff: {text}"));
+        }
         if let Some(text) = supervisor.shutdown.and_then(|how| how.problem()) {
             self.note(path, text);
         }

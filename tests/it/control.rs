@@ -200,6 +200,33 @@ fn who_waits_for_a_restart_hears_of_a_stop_that_overtakes_it() {
 }
 
 #[test]
+fn who_waits_for_the_start_of_what_was_closed_hears_of_a_stop_that_overtakes_it() {
+    paused(async {
+        let log = Log::new();
+        let second_hangs: Hook = |life| match life {
+            2 => Deed::Hang,
+            _ => Deed::Nothing,
+        };
+        let board = here(shop().child(probe_with("a", &log, second_hangs))).await;
+        board.stop("shop/a").await.unwrap();
+        let stop = async {
+            let state = || board.inspect("shop/a").unwrap().state;
+            until(|| state() == State::Starting).await;
+            board.stop("shop/a").await
+        };
+        let (restarted, stopped) = tokio::join!(board.restart("shop/a"), stop);
+        stopped.unwrap();
+        let exit = match restarted.unwrap_err() {
+            ChildError::Failed { exit, .. } => exit,
+            other => panic!("{other}"),
+        };
+        assert!(matches!(exit, Exit::Shutdown), "{exit}");
+        assert_eq!(board.inspect("shop/a").unwrap().life, 2);
+        end(&board).await;
+    });
+}
+
+#[test]
 fn who_waits_for_a_stop_hears_at_once_of_a_restart_that_overtakes_it() {
     paused(async {
         let (log, began) = (Log::new(), Instant::now());

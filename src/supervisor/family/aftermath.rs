@@ -43,7 +43,8 @@ impl Family {
         }
         match found.after(&exit) {
             After::ComeBack => self.siblings.set(child, Life::Waiting),
-            After::Close => self.close(child, exit),
+            After::Leave => self.close(child, Exit::Shutdown),
+            After::Refuse => self.close(child, exit),
             After::Restart => self.fail(child, exit, now),
             After::End | After::GiveUp if self.plan.workers => {
                 self.siblings.set(child, Life::Waiting);
@@ -151,8 +152,10 @@ impl Family {
 enum After {
     /// It was to be stopped, and starts again in its turn.
     ComeBack,
-    /// It was to be stopped for good, or whoever asked for its start is told that it failed.
-    Close,
+    /// It was to be stopped for good, however it ended: whoever asked for its start hears of that.
+    Leave,
+    /// Whoever asked for its start is told that it failed.
+    Refuse,
     Restart,
     /// Nobody wanted it to end, and it does not come back.
     End,
@@ -172,8 +175,8 @@ impl Child {
     fn after(&self, exit: &Exit) -> After {
         let (life, is_temporary) = (self.life(), self.member.restart == Restart::Temporary);
         match exit {
-            _ if life.is_leaving() && self.fate != Fate::Again => After::Close,
-            _ if !life.is_leaving() && self.request.is_some() => After::Close,
+            _ if life.is_leaving() && self.fate != Fate::Again => After::Leave,
+            _ if !life.is_leaving() && self.request.is_some() => After::Refuse,
             _ if !life.is_leaving() && !self.has_risen => After::FailTheStart,
             // Its own policy has the last word also where it was to come back.
             Exit::Fatal(_) => After::GiveUp,

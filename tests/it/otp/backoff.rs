@@ -1,10 +1,10 @@
 //! Backoff: restarts wait, longer each time, and begin anew after a stable life.
 
 use callboard::prelude::*;
-use callboard::{Backoff, Jitter, State};
+use callboard::{Backoff, Jitter, StartError, State};
 use tokio::time::{Instant, sleep};
 
-use crate::support_lives::{Deed, Do, Hook, Log, end, here, paused, probe, probe_with};
+use crate::support_lives::{Deed, Do, Hook, Log, end, here, paused, probe, probe_with, try_here};
 
 fn shop() -> Supervisor {
     Supervisor::one_for_one("shop").max_restarts(100, secs(100_000))
@@ -148,5 +148,29 @@ fn a_delay_from_before_a_restart_of_the_supervisor_shortens_none_after_it() {
         log.wait_for("a started 3").await;
         assert_eq!(began.elapsed().as_secs(), 10);
         end(&board).await;
+    });
+}
+
+#[test]
+fn delays_that_cannot_be_meant_are_refused() {
+    paused(async {
+        let cases = [
+            (
+                Backoff::exponential(secs(1)).factor(f64::NAN),
+                "shop: backoff: the factor NaN is not a number of at least 1",
+            ),
+            (
+                Backoff::exponential(secs(10)).at_most(secs(1)),
+                "shop: backoff: at_most of 1s is shorter than the first delay, 10s",
+            ),
+        ];
+        for (backoff, text) in cases {
+            let refused = try_here(shop().backoff(backoff, secs(60))).await;
+            let Err(StartError::Refused { problems, .. }) = refused else {
+                panic!("started: {text}");
+            };
+            let said: Vec<String> = problems.iter().map(ToString::to_string).collect();
+            assert_eq!(said, [text]);
+        }
     });
 }

@@ -69,7 +69,7 @@ impl Model {
                 Exit::Retired(_) | Exit::Fatal(_) => self.own_end(child, one.is_ready, exit),
                 _ => self.children[child].at = At::Waiting,
             },
-            Some(goal) => self.close(child, exit, goal == Goal::WithFamily),
+            Some(goal) => self.close(child, Exit::Shutdown, goal == Goal::WithFamily),
             None if seen.is_awaited => self.close(child, exit, false),
             None if has_risen => self.own_end(child, one.is_ready, exit),
             None => {

@@ -183,6 +183,9 @@ impl Reference {
         let above = self.above(child);
         let node = &mut self.nodes[child];
         let wish = node.wish.take();
+        // Who waits for the start of one that is to be gone hears of that, however it has ended.
+        let leaves = matches!(node.at, At::Leaving { .. }) && node.goal != Goal::ComesBack;
+        let end = if leaves { End::Shutdown } else { end };
         if wish.is_some() {
             self.answer_starts(child, &format!("failed: {end}"));
         }
