@@ -142,8 +142,8 @@ impl Host {
     }
 
     fn start(&mut self, generation: u64, context: &mut Context<Self>) {
-        let service = &*self.vitals.path;
-        tracing::debug!(target: "callboard::host", service, generation, "starting");
+        let (service, life) = (&*self.vitals.path, self.vitals.life());
+        tracing::debug!(target: "callboard::host", service, life, "starting");
         let Some(begun) = self.stage.begin(self.shutdown.farewell()) else {
             return self.report(generation, News::Started(Err(Exit::Killed)));
         };
@@ -209,11 +209,12 @@ impl Host {
         let grace = left.map_or(usual, |left| left.max(LAST_TURN).min(usual));
         let sleep = clock.sleep_until(crate::clock::deadline(clock.now(), grace));
         let (control, path) = (Rc::clone(control), Arc::clone(&self.vitals.path));
+        let life = self.vitals.life();
         async move {
             sleep.await;
             tracing::warn!(
                 target: "callboard::supervision",
-                service = &*path, ?grace,
+                service = &*path, life, ?grace,
                 "did not stop in time and is being killed"
             );
             control.kill(overdue);
@@ -252,22 +253,12 @@ impl Host {
         }
         let exit = self.stage.after(exit, running.control.killed());
         let exit = running.control.sealed().unwrap_or(exit);
-        self.note_exit(&exit);
         let news = if running.started {
             News::Exited(exit)
         } else {
             News::Started(Err(exit))
         };
         self.report(running.generation, news);
-    }
-
-    fn note_exit(&self, exit: &Exit) {
-        let service = &*self.vitals.path;
-        if exit.is_abnormal() {
-            tracing::error!(target: "callboard::supervision", service, %exit, "a life ended");
-        } else {
-            tracing::debug!(target: "callboard::supervision", service, %exit, "a life ended");
-        }
     }
 }
 

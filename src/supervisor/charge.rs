@@ -220,7 +220,7 @@ impl SupervisorActor {
         );
     }
 
-    /// Deaths are told as warnings; whoever reads them wants to read of the recovery too.
+    /// Deaths are told as errors; whoever reads them wants to read of the recovery too.
     fn note_recovery(&self, child: ChildId) {
         let life = self.vitals(child).map_or(0, |vitals| vitals.life());
         if life > 1 {
@@ -241,14 +241,31 @@ impl SupervisorActor {
         };
         seat.node.vitals.note_exit(exit);
         self.enter(child, State::Waiting, Change::Ended(exit.clone()));
-        if exit.is_abnormal() {
-            tracing::warn!(
+        self.tell_exit(child, exit);
+    }
+
+    /// Here, and not where the life has run: so it comes before the recovery from it, and after
+    /// that from the one before.
+    fn tell_exit(&self, child: ChildId, exit: &Exit) {
+        let (supervisor, path) = (&**self.path(), &*self.child_path(child));
+        let life = self.vitals(child).map_or(0, |vitals| vitals.life());
+        match exit {
+            // A supervisor that gave up: the error was told where it was made.
+            Exit::Escalated { .. } => tracing::warn!(
                 target: "callboard::supervision",
-                supervisor = &**self.path(),
-                child = &*self.child_path(child),
-                %exit,
+                supervisor, child = path, life, %exit,
                 "a child ended abnormally"
-            );
+            ),
+            exit if exit.is_abnormal() => tracing::error!(
+                target: "callboard::supervision",
+                supervisor, child = path, life, %exit,
+                "a child ended abnormally"
+            ),
+            exit => tracing::debug!(
+                target: "callboard::supervision",
+                supervisor, child = path, life, %exit,
+                "a child ended"
+            ),
         }
     }
 

@@ -167,6 +167,7 @@ impl SupervisorActor {
             tracing::warn!(
                 target: "callboard::supervision",
                 supervisor = &**self.path(), child = &**seat.node.path(),
+                life = seat.node.vitals.life(),
                 "did not stop in its supervisor's time and is being killed"
             );
             let why = self.ending.overdue();

@@ -106,14 +106,16 @@ impl Witness {
     }
 
     pub(crate) fn events(&self, target: &str, level: Level) -> Vec<Seen> {
-        let of = |event: &&Seen| event.target == target && event.level == Some(level);
-        self.events
-            .lock()
-            .unwrap()
-            .iter()
-            .filter(of)
-            .cloned()
-            .collect()
+        let mut seen = self.of(target);
+        seen.retain(|event| event.level == Some(level));
+        seen
+    }
+
+    /// All at one target, in the order in which they were told.
+    fn of(&self, target: &str) -> Vec<Seen> {
+        let events = self.events.lock().unwrap();
+        let of = |event: &&Seen| event.target == target;
+        events.iter().filter(of).cloned().collect()
     }
 }
 
@@ -244,6 +246,28 @@ fn an_answer_has_a_span_too() {
 }
 
 #[test]
+fn each_death_is_told_once_and_before_the_recovery_from_it() {
+    let seen = witness("info", async |board, log| {
+        for id in 1..=2 {
+            let deed = Deed::PanicAlways;
+            board.publish(Note { id, deed }).await.unwrap();
+        }
+        log.wait_for("a started 5").await;
+    });
+    let told = seen.of("callboard::supervision");
+    let lines = told.iter().map(|told| {
+        let [child, life, message] = ["child", "life", "message"].map(|name| told.field(name));
+        format!("{} {child} {life} {message}", told.level.unwrap())
+    });
+    let mut expected = Vec::new();
+    for life in 1..=4 {
+        expected.push(format!("ERROR shop/a {life} a child ended abnormally"));
+        expected.push(format!("INFO shop/a {} a child is up again", life + 1));
+    }
+    assert_eq!(lines.collect::<Vec<_>>(), expected);
+}
+
+#[test]
 fn verdicts_and_restarts_are_told_at_their_targets() {
     let seen = witness("info", async |board, _| {
         board
@@ -287,7 +311,7 @@ fn verdicts_and_restarts_are_told_at_their_targets() {
             .iter()
             .all(|event| event.field("exit") == "panicked: boom")
     );
-    assert_eq!(ended[0].field("service"), "shop/a");
+    assert_eq!(ended[0].field("child"), "shop/a");
 }
 
 #[test]
