@@ -76,7 +76,7 @@ pub struct Cause {
     pub attempt: u32,
 }
 
-/// A cause, and whose attempt it was: each of several services that handle one event counts its own.
+/// A cause, and whose attempt it was: of several services with one event each counts its own.
 /// Whole words, since it is copied with whoever publishes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Byline {

@@ -1,7 +1,7 @@
 //! Letting each event through once, and its copies not.
 //!
 //! A policy holds a [`Dedupe`]; hosts ask the [`Memory`] made from it once for each delivery, and
-//! tell it of those that they take. It calls the event's `key`, or the user's function, under guard.
+//! tell it of those that they take. It calls the event's `key`, or the user's function, guarded.
 //!
 //! Invariant: an event is called a copy only if one like it was let through within the window and
 //! is still remembered; what cannot be told is let through.

@@ -199,7 +199,7 @@ fn tell<E>(done: oneshot::Sender<Outcome<E>>, outcome: Outcome<E>) -> Option<Pub
     done.send(outcome).err()?.err()
 }
 
-/// An event was refused, and nobody else hears of it. It is dropped here, which is nobody's failure.
+/// An event was refused, and nobody else hears of it. Dropping it here is nobody's failure.
 fn lose<E: Event>(agenda: &Agenda, refused: PublishError<E>) {
     if matches!(refused, PublishError::Closed { .. }) {
         agenda.note_called_off();
