@@ -11,6 +11,7 @@ use actix::{Actor, Context, Handler, MessageResult};
 use crate::dead_letter::DeadLetter;
 use crate::defaults::CONTROL_WAIT;
 use crate::event::EventId;
+use crate::insider::InsideOf;
 use crate::service::SubscribeError;
 use crate::sync::Arc;
 use crate::wall::Wall;
@@ -85,6 +86,9 @@ impl Handler<Alter> for Broker {
     type Result = MessageResult<Alter>;
 
     fn handle(&mut self, Alter(alter): Alter, _: &mut Self::Context) -> Self::Result {
+        // Terms that are refused are dropped there, which is the user's code: it must not block
+        // this thread.
+        let _inside = InsideOf::enter(self.wall.id());
         MessageResult(alter())
     }
 }
@@ -93,6 +97,10 @@ impl Handler<Redrive> for Broker {
     type Result = MessageResult<Redrive>;
 
     fn handle(&mut self, Redrive(letter): Redrive, _: &mut Self::Context) -> Self::Result {
-        MessageResult(self.redrive(&letter))
+        // As above, for the event of a letter that is not given back.
+        let _inside = InsideOf::enter(self.wall.id());
+        let answer = self.redrive(&letter);
+        drop(letter);
+        MessageResult(answer)
     }
 }

@@ -97,6 +97,38 @@ impl<T> Drop for Fragile<T> {
     }
 }
 
+/// One thing of the user's, such as a function with all that it has captured, buried when it is
+/// dropped: whoever happens to be the last to hold it goes on.
+pub(crate) struct Frail<T>(Option<T>);
+
+impl<T> Frail<T> {
+    pub(crate) fn new(value: T) -> Self {
+        Frail(Some(value))
+    }
+}
+
+impl<T> Deref for Frail<T> {
+    type Target = T;
+
+    #[expect(clippy::expect_used, reason = "the value leaves only in `drop`")]
+    fn deref(&self) -> &T {
+        self.0.as_ref().expect("it is there until it is dropped")
+    }
+}
+
+impl<T> DerefMut for Frail<T> {
+    #[expect(clippy::expect_used, reason = "the value leaves only in `drop`")]
+    fn deref_mut(&mut self) -> &mut T {
+        self.0.as_mut().expect("it is there until it is dropped")
+    }
+}
+
+impl<T> Drop for Frail<T> {
+    fn drop(&mut self) {
+        bury(self.0.take());
+    }
+}
+
 fn text_of(payload: &(dyn Any + Send)) -> Option<&str> {
     let text = payload.downcast_ref::<&'static str>().copied();
     text.or_else(|| payload.downcast_ref::<String>().map(String::as_str))
@@ -112,6 +144,7 @@ fn discard(payload: Box<dyn Any + Send>) {
 
 #[cfg(all(test, not(any(loom, shuttle))))]
 mod tests {
+    use std::cell::Cell;
     use std::panic::panic_any;
 
     use super::*;
@@ -148,6 +181,19 @@ mod tests {
         let mut all = Fragile::default();
         all.extend([Bomb, Bomb]);
         drop(all);
+    }
+
+    #[test]
+    fn a_function_that_panics_on_drop_is_called_and_buried() {
+        let (bomb, calls) = (Bomb, Cell::new(0));
+        let calling = &calls;
+        let function = Frail::new(move || {
+            let _ = &bomb;
+            calling.set(calling.get() + 1);
+        });
+        function();
+        drop(function);
+        assert_eq!(calls.get(), 1);
     }
 
     #[test]

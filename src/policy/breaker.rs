@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::defaults;
 use crate::failure::Failure;
-use crate::panic::guard;
+use crate::panic::{Frail, guard};
 use crate::policy::backoff::LONGEST;
 use crate::policy::circuit::Circuit;
 use crate::policy::sharing::{GuardState, Sharing};
@@ -144,7 +144,8 @@ impl Breaker {
     /// neither as failures nor as successes. The function is not asked after a panic, a timeout or
     /// a kill. If it panics itself, the failure counts.
     pub fn when(mut self, condition: impl Fn(&Failure) -> bool + Send + Sync + 'static) -> Self {
-        self.condition = Some(Arc::new(condition));
+        let condition = Frail::new(condition);
+        self.condition = Some(Arc::new(move |failure: &Failure| condition(failure)));
         self.changed()
     }
 

@@ -18,7 +18,7 @@ use foldhash::fast::RandomState;
 
 use crate::defaults;
 use crate::event::{Byline, Event, Key};
-use crate::panic::guard;
+use crate::panic::{Frail, guard};
 use crate::policy::backoff::LONGEST;
 
 type Told = Arc<dyn Fn(&dyn Any) -> Key + Send + Sync>;
@@ -75,7 +75,8 @@ impl Dedupe {
     /// the window passes. Events with [`Key::None`], and events of any other type, always pass. If
     /// the function panics, the event passes.
     pub fn by<E: Event>(window: Duration, key: impl Fn(&E) -> Key + Send + Sync + 'static) -> Self {
-        let told = move |event: &dyn Any| event.downcast_ref().map_or(Key::None, &key);
+        let key = Frail::new(key);
+        let told = move |event: &dyn Any| event.downcast_ref().map_or(Key::None, &*key);
         Self::within(window, By::Told(Arc::new(told)))
     }
 

@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use crate::defaults;
 use crate::failure::Failure;
-use crate::panic::guard;
+use crate::panic::{Frail, guard};
 use crate::policy::backoff::{Backoff, Jitter, LONGEST};
 
 type Delays = Arc<dyn Fn(u32) -> Option<Duration> + Send + Sync>;
@@ -90,8 +90,9 @@ impl Retry {
     /// panics itself, that counts as `None`.
     #[must_use]
     pub fn with(delays: impl Fn(u32) -> Option<Duration> + Send + Sync + 'static) -> Self {
+        let delays = Frail::new(delays);
         Self {
-            delays: Some(Arc::new(delays)),
+            delays: Some(Arc::new(move |attempt| delays(attempt))),
             ..Self::fixed(Duration::ZERO)
         }
     }
@@ -177,7 +178,8 @@ impl Retry {
     /// itself, that counts as `false`.
     #[must_use]
     pub fn when(mut self, condition: impl Fn(&Failure) -> bool + Send + Sync + 'static) -> Self {
-        self.condition = Some(Arc::new(condition));
+        let condition = Frail::new(condition);
+        self.condition = Some(Arc::new(move |failure: &Failure| condition(failure)));
         self
     }
 

@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use crate::event::Event;
 use crate::failure::{Failure, Outcome};
-use crate::panic::guard;
+use crate::panic::{Frail, guard};
 use crate::policy::{OnFailure, OnSuccess, Step};
 use crate::service::{Context, Service};
 use crate::sync::Arc;
@@ -76,6 +76,7 @@ impl OnFailure {
         self,
         make: impl Fn(&E, &Failure) -> F + Send + Sync + 'static,
     ) -> Self {
+        let make = Frail::new(make);
         let act =
             move |event: &E, failure: &Failure, press: &Press| press.publish(make(event, failure));
         self.step(Step {
@@ -99,6 +100,7 @@ impl OnSuccess {
         self,
         make: impl Fn(&S, &E) -> F + Send + Sync + 'static,
     ) -> Self {
+        let make = Frail::new(make);
         let act = move |service: &S, event: &E, press: &Press| press.publish(make(service, event));
         let makes = Some((TypeId::of::<F>(), F::NAME));
         self.success_step::<S, E>(AfterSuccess::Publish(Box::new(act)), makes)
@@ -112,7 +114,9 @@ impl OnSuccess {
         self,
         hook: impl Fn(&mut S, &E, &mut Context<S>) -> Outcome + Send + Sync + 'static,
     ) -> Self {
-        self.success_step::<S, E>(AfterSuccess::Hook(Box::new(hook)), None)
+        let hook = Frail::new(hook);
+        let act = move |service: &mut S, event: &E, cx: &mut Context<S>| hook(service, event, cx);
+        self.success_step::<S, E>(AfterSuccess::Hook(Box::new(act)), None)
     }
 
     fn success_step<S: Service, E: Event>(

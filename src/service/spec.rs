@@ -14,6 +14,7 @@ use crate::defaults;
 use crate::event::{Event, Key};
 use crate::mailbox::source::Source;
 use crate::mailbox::{End, Then};
+use crate::panic::Frail;
 use crate::policy::Policy;
 use crate::restart::Restart;
 use crate::service::deliver::Deliver;
@@ -293,8 +294,9 @@ impl<S: Service, L> ServiceSpec<S, L> {
         recipe: impl FnMut(&Key) -> S + Send + 'static,
         terms: impl FnOnce(PerKey) -> PerKey,
     ) -> Self {
+        let mut recipe = Frail::new(recipe);
         self.parts.per_key = Some(Keyed {
-            make: Box::new(recipe),
+            make: Box::new(move |key: &Key| recipe(key)),
             terms: terms(PerKey::default()),
         });
         self

@@ -236,6 +236,9 @@ impl Handler<ChildReport> for SupervisorActor {
             generation,
             news,
         } = report;
+        // A child that is forgotten is dropped there, with the policies and the failure of its
+        // last life, which is the user's code: it must not block this thread.
+        let _inside = InsideOf::enter(self.grounds.wall.id());
         match news {
             News::Started(result) => self.child_started(child, generation, result, context),
             News::Exited(exit) => {

@@ -11,7 +11,7 @@ use std::any::{Any, type_name};
 use std::fmt;
 
 use super::Child;
-use crate::panic::{Panic, guard};
+use crate::panic::{Frail, Panic, guard};
 
 /// What a child is made from, its type no longer known.
 pub(crate) struct Argument {
@@ -47,8 +47,9 @@ pub(crate) struct Recipe {
 
 impl Recipe {
     pub(crate) fn new<A: Send + 'static, C: Into<Child>>(
-        mut recipe: impl FnMut(A) -> C + Send + 'static,
+        recipe: impl FnMut(A) -> C + Send + 'static,
     ) -> Self {
+        let mut recipe = Frail::new(recipe);
         let make = move |argument: Box<dyn Any + Send>| {
             let argument = argument.downcast::<A>().ok()?;
             Some(recipe(*argument).into())
