@@ -102,8 +102,8 @@ impl<S: Service> Entry for Inbox<S> {
         misplaced(policy, event, TypeId::of::<S>())
     }
 
-    fn set_policy_on(&self, event: TypeId, policy: Policy) -> bool {
-        Inbox::set_policy(self, event, policy)
+    fn set_policy_on(&self, event: TypeId, mut policy: Policy) -> bool {
+        Inbox::set_policy(self, event, &mut policy)
     }
 
     fn note_new_policy(&self) {

@@ -275,12 +275,14 @@ impl<S: Service> Inbox<S> {
         wishes
     }
 
-    /// Sets the own policy of one subscription. False if there is none to that type.
-    pub(crate) fn set_policy(&self, event: TypeId, policy: Policy) -> bool {
-        // The one before is dropped outside the lock: it may hold closures of the user's.
-        let before = find(&mut lock(&self.subscribed), event)
-            .map(|one| std::mem::replace(&mut one.policy, policy));
-        before.is_some()
+    /// Exchanges the own policy of one subscription for this one. False if there is none to that
+    /// type. What is left is to be dropped outside all locks: it may hold closures of the user's.
+    pub(crate) fn set_policy(&self, event: TypeId, policy: &mut Policy) -> bool {
+        let mut subscribed = lock(&self.subscribed);
+        let found = find(&mut subscribed, event);
+        found
+            .map(|one| std::mem::swap(&mut one.policy, policy))
+            .is_some()
     }
 
     /// Sets the own policies of the subscriptions to what another worker of the service has.
@@ -292,8 +294,8 @@ impl<S: Service> Inbox<S> {
             .map(|one| (one.event_type, one.policy.clone()));
         let policies: Vec<_> = policies.collect();
         drop(others);
-        for (event, policy) in policies {
-            self.set_policy(event, policy);
+        for (event, mut policy) in policies {
+            self.set_policy(event, &mut policy);
         }
         self.note_new_policy();
     }

@@ -432,8 +432,10 @@ mod tests {
             Policy::new().retry(Retry::default().when(when))
         };
         let event = TypeId::of::<Note>();
-        assert!(inbox.set_policy(event, policy(Curious(Arc::clone(&inbox)))));
-        assert!(inbox.set_policy(event, policy(Curious(Arc::clone(&inbox)))));
+        let set = |event| inbox.set_policy(event, &mut policy(Curious(Arc::clone(&inbox))));
+        assert!(set(event) && set(event));
+        // Nothing is replaced here.
+        assert!(!set(TypeId::of::<Memo>()));
         address.unsubscribe::<Note>().unwrap();
         take(&inbox);
     }

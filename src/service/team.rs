@@ -90,10 +90,12 @@ impl<S: Service> Team<S> {
     pub(crate) fn set_policy(&self, event: TypeId, policy: &Policy) -> bool {
         let policies = lock(&self.policies);
         let inboxes = self.inboxes();
+        let mut own = vec![policy.clone(); inboxes.len()];
         let mut is_set = !inboxes.is_empty();
-        for inbox in &inboxes {
-            is_set &= inbox.set_policy(event, policy.clone());
+        for (inbox, policy) in inboxes.iter().zip(&mut own) {
+            is_set &= inbox.set_policy(event, policy);
         }
+        // Before those that they had.
         drop(policies);
         is_set
     }

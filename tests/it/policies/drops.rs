@@ -1,13 +1,14 @@
 //! What the functions of a policy have captured may do anything when it is dropped.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 
 use callboard::prelude::*;
 use callboard::{Address, SubscribeError};
 
 use crate::support_events::{
-    Clerk, Memo, Note, ON_PURPOSE, Step, be_quiet, clerk, gate, here, paused, row, shop,
+    Clerk, Memo, Note, ON_PURPOSE, Step, be_quiet, clerk, clerks, gate, here, paused,
+    paused_elsewhere, row, shop,
 };
 
 /// Panics when it is dropped, and counts that.
@@ -169,4 +170,27 @@ fn what_blocks_when_terms_are_dropped_is_refused_on_the_thread_of_the_broker() {
         "{said:?}"
     );
     assert_eq!(board.shutdown_blocking(secs(60)).ledger.gap(), 0);
+}
+
+#[test]
+fn a_policy_of_workers_may_set_another_when_it_is_dropped() {
+    paused_elsewhere(|| async {
+        let (make, _) = clerks(|_| Step::Done);
+        let spec = service("clerk", make).on::<Note>().workers(2);
+        let board = here(shop().child(spec)).await;
+        let set = Arc::new(OnceLock::new());
+        let busy = {
+            let (set, board) = (Arc::clone(&set), board.clone());
+            Last(move || {
+                let last = Policy::new().timeout(secs(7));
+                let _ = set.set(board.set_policy_on::<Note>("shop/clerk", last).is_ok());
+            })
+        };
+        let on_note = |policy| board.set_policy_on::<Note>("shop/clerk", policy).unwrap();
+        on_note(keeping(busy));
+        // Before any worker follows the first.
+        on_note(Policy::new());
+        assert_eq!(set.get(), Some(&true));
+        assert!(board.policies().to_string().contains("timeout: 7s"));
+    });
 }
