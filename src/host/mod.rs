@@ -172,12 +172,12 @@ impl<S: Service, L: Deliver<S> + 'static> Engine<S, L> {
     fn reopen(&mut self) {
         if std::mem::take(&mut self.closed) {
             self.inbox.join_crew();
+            self.inbox.resubscribe();
+            // Policies may have been set while there was nobody to follow them.
+            self.inbox.renew_rules();
             self.with_mailbox(|mailbox| {
                 mailbox.reopen();
-                mailbox.each(|_, source| {
-                    let (event, name) = (source.event_type(), source.event_name());
-                    self.inbox.resubscribe(event, name);
-                });
+                mailbox.follow(self.inbox.take_new_rules(), &|| self.inbox.watch());
             });
             // Last: whoever subscribes after this finds what the spec says noted.
             self.inbox.letters.open(self.letters);

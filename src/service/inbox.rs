@@ -71,7 +71,8 @@ pub(crate) struct Inbox<S: Service> {
     changes: Mutex<Vec<Change<S>>>,
     /// Whether there are changes, or anything else has called the service.
     changed: AtomicBool,
-    /// The event types the service subscribes to, or did when it ended: few, so a list.
+    /// What the service subscribes to, and what its spec says even if it does not now: few, so a
+    /// list.
     subscribed: Mutex<Vec<Subscribed>>,
     /// Whether a policy has changed since the rules were last made from them.
     has_new_policy: AtomicBool,
@@ -82,7 +83,9 @@ struct Subscribed {
     event_type: TypeId,
     event: &'static str,
     policy: Policy,
-    /// It ended with the service, which may come back.
+    /// The spec says so: it ends as any other, and comes back with the service.
+    is_fixed: bool,
+    /// It has ended, and is kept for its policy.
     is_former: bool,
 }
 
@@ -215,37 +218,48 @@ impl<S: Service> Inbox<S> {
         }
     }
 
-    /// Notes a subscription; false if there is one to that type already.
-    pub(crate) fn note_subscribed(
+    /// Notes a subscription that the spec says.
+    pub(crate) fn note_fixed(&self, event_type: TypeId, event: &'static str, policy: Policy) {
+        self.note(Subscribed {
+            event_type,
+            event,
+            policy,
+            is_fixed: true,
+            is_former: false,
+        });
+    }
+
+    /// Notes a subscription that is made while running; false if there is one to that type already.
+    pub(crate) fn note_added(
         &self,
         event_type: TypeId,
         event: &'static str,
         policy: Policy,
     ) -> bool {
-        let mut subscribed = lock(&self.subscribed);
-        if find(&mut subscribed, event_type).is_some() {
-            return false;
-        }
-        // One that has ended is noted no more.
-        subscribed.retain(|one| !one.is(event_type));
-        subscribed.reserve_exact(1);
-        subscribed.push(Subscribed {
+        self.note(Subscribed {
             event_type,
             event,
             policy,
+            is_fixed: false,
             is_former: false,
-        });
+        })
+    }
+
+    fn note(&self, new: Subscribed) -> bool {
+        let mut subscribed = lock(&self.subscribed);
+        if find(&mut subscribed, new.event_type).is_some() {
+            return false;
+        }
+        subscribed.reserve_exact(1);
+        subscribed.push(new);
         true
     }
 
-    /// Notes a subscription that comes back after an end, if it is not noted, with no policy of its
-    /// own but the one it had.
-    pub(crate) fn resubscribe(&self, event: TypeId, name: &'static str) {
-        let subscribed = lock(&self.subscribed);
-        let former = subscribed.iter().find(|one| one.is(event) && one.is_former);
-        let policy = former.map(|former| former.policy.clone());
-        drop(subscribed);
-        self.note_subscribed(event, name, policy.unwrap_or_default());
+    /// Notes that what the spec says is subscribed to again, after an end: each subscription with
+    /// the policy that it had, whatever took its place meanwhile.
+    pub(crate) fn resubscribe(&self) {
+        let mut subscribed = lock(&self.subscribed);
+        subscribed.iter_mut().for_each(|one| one.is_former = false);
     }
 
     /// Notes the end of a subscription, and returns its own policy; nothing if there was none.
@@ -254,6 +268,11 @@ impl<S: Service> Inbox<S> {
         let found = subscribed
             .iter()
             .position(|one| one.is(event) && !one.is_former)?;
+        let one = subscribed.get_mut(found)?;
+        if one.is_fixed {
+            one.is_former = true;
+            return Some(one.policy.clone());
+        }
         Some(subscribed.remove(found).policy)
     }
 
@@ -333,14 +352,15 @@ impl<S: Service> Inbox<S> {
         self.home().map(Home::watch)
     }
 
+    /// Notes the end of all subscriptions.
     pub(crate) fn forget_subscriptions(&self) {
         let mut subscribed = lock(&self.subscribed);
-        let former = subscribed.extract_if(.., |one| one.is_former);
-        let former: Vec<_> = former.collect();
+        let added = subscribed.extract_if(.., |one| !one.is_fixed);
+        let added: Vec<_> = added.collect();
         subscribed.iter_mut().for_each(|one| one.is_former = true);
         drop(subscribed);
-        // Outside the lock, as above.
-        drop(former);
+        // Outside the lock: these may be the last that hold closures of the user's.
+        drop(added);
     }
 
     /// Asks the mailbox for the change that `make` notes; it is made before the next delivery.

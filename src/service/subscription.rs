@@ -139,7 +139,13 @@ impl<E: Event> On<E> {
         problems
     }
 
+    /// Opens a subscription that the spec says.
     pub(crate) fn open<S: Handle<E>>(&self, inbox: &Inbox<S>, home: &Home) -> Source<E> {
+        inbox.note_fixed(TypeId::of::<E>(), E::NAME, self.own(home.service()));
+        self.take_place(inbox, home)
+    }
+
+    fn take_place<S: Handle<E>>(&self, inbox: &Inbox<S>, home: &Home) -> Source<E> {
         let usual = if never_waits::<E>() {
             Overflow::DropOldest
         } else {
@@ -153,7 +159,6 @@ impl<E: Event> On<E> {
         };
         let own = self.own(home.service());
         let rules = own.over(&home.policy.in_force()).shared_rules();
-        inbox.note_subscribed(TypeId::of::<E>(), E::NAME, own);
         let topic = home.wall.topic::<E>();
         let mut source = Source::open(topic, terms, inbox.bell.clone(), rules);
         source.guard(&|| Some(home.watch()));
@@ -220,11 +225,11 @@ impl<S: Service> Address<S> {
                 return Err(SubscribeError::NotRunning);
             }
             let own = on.own(home.path());
-            if !self.inbox.note_subscribed(TypeId::of::<E>(), event, own) {
+            if !self.inbox.note_added(TypeId::of::<E>(), event, own) {
                 let service = service();
                 return Err(SubscribeError::AlreadySubscribed { service, event });
             }
-            let source = DynamicSource(on.open(&self.inbox, home));
+            let source = DynamicSource(on.take_place(&self.inbox, home));
             Ok(Change::Subscribe(Box::new(source)))
         })
     }

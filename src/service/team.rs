@@ -369,7 +369,7 @@ mod tests {
     fn worker() -> Arc<Inbox<Hand>> {
         let inbox = Inbox::new();
         for event in events() {
-            inbox.note_subscribed(event, "event", Policy::new());
+            inbox.note_fixed(event, "event", Policy::new());
         }
         inbox
     }

@@ -4,6 +4,7 @@ mod aside;
 mod breaker;
 mod busy;
 mod change;
+mod comebacks;
 mod drops;
 mod follow_ups;
 mod guards;

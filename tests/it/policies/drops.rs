@@ -142,6 +142,41 @@ fn a_policy_that_panics_when_dropped_is_replaced_between_two_lives() {
 }
 
 #[test]
+fn a_policy_that_panics_when_dropped_is_forgotten_with_its_subscription_and_its_child() {
+    paused(async {
+        let bombs = Arc::new(AtomicUsize::new(0));
+        let board = here(shop()).await;
+        let handle = board.supervisor("shop").unwrap();
+        let (spec, log) = clerk("clerk", |_| Step::Done);
+        let address = spec.address();
+        handle
+            .start_child(spec.policy(keeping(Bomb(Arc::clone(&bombs)))))
+            .await
+            .unwrap();
+        for round in 1..=2 {
+            board
+                .subscribe_with(&address, note_on(keeping(Bomb(Arc::clone(&bombs)))))
+                .await
+                .unwrap();
+            board.publish(Note(round)).await.unwrap();
+            board.settle().await.unwrap();
+            handle.terminate_child("clerk").await.unwrap();
+            handle.restart_child("clerk").await.unwrap();
+        }
+        assert_eq!((log.ids(), bombs.load(Ordering::SeqCst)), (vec![1, 2], 2));
+        handle.terminate_child("clerk").await.unwrap();
+        handle.delete_child("clerk").await.unwrap();
+        drop(address);
+        let (again, log) = clerk("clerk", |_| Step::Done);
+        handle.start_child(again.on::<Note>()).await.unwrap();
+        assert_eq!(bombs.load(Ordering::SeqCst), 3);
+        board.publish(Note(3)).await.unwrap();
+        board.settle().await.unwrap();
+        assert_eq!(log.ids(), [3]);
+    });
+}
+
+#[test]
 fn what_blocks_when_terms_are_dropped_is_refused_on_the_thread_of_the_broker() {
     be_quiet();
     let said = Arc::new(Mutex::new(Vec::new()));
@@ -170,6 +205,35 @@ fn what_blocks_when_terms_are_dropped_is_refused_on_the_thread_of_the_broker() {
         "{said:?}"
     );
     assert_eq!(board.shutdown_blocking(secs(60)).ledger.gap(), 0);
+}
+
+#[test]
+fn a_policy_may_look_at_all_policies_when_it_is_dropped_with_its_subscription() {
+    paused_elsewhere(|| async {
+        let looks = Arc::new(AtomicUsize::new(0));
+        let (spec, log) = clerk("clerk", |_| Step::Done);
+        let address = spec.address();
+        let board = here(shop().child(spec)).await;
+        let handle = board.supervisor("shop").unwrap();
+        let nosy = {
+            let (looks, board) = (Arc::clone(&looks), board.clone());
+            Last(move || {
+                let _ = board.policies();
+                looks.fetch_add(1, Ordering::SeqCst);
+            })
+        };
+        board
+            .subscribe_with(&address, note_on(keeping(nosy)))
+            .await
+            .unwrap();
+        handle.terminate_child("clerk").await.unwrap();
+        handle.restart_child("clerk").await.unwrap();
+        board.subscribe::<Note>(&address).await.unwrap();
+        assert_eq!(looks.load(Ordering::SeqCst), 1);
+        board.publish(Note(1)).await.unwrap();
+        board.settle().await.unwrap();
+        assert_eq!(log.ids(), [1]);
+    });
 }
 
 #[test]
