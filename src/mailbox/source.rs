@@ -505,6 +505,11 @@ impl<E: Event> AnySource for Source<E> {
     }
 
     fn follow(&mut self, rules: &Arc<Rules>, watch: &dyn Fn() -> Option<Arc<dyn Watch>>) {
+        if self.cursor.place.is_closed() {
+            // They are those of the subscription that has taken its place, if any has. Its own are
+            // followed when it is open again.
+            return;
+        }
         if rules.needs_time() {
             self.cursor.topic.keep_time();
         }

@@ -4,7 +4,6 @@ mod aside;
 mod breaker;
 mod busy;
 mod change;
-mod comebacks;
 mod drops;
 mod follow_ups;
 mod guards;

@@ -123,3 +123,48 @@ fn a_policy_that_was_set_for_a_subscription_of_the_spec_stays_over_its_ends() {
         assert_eq!(row(&board, "shop/clerk", "note").dead_lettered, 2);
     });
 }
+
+#[test]
+fn a_subscription_that_has_ended_has_no_guards_in_place_of_the_one_that_follows() {
+    paused(async {
+        let (board, address, log) = failing_with(Policy::new()).await;
+        board.unsubscribe::<Note>(&address).await.unwrap();
+        let breaker = Breaker::new().at_least(1).open_for(secs(60 * 60));
+        let guarded = with(never().breaker(breaker));
+        board.subscribe_with(&address, guarded).await.unwrap();
+        board.publish(Note(1)).await.unwrap();
+        board.publish(Note(2)).await.unwrap();
+        let held = tokio::time::timeout(secs(60), board.settle())
+            .await
+            .unwrap();
+        assert!(matches!(held, Err(SettleError::BreakerOpen { .. })));
+        let breaker = || board.inspect("shop/clerk").unwrap().guards[0].breaker;
+        assert_eq!((log.ids(), breaker()), (vec![1], Some(BreakerState::Open)));
+        // The guards end with what they were for.
+        stop_and_restart(&board).await;
+        assert_eq!(board.inspect("shop/clerk").unwrap().guards, []);
+        assert_eq!(tries(&board, &log).await, 3);
+    });
+}
+
+#[test]
+fn a_subscription_of_the_spec_comes_back_with_the_guards_that_were_set_meanwhile() {
+    paused(async {
+        let (board, address, log) = failing_with(never()).await;
+        board.unsubscribe::<Note>(&address).await.unwrap();
+        let breaker = Breaker::new().at_least(1).open_for(secs(60 * 60));
+        let policy = Policy::new().breaker(breaker);
+        board.set_policy("shop/clerk", policy).unwrap();
+        // Has the service look at its rules.
+        board.subscribe::<Memo>(&address).await.unwrap();
+        board.publish(Memo(1)).await.unwrap();
+        board.settle().await.unwrap_err();
+        let guards = board.inspect("shop/clerk").unwrap().guards;
+        let guards: Vec<_> = guards.iter().map(|guard| guard.event).collect();
+        assert_eq!(guards, ["memo"]);
+        stop_and_restart(&board).await;
+        assert_eq!(tries(&board, &log).await, 1);
+        let guards = board.inspect("shop/clerk").unwrap().guards;
+        assert_eq!(guards[0].breaker, Some(BreakerState::Open));
+    });
+}
