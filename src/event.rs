@@ -32,6 +32,10 @@ use serde::{Deserialize, Serialize};
 )]
 pub trait Event: Send + Sync + 'static {
     /// The durable name, such as `order.placed`; it stays when the type is renamed.
+    ///
+    /// It is not empty, and no other event type on the board has it: a tree or subscription in
+    /// which that is otherwise is refused. Publishing is not, and makes a second row of that name
+    /// in the ledger; that is logged as an error, once.
     const NAME: &'static str;
 
     /// What the event is about; events with equal keys keep their order among workers.

@@ -275,6 +275,7 @@ mod mailbox;
 mod message;
 #[cfg(all(test, any(loom, shuttle)))]
 mod models;
+mod names;
 mod panic;
 mod park;
 pub mod policy;

@@ -6,7 +6,7 @@
 //!
 //! It knows no service and starts nothing.
 
-use std::any::{Any, TypeId};
+use std::any::{Any, TypeId, type_name};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::iter;
@@ -20,6 +20,7 @@ use crate::event::Event;
 use crate::gauges::Gauges;
 use crate::ledger::{Ledger, LetterRow, take_tree};
 use crate::lifecycle::{Change, Lifecycle};
+use crate::names::EventNames;
 use crate::pulse::{Phase, Pulse};
 use crate::shelf::Shelf;
 use crate::sync::{Arc, Mutex, OnceLock, Weak, lock};
@@ -72,6 +73,8 @@ pub(crate) struct Wall {
     pub(crate) waits: Arc<Waits>,
     pub(crate) works: Arc<Works>,
     topics: DashMap<TypeId, Arc<dyn AnyTopic>, RandomState>,
+    /// Which type has which event name: those that a tree or subscription names, and all topics.
+    pub(crate) names: Mutex<EventNames>,
     /// By path. Whoever looks at `folded`, or changes it, holds this meanwhile: a row that moves
     /// from here to there is always in one of them.
     letters: Mutex<BTreeMap<Arc<str>, Counted>>,
@@ -131,6 +134,7 @@ impl Wall {
             waits: Arc::new(Waits::new(cycles)),
             works: Arc::default(),
             topics: DashMap::default(),
+            names: Mutex::default(),
             letters: Mutex::new(BTreeMap::new()),
             folded: Mutex::default(),
             undelivered: Mutex::new(BTreeMap::new()),
@@ -152,13 +156,39 @@ impl Wall {
         let id = TypeId::of::<E>();
         let found = self.topics.get(&id).map(|topic| Arc::clone(&topic));
         let topic = found.unwrap_or_else(|| {
-            let pulse = &self.pulse;
-            let made = || Arc::new(Topic::<E>::new(Arc::clone(pulse))) as Arc<dyn AnyTopic>;
-            Arc::clone(&self.topics.entry(id).or_insert_with(made))
+            let (pulse, mut is_new) = (&self.pulse, false);
+            let made = || {
+                is_new = true;
+                Arc::new(Topic::<E>::new(Arc::clone(pulse))) as Arc<dyn AnyTopic>
+            };
+            let topic = Arc::clone(&self.topics.entry(id).or_insert_with(made));
+            if is_new {
+                self.name_topic::<E>();
+            }
+            topic
         });
         // The map's key is the type, so this never makes another.
         let topic = topic.into_any().downcast::<Topic<E>>();
         topic.unwrap_or_else(|_| Arc::new(Topic::new(Arc::clone(&self.pulse))))
+    }
+
+    /// Takes the name of an event for this type.
+    ///
+    /// # Errors
+    /// Another type has it, in words.
+    pub(crate) fn take_name<E: Event>(&self) -> Result<(), String> {
+        lock(&self.names).take(E::NAME, TypeId::of::<E>(), type_name::<E>())
+    }
+
+    /// Whoever publishes is not refused for the name of the event: it is told here, once.
+    fn name_topic<E: Event>(&self) {
+        let event = E::NAME;
+        if let Err(problem) = self.take_name::<E>() {
+            tracing::error!(
+                target: "callboard::board",
+                event, "two rows of the ledger have the same name: {problem}"
+            );
+        }
     }
 
     /// Notes which board it belongs to, once.

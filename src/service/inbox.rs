@@ -6,7 +6,7 @@
 //!
 //! It holds no event: those stay on the board.
 
-use std::any::TypeId;
+use std::any::{TypeId, type_name};
 use std::fmt;
 use std::future::{Future, poll_fn};
 use std::pin::pin;
@@ -19,6 +19,7 @@ use crate::bell::Bell;
 use crate::clock::deadline;
 use crate::crew::Share;
 use crate::defaults;
+use crate::event::Event;
 use crate::ledger::LetterRow;
 use crate::lifecycle;
 use crate::mailbox::gauge::{Gauge, Watch};
@@ -81,6 +82,7 @@ pub(crate) struct Inbox<S: Service> {
 /// What is known of a subscription outside its life.
 struct Subscribed {
     event_type: TypeId,
+    type_name: &'static str,
     event: &'static str,
     policy: Policy,
     /// The spec says so: it ends as any other, and comes back with the service.
@@ -219,30 +221,16 @@ impl<S: Service> Inbox<S> {
     }
 
     /// Notes a subscription that the spec says.
-    pub(crate) fn note_fixed(&self, event_type: TypeId, event: &'static str, policy: Policy) {
+    pub(crate) fn note_fixed<E: Event>(&self, policy: Policy) {
         self.note(Subscribed {
-            event_type,
-            event,
-            policy,
             is_fixed: true,
-            is_former: false,
+            ..Subscribed::added::<E>(policy)
         });
     }
 
     /// Notes a subscription that is made while running; false if there is one to that type already.
-    pub(crate) fn note_added(
-        &self,
-        event_type: TypeId,
-        event: &'static str,
-        policy: Policy,
-    ) -> bool {
-        self.note(Subscribed {
-            event_type,
-            event,
-            policy,
-            is_fixed: false,
-            is_former: false,
-        })
+    pub(crate) fn note_added<E: Event>(&self, policy: Policy) -> bool {
+        self.note(Subscribed::added::<E>(policy))
     }
 
     fn note(&self, new: Subscribed) -> bool {
@@ -286,6 +274,7 @@ impl<S: Service> Inbox<S> {
             .map(|one| Wish {
                 event: one.event,
                 event_type: one.event_type,
+                type_name: one.type_name,
                 problems: Vec::new(),
                 policy: one.policy.over(outer),
             })
@@ -504,6 +493,18 @@ fn is_insider<S: Service, L: Enclosed<S>>(letter: &Option<L>) -> bool {
 }
 
 impl Subscribed {
+    /// One that is made while running.
+    fn added<E: Event>(policy: Policy) -> Self {
+        Subscribed {
+            event_type: TypeId::of::<E>(),
+            type_name: type_name::<E>(),
+            event: E::NAME,
+            policy,
+            is_fixed: false,
+            is_former: false,
+        }
+    }
+
     fn is(&self, event: TypeId) -> bool {
         self.event_type == event
     }

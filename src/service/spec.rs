@@ -7,7 +7,7 @@
 //!
 //! It starts nothing: a spec that is dropped has done nothing.
 
-use std::any::TypeId;
+use std::any::{TypeId, type_name};
 use std::fmt;
 
 use crate::defaults;
@@ -346,6 +346,7 @@ impl<S: Handle<E>, E: Event, L: Subscriptions<S>> Subscriptions<S> for And<On<E>
         visit(Wish {
             event: E::NAME,
             event_type: TypeId::of::<E>(),
+            type_name: type_name::<E>(),
             problems: self.first.problems_for::<S>(),
             policy: self.first.own(path).over(outer),
         });

@@ -6,7 +6,7 @@
 //!
 //! It reads nothing: that is the mailbox's and the host's.
 
-use std::any::TypeId;
+use std::any::{TypeId, type_name};
 use std::fmt;
 use std::future::Future;
 use std::marker::PhantomData;
@@ -57,7 +57,7 @@ pub enum SubscribeError {
         /// The event's name.
         event: &'static str,
     },
-    /// The terms are invalid.
+    /// The terms are invalid, or another event type has the same name on this board.
     #[error("{service}, on {event}: {problem}")]
     #[non_exhaustive]
     Impossible {
@@ -129,6 +129,9 @@ impl<E: Event> On<E> {
     /// What is impossible about these terms.
     pub(crate) fn problems(&self) -> Vec<String> {
         let mut problems = self.policy.problems();
+        if E::NAME.is_empty() {
+            problems.push(format!("the NAME of `{}` is empty", type_name::<E>()));
+        }
         if self.capacity == 0 {
             problems.push("the capacity is 0, so no event could ever be queued".to_owned());
         }
@@ -141,7 +144,7 @@ impl<E: Event> On<E> {
 
     /// Opens a subscription that the spec says.
     pub(crate) fn open<S: Handle<E>>(&self, inbox: &Inbox<S>, home: &Home) -> Source<E> {
-        inbox.note_fixed(TypeId::of::<E>(), E::NAME, self.own(home.service()));
+        inbox.note_fixed::<E>(self.own(home.service()));
         self.take_place(inbox, home)
     }
 
@@ -210,12 +213,13 @@ impl<S: Service> Address<S> {
             return Err(fixed::<E>(home));
         }
         let (service, event) = (|| home.path().to_string(), E::NAME);
+        let impossible = |problem| SubscribeError::Impossible {
+            service: service(),
+            event,
+            problem,
+        };
         if let Some(problem) = on.problems_for::<S>().into_iter().next() {
-            return Err(SubscribeError::Impossible {
-                service: service(),
-                event,
-                problem,
-            });
+            return Err(impossible(problem));
         }
         self.inbox.change(|| {
             // A service that has ended takes no change; one that ends after this takes it, and
@@ -224,8 +228,8 @@ impl<S: Service> Address<S> {
             if !is_open {
                 return Err(SubscribeError::NotRunning);
             }
-            let own = on.own(home.path());
-            if !self.inbox.note_added(TypeId::of::<E>(), event, own) {
+            home.wall.take_name::<E>().map_err(impossible)?;
+            if !self.inbox.note_added::<E>(on.own(home.path())) {
                 let service = service();
                 return Err(SubscribeError::AlreadySubscribed { service, event });
             }

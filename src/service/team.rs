@@ -356,23 +356,26 @@ mod tests {
     impl Service for Hand {}
 
     struct Event<const NUMBER: usize>;
+    impl<const NUMBER: usize> crate::event::Event for Event<NUMBER> {
+        const NAME: &'static str = "event";
+    }
 
     macro_rules! events {
-        ($($number:literal)*) => { [$(TypeId::of::<Event<$number>>()),*] };
+        ($($number:literal)*) => {
+            /// Many, so that the policies of a worker are not copied at once.
+            fn events() -> [TypeId; 16] {
+                [$(TypeId::of::<Event<$number>>()),*]
+            }
+
+            fn worker() -> Arc<Inbox<Hand>> {
+                let inbox = Inbox::new();
+                $(inbox.note_fixed::<Event<$number>>(Policy::new());)*
+                inbox
+            }
+        };
     }
 
-    /// Many, so that the policies of a worker are not copied at once.
-    fn events() -> [TypeId; 16] {
-        events!(0 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15)
-    }
-
-    fn worker() -> Arc<Inbox<Hand>> {
-        let inbox = Inbox::new();
-        for event in events() {
-            inbox.note_fixed(event, "event", Policy::new());
-        }
-        inbox
-    }
+    events!(0 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15);
 
     fn policies(inbox: &Inbox<Hand>) -> Vec<String> {
         let wishes = inbox.wishes(&Policy::new()).into_iter();

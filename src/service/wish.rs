@@ -16,6 +16,7 @@ use crate::restart::Restart;
 pub(crate) struct Wish {
     pub(crate) event: &'static str,
     pub(crate) event_type: TypeId,
+    pub(crate) type_name: &'static str,
     /// What is impossible about its own terms.
     pub(crate) problems: Vec<String>,
     pub(crate) policy: Policy,

@@ -6,25 +6,22 @@
 //!
 //! It changes nothing.
 
-use std::any::TypeId;
-use std::collections::{BTreeMap, HashSet};
+use std::collections::HashSet;
 
 use foldhash::fast::RandomState;
 
 use super::{AutoShutdown, Child, Kind, Supervisor};
 use crate::host::Problem;
+use crate::names::EventNames;
 use crate::policy::Policy;
 use crate::restart::Restart;
 use crate::service::Placement;
 use crate::service::wish::Wish;
 
-/// Which type has which event name.
-pub(crate) type EventNames = BTreeMap<&'static str, TypeId>;
-
 /// Everything that is impossible about this tree, on a board with so many arbiters; else the
 /// event names in it.
 pub(crate) fn check(root: &Supervisor, arbiters: usize) -> (EventNames, Vec<Problem>) {
-    let mut checking = Checking::new(arbiters, EventNames::new());
+    let mut checking = Checking::new(arbiters, EventNames::default());
     checking.name(&root.name, &root.name);
     checking.supervisor(root, &root.name, &Policy::new());
     checking.done()
@@ -180,12 +177,12 @@ impl Checking {
 
     fn events(&mut self, path: &str, wishes: &[Wish]) {
         for wish in wishes {
-            let (name, event) = (wish.event, wish.event_type);
-            if *self.names.entry(name).or_insert(event) != event {
+            let taken = self.names.take(wish.event, wish.event_type, wish.type_name);
+            if let Err(text) = taken {
                 self.problems.push(Problem {
                     path: path.to_owned(),
-                    event: Some(name),
-                    text: "another event type has the same NAME".to_owned(),
+                    event: Some(wish.event),
+                    text,
                 });
             }
         }

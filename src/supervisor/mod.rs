@@ -44,7 +44,7 @@ pub use request::ChildError;
 pub use strategy::{AutoShutdown, Strategy};
 
 pub(crate) use actor::{Parent, SupervisorActor};
-pub(crate) use check::{EventNames, check};
+pub(crate) use check::check;
 pub(crate) use handle::blocking;
 pub(crate) use node::{Branch, Node};
 pub(crate) use open::{Grounds, Threads};

@@ -10,17 +10,18 @@
 use std::io;
 use std::time::Duration;
 
-use super::check::{Checking, EventNames};
+use super::check::Checking;
 use super::family::{ChildId, Member, Plan};
 use super::node::{Branch, Node, NodeKind};
 use super::recipe::Recipe;
 use super::registry::Registry;
 use super::{Child, Kind, Supervisor};
 use crate::host::{Home, Problem, Stage, Troupe};
+use crate::names::EventNames;
 use crate::policy::{Backoff, Standing};
 use crate::service::Placement;
 use crate::shutdown::Shutdown;
-use crate::sync::{Arc, Mutex, lock};
+use crate::sync::{Arc, lock};
 use crate::vitals::Vitals;
 use crate::waits::Waiting;
 use crate::wall::Wall;
@@ -30,8 +31,6 @@ pub(crate) struct Grounds {
     pub(crate) wall: Arc<Wall>,
     pub(crate) registry: Registry,
     arbiters: usize,
-    /// Which type has which event name.
-    names: Mutex<EventNames>,
     threads: Box<dyn Threads>,
 }
 
@@ -109,7 +108,6 @@ impl Grounds {
             wall,
             registry: Registry::default(),
             arbiters,
-            names: Mutex::default(),
             threads,
         }
     }
@@ -144,7 +142,7 @@ impl Grounds {
     /// What is impossible about a child that is to be added; else its event names are taken.
     pub(crate) fn check(&self, child: &Child, path: &str, plan: &Plan, lot: &Lot) -> Vec<Problem> {
         loop {
-            let known = lock(&self.names).clone();
+            let known = lock(&self.wall.names).clone();
             let mut checking = Checking::new(self.arbiters, known.clone());
             let (max, auto) = (plan.max_restarts, plan.auto_shutdown);
             checking.child(child, path, &lot.policy.in_force(), max, auto);
@@ -156,9 +154,9 @@ impl Grounds {
         }
     }
 
-    /// Takes these names, unless another supervisor has taken some since `known`.
+    /// Takes these names, unless others have been taken since `known`.
     fn take_names(&self, known: &EventNames, names: EventNames) -> bool {
-        let mut taken = lock(&self.names);
+        let mut taken = lock(&self.wall.names);
         let is_current = *taken == *known;
         if is_current {
             *taken = names;
@@ -168,7 +166,7 @@ impl Grounds {
 
     /// Which event names are taken from now on.
     pub(crate) fn name_events(&self, names: EventNames) {
-        *lock(&self.names) = names;
+        *lock(&self.wall.names) = names;
     }
 
     /// A child will not come back: nothing of it is kept but its counts, in its own rows or in

@@ -56,6 +56,9 @@ mod order;
 /// A subscription has room for so many events, and publishers wait, are refused, or wait no more.
 mod room;
 
+/// No two event types have the same name on a board, whenever they come to it.
+mod names;
+
 /// A service has room for so many letters, from however many threads they are sent.
 mod letters;
 

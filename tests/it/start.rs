@@ -204,6 +204,16 @@ impl Handle<Impostor> for Fooled {
     }
 }
 
+struct Nameless;
+impl Event for Nameless {
+    const NAME: &'static str = "";
+}
+impl Handle<Nameless> for Fooled {
+    async fn handle(&mut self, _: &Nameless, _: &mut Context<Self>) -> Outcome {
+        Ok(())
+    }
+}
+
 fn attempts(count: u32) -> Policy {
     Policy::new().retry(Retry::default().attempts(count))
 }
@@ -226,10 +236,11 @@ fn impossible(log: &Log) -> Supervisor {
         .child(hearer("far", log).arbiter(1))
         .child(hearer("twice", log).on::<Note>())
         .child(service("fooled", || Fooled).on::<Impostor>())
+        .child(service("nameless", || Fooled).on::<Nameless>())
         .child(probe("sad", log).on_with::<DeadLetter>(|on| on.overflow(Overflow::Wait)))
 }
 
-const PROBLEMS: [&str; 13] = [
+const PROBLEMS: [&str; 14] = [
     "shop: the window of max_restarts is zero, so it would limit nothing",
     "shop/twin: two children have this name",
     "shop/: the name is empty",
@@ -242,7 +253,18 @@ const PROBLEMS: [&str; 13] = [
     "shop/hasty: the timeout is zero, so no attempt could succeed",
     "shop/far: arbiter 1 does not exist: this board has 1, numbered from 0",
     "shop/twice, on note: it subscribes twice",
-    "shop/fooled, on note: another event type has the same NAME",
+    concat!(
+        "shop/fooled, on note: `",
+        env!("CARGO_CRATE_NAME"),
+        "::start::Impostor` has the same NAME as `",
+        env!("CARGO_CRATE_NAME"),
+        "::support_lives::Note`"
+    ),
+    concat!(
+        "shop/nameless, on : the NAME of `",
+        env!("CARGO_CRATE_NAME"),
+        "::start::Nameless` is empty"
+    ),
     "shop/sad, on callboard.dead_letter: callboard.dead_letter never waits for room: use \
      Overflow::DropOldest",
 ];

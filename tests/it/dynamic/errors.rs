@@ -50,24 +50,32 @@ fn a_child_that_cannot_be_meant_is_refused_with_every_reason() {
             .child(service("deaf", || Deaf).on::<Impostor>().significant())
             .child(probe("x/y", &log));
         let refused = handle.start_child(below).await;
-        let expected = "invalid child: \
+        let clash = concat!(
+            "`",
+            env!("CARGO_CRATE_NAME"),
+            "::dynamic::errors::Impostor` has the same NAME as `",
+            env!("CARGO_CRATE_NAME"),
+            "::support_lives::Note`"
+        );
+        let expected = format!(
+            "invalid child: \
             shop/team: the window of max_restarts is zero, so it would limit nothing; \
             shop/team/deaf: it is significant and permanent: it is always restarted, so it would \
             never end its supervisor; \
             shop/team/deaf: it is significant, but its supervisor has no auto_shutdown; \
             shop/team/deaf, on note: 3 attempts, but its supervisor allows 1 restart, so one event \
             that always panics would end it: raise max_restarts or lower attempts; \
-            shop/team/deaf, on note: another event type has the same NAME; \
-            shop/team/x/y: the name contains a `/`, which separates names in a path";
+            shop/team/deaf, on note: {clash}; \
+            shop/team/x/y: the name contains a `/`, which separates names in a path"
+        );
         assert_eq!(said(refused), expected);
         assert_eq!(names(&handle), ["a"]);
         // A refused child has taken no name of an event.
-        let clash = handle
+        let refused = handle
             .start_child(service("deaf", || Deaf).on::<Impostor>())
             .await;
-        let expected = "invalid child: shop/deaf, on note: another event type has the \
-                        same NAME";
-        assert_eq!(said(clash), expected);
+        let expected = format!("invalid child: shop/deaf, on note: {clash}");
+        assert_eq!(said(refused), expected);
         assert!(log.has("a started 1") && board.ledger().deliveries.len() == 1);
         end(&board).await;
     });

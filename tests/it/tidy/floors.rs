@@ -32,6 +32,7 @@ pub(crate) const FLOORS: [&[&str]; 7] = [
         "gauges",
         "shelf",
         "works",
+        "names",
         "wall",
     ],
     &["store"],
