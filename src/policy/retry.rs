@@ -90,9 +90,10 @@ impl Retry {
     /// panics itself, that counts as `None`.
     #[must_use]
     pub fn with(delays: impl Fn(u32) -> Option<Duration> + Send + Sync + 'static) -> Self {
-        let delays = Frail::new(delays);
+        let kept = Frail::new(delays);
+        let delays = move |attempt: u32| kept(attempt);
         Self {
-            delays: Some(Arc::new(move |attempt| delays(attempt))),
+            delays: Some(Arc::new(delays)),
             ..Self::fixed(Duration::ZERO)
         }
     }
