@@ -632,7 +632,7 @@ fn a_lifted_limit_lets_go_retries_that_wait_for_it() {
 fn the_guards_of_a_policy_say_what_they_do() {
     let policy = Policy::new()
         .dedupe(Dedupe::by_key(secs(60)).at_most(10))
-        .breaker(callboard::Breaker::new().dead_letters())
+        .breaker(Breaker::new().dead_letters())
         .rate_limit(RateLimit::per_second(20).burst(5).shared())
         .retry_budget(RetryBudget::new(0.2));
     let text = policy.explain().to_string();
@@ -663,7 +663,7 @@ fn guards_that_cannot_be_meant_are_refused_with_the_path() {
         let (spec, _) = clerk("clerk", |_| Step::Done);
         let policy = Policy::new()
             .dedupe(Dedupe::by_key(Duration::ZERO))
-            .breaker(callboard::Breaker::new().probes(0))
+            .breaker(Breaker::new().probes(0))
             .rate_limit(RateLimit::per_second(0))
             .retry_budget(RetryBudget::new(-1.0));
         let root = shop().child(spec.on_with::<Memo>(|on| on.policy(policy)));
