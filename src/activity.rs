@@ -16,6 +16,9 @@ pub(crate) struct Doing {
     /// The number of the event or letter; 0 in hooks and timers.
     pub(crate) number: u64,
     pub(crate) attempt: u32,
+    /// The event's name as a [word](crate::event::word_of), which is 0 for a letter, a hook or a
+    /// timer. None if it is later work: one of those in flight.
+    pub(crate) event: Option<u64>,
     /// When it was taken up, counted from the board's start.
     pub(crate) since: Duration,
 }
@@ -45,6 +48,7 @@ pub(crate) struct Activity {
     busy_since: Moment,
     number: AtomicU64,
     attempt: AtomicU64,
+    event: AtomicU64,
 }
 
 /// While it lives, the code of this activity runs on its thread.
@@ -86,9 +90,10 @@ impl Activity {
         self.number.store(number, Ordering::Relaxed);
     }
 
-    pub(crate) fn note_doing(&self, number: u64, attempt: u32) {
+    pub(crate) fn note_doing(&self, number: u64, attempt: u32, event: u64) {
         self.note_number(number);
         self.attempt.store(u64::from(attempt), Ordering::Relaxed);
+        self.event.store(event, Ordering::Relaxed);
     }
 
     /// What it is busy with, if anything.
@@ -98,6 +103,7 @@ impl Activity {
         Some(Doing {
             number: self.number.load(Ordering::Relaxed),
             attempt: u32::try_from(attempt).unwrap_or(u32::MAX),
+            event: Some(self.event.load(Ordering::Relaxed)),
             since,
         })
     }

@@ -45,6 +45,16 @@ pub trait Event: Send + Sync + 'static {
     }
 }
 
+/// The name of an event type as one word, where only a word can be kept (FNV-1a). 0 is no name's.
+pub(crate) const fn word_of(name: &str) -> u64 {
+    let (mut word, mut rest) = (0xcbf2_9ce4_8422_2325_u64, name.as_bytes());
+    while let [first, others @ ..] = rest {
+        word = (word ^ *first as u64).wrapping_mul(0x0000_0100_0000_01b3);
+        rest = others;
+    }
+    if word == 0 { 1 } else { word }
+}
+
 /// What an event or message is about, compared by equality.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
 #[non_exhaustive]

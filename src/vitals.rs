@@ -233,10 +233,10 @@ impl Vitals {
         });
         // What blocks may be later work, while its service rests.
         let blocking = |since| {
-            let (number, attempt) = (0, 0);
             let doing = Doing {
-                number,
-                attempt,
+                number: 0,
+                attempt: 0,
+                event: None,
                 since,
             };
             (doing, true)

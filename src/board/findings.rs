@@ -96,7 +96,9 @@ impl Inner {
             };
             Some(Stuck {
                 service: node.path().to_string(),
-                event: in_flight(&ledger, node.path()),
+                event: ledger
+                    .event_of(node.path(), doing.event)
+                    .map(ToOwned::to_owned),
                 age,
                 blocks,
                 neighbours,
@@ -106,10 +108,4 @@ impl Inner {
         stuck.sort_by(|a, b| a.service.cmp(&b.service));
         stuck
     }
-}
-
-fn in_flight(ledger: &Ledger, service: &str) -> Option<String> {
-    let mut rows = ledger.deliveries.iter();
-    let row = rows.find(|row| row.service == service && row.in_flight > 0)?;
-    Some(row.event.clone())
 }

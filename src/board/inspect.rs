@@ -129,27 +129,23 @@ impl Board {
     }
 }
 
-/// What the ledger says of one service.
-#[derive(Clone, Default)]
-struct Open {
-    load: MailboxLoad,
-    /// The event in flight.
-    event: Option<String>,
+/// One reading of the ledger, and what it says of each service.
+struct Books<'a> {
+    ledger: &'a Ledger,
+    loads: BTreeMap<&'a str, MailboxLoad>,
+    now: Duration,
 }
 
 impl Inner {
     /// Inspects a node and all below it, by one reading of the ledger.
     pub(super) fn inspect(&self, node: &Arc<Node>) -> Inspection {
         let ledger = self.wall.detailed_ledger();
-        let open = open_work(&ledger);
-        let now = self.wall.pulse.clock.since_start();
-        self.inspect_node(node, &open, now)
-    }
-
-    /// The event that a service has in flight.
-    pub(super) fn event_of(&self, service: &str) -> Option<String> {
-        let ledger = self.wall.detailed_ledger();
-        open_work(&ledger).remove(service)?.event
+        let books = Books {
+            ledger: &ledger,
+            loads: loads(&ledger),
+            now: self.wall.pulse.clock.since_start(),
+        };
+        self.inspect_node(node, &books)
     }
 
     /// The other services on the thread of this one, sorted.
@@ -169,22 +165,15 @@ impl Inner {
     }
 
     // The tree is as deep as its supervisors are nested by hand, so recursion is safe.
-    fn inspect_node(
-        &self,
-        node: &Arc<Node>,
-        open: &BTreeMap<&str, Open>,
-        now: Duration,
-    ) -> Inspection {
+    fn inspect_node(&self, node: &Arc<Node>, books: &Books<'_>) -> Inspection {
         let vitals = &node.vitals;
-        let Open { load, event } = open.get(&**node.path()).cloned().unwrap_or_default();
-        let current = self.current(node, event, now);
+        let load = books.loads.get(&**node.path()).copied().unwrap_or_default();
+        let current = self.current(node, books);
         let children = node.branch().map(Branch::children).unwrap_or_default();
         let service = node.service().or(node.entry());
         let branch = node.branch();
         let is_supervisor = node.is_supervisor();
-        let below = children
-            .iter()
-            .map(|child| self.inspect_node(child, open, now));
+        let below = children.iter().map(|child| self.inspect_node(child, books));
         Inspection {
             path: node.path().to_string(),
             type_name: service.map(|entry| entry.type_name()),
@@ -200,12 +189,12 @@ impl Inner {
             last_failure: vitals.last_failure(),
             current,
             mailbox: load,
-            guards: self.wall.gauges.read(node.path(), now),
+            guards: self.wall.gauges.read(node.path(), books.now),
             children: below.collect(),
         }
     }
 
-    fn current(&self, node: &Node, event: Option<String>, now: Duration) -> Option<Current> {
+    fn current(&self, node: &Node, books: &Books<'_>) -> Option<Current> {
         let vitals = &node.vitals;
         let blocked = vitals.blocked_since().is_some();
         let (doing, on_thread) = vitals.doing(blocked)?;
@@ -214,11 +203,12 @@ impl Inner {
         } else {
             Vec::new()
         };
+        let event = books.ledger.event_of(node.path(), doing.event);
         Some(Current {
-            event,
+            event: event.map(ToOwned::to_owned),
             event_id: (doing.number > 0).then_some(doing.number),
             attempt: doing.attempt,
-            age: now.saturating_sub(doing.since),
+            age: books.now.saturating_sub(doing.since),
             on_thread,
             blocked,
             neighbours,
@@ -226,21 +216,18 @@ impl Inner {
     }
 }
 
-fn open_work(ledger: &Ledger) -> BTreeMap<&str, Open> {
-    let mut services: BTreeMap<&str, Open> = BTreeMap::new();
+fn loads(ledger: &Ledger) -> BTreeMap<&str, MailboxLoad> {
+    let mut loads: BTreeMap<&str, MailboxLoad> = BTreeMap::new();
     for row in &ledger.deliveries {
-        let open = services.entry(&row.service).or_default();
-        open.load.queued += row.queued;
-        open.load.in_flight += row.in_flight;
-        open.load.deferred += row.deferred;
-        if row.in_flight > 0 {
-            open.event = Some(row.event.clone());
-        }
+        let load = loads.entry(&row.service).or_default();
+        load.queued += row.queued;
+        load.in_flight += row.in_flight;
+        load.deferred += row.deferred;
     }
     for row in &ledger.letters {
-        let open = services.entry(&row.service).or_default();
-        open.load.letters = row.queued;
-        open.load.letters_in_flight = row.in_flight;
+        let load = loads.entry(&row.service).or_default();
+        load.letters = row.queued;
+        load.letters_in_flight = row.in_flight;
     }
-    services
+    loads
 }

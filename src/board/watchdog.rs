@@ -228,14 +228,25 @@ impl Look {
     fn tell(&self, inner: &Inner, node: &Node, seen: &Seen) {
         let service = &**node.path();
         let age = self.age(seen);
-        let (event_id, attempt) = seen.doing.map_or((0, 0), |it| (it.number, it.attempt));
-        let event = inner.event_of(service).unwrap_or_default();
+        let doing = seen.doing;
+        let (event_id, attempt) = doing.map_or((0, 0), |it| (it.number, it.attempt));
+        let ledger = inner.wall.detailed_ledger();
+        let event = ledger.event_of(service, doing.and_then(|it| it.event));
+        let event = event.unwrap_or_default();
         if seen.told == Told::Blocks {
             let neighbours = inner.neighbours(node).join(", ");
             tracing::warn!(
                 target: "callboard::watchdog",
                 service, event, event_id, attempt, ?age, neighbours,
                 "a handler is blocking its thread and every service on it"
+            );
+        } else if event.is_empty() {
+            // No policy bounds those.
+            tracing::warn!(
+                target: "callboard::watchdog",
+                service, event_id, ?age,
+                "an answer, hook or timer has been waiting for long: limit what it waits for, or \
+                 end it with Board::kill"
             );
         } else {
             tracing::warn!(

@@ -13,6 +13,8 @@ use std::ops::Bound;
 
 use serde::{Deserialize, Serialize};
 
+use crate::event::word_of;
+
 mod table;
 
 /// One moment's accounting of a whole board. Its [`gap`](Ledger::gap) is 0 at every moment.
@@ -174,6 +176,18 @@ impl Ledger {
         self.deliveries
             .iter()
             .find(|row| row.service == service && row.event == event)
+    }
+
+    /// Finds an event of the service at this path by the [word](word_of) of its name; without one,
+    /// an event that is in flight.
+    pub(crate) fn event_of(&self, service: &str, word: Option<u64>) -> Option<&str> {
+        let is_it = |row: &&DeliveryRow| match word {
+            Some(word) => word_of(&row.event) == word,
+            None => row.in_flight > 0,
+        };
+        let theirs = self.deliveries.iter().filter(|row| row.service == service);
+        let row = { theirs }.find(is_it)?;
+        Some(&row.event)
     }
 
     /// Finds the row of the letters to the service at this path.

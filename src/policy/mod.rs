@@ -118,6 +118,9 @@ impl Policy {
 
     /// Sets how long one attempt may take, with its [later work](crate::Context::later), before it
     /// is cancelled at its `.await`; no limit by default.
+    ///
+    /// It is for events. An answer has none, nor have hooks and timers: an answer goes on after its
+    /// asker has given up, so limit what it waits for.
     pub fn timeout(mut self, limit: Duration) -> Self {
         self.change().timeout = Some(Part::new(Limit::After(limit)));
         self

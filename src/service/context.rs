@@ -21,7 +21,7 @@ use crate::bell::Bell;
 use crate::clock::deadline;
 use crate::dead_letter::DeadLetter;
 use crate::defaults::{ASK_WAIT, PUBLISH_WAIT};
-use crate::event::{Byline, Cause, Event, EventId};
+use crate::event::{Byline, Cause, Event, EventId, word_of};
 use crate::failure::{Failure, Outcome};
 use crate::mailbox::held::Try;
 use crate::message::Message;
@@ -58,6 +58,8 @@ pub(crate) struct Doing {
     attempt: u32,
     /// Attempts that are not counted: they were cut short, or made before a redrive.
     lapsed: u32,
+    /// The event's name as a word; 0 for a letter, a hook or a timer.
+    event: u64,
     cause: Option<Cause>,
     redriven: bool,
     /// When a handler with a timeout or a deadline will be cancelled, or an asker stops waiting.
@@ -394,29 +396,31 @@ impl<S: Service> Context<S> {
     }
 
     /// A delivery begins, which will be cancelled then.
-    pub(crate) fn begin(&mut self, stamp: &Stamp, what: Try, until: Option<Instant>) {
+    pub(crate) fn begin<E: Event>(&mut self, stamp: &Stamp, what: Try, until: Option<Instant>) {
         self.rest();
         self.doing = Doing {
             number: stamp.number,
             attempt: what.attempt,
             lapsed: what.lapsed,
+            event: const { word_of(E::NAME) },
             cause: stamp.cause(),
             redriven: what.redriven,
             until,
         };
-        self.note_doing(stamp.number, what.attempt);
+        self.note_doing();
         self.forget_more();
     }
 
     /// A batch of first attempts begins, with nothing to watch over them: what is the same for all
     /// of them is noted once. False if something else comes first.
-    pub(crate) fn begin_batch(&mut self) -> bool {
+    pub(crate) fn begin_batch<E: Event>(&mut self) -> bool {
         self.settle_down();
         self.doing = Doing {
             attempt: 1,
+            event: const { word_of(E::NAME) },
             ..Doing::default()
         };
-        self.strand.note_doing(0, 1);
+        self.strand.note_doing(0, 1, self.doing.event);
         !self.is_interrupted()
     }
 
@@ -456,8 +460,8 @@ impl<S: Service> Context<S> {
 
     /// What is to follow an event that is given up begins: it belongs to the last attempt, the one
     /// before this.
-    pub(crate) fn begin_follow_up(&mut self, stamp: &Stamp, next: Try) {
-        self.begin(stamp, next.before(), None);
+    pub(crate) fn begin_follow_up<E: Event>(&mut self, stamp: &Stamp, next: Try) {
+        self.begin::<E>(stamp, next.before(), None);
     }
 
     /// What is to be done with the result of later work begins; returns how long it may take.
@@ -466,8 +470,8 @@ impl<S: Service> Context<S> {
         self.forget_more();
         let opening = self.laters.opening(work)?;
         let (doing, allowance) = (opening.doing.clone(), opening.allowance);
-        self.note_doing(doing.number, doing.attempt);
         self.doing = doing;
+        self.note_doing();
         allowance
     }
 
@@ -502,11 +506,12 @@ impl<S: Service> Context<S> {
             number,
             attempt: 1,
             lapsed: 0,
+            event: 0,
             cause,
             redriven: false,
             until,
         };
-        self.note_doing(number, 1);
+        self.note_doing();
         self.forget_more();
     }
 
@@ -523,13 +528,15 @@ impl<S: Service> Context<S> {
         self.rest();
         self.doing = Doing::default();
         self.note_busy();
-        self.strand.note_doing(0, 0);
+        self.strand.note_doing(0, 0, 0);
         self.forget_more();
     }
 
-    fn note_doing(&mut self, number: u64, attempt: u32) {
+    fn note_doing(&mut self) {
         self.note_wait();
-        self.strand.note_doing(number, attempt);
+        let doing = &self.doing;
+        self.strand
+            .note_doing(doing.number, doing.attempt, doing.event);
     }
 
     /// What came before has waited if the thread has been left meanwhile: then the turn's

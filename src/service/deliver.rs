@@ -196,7 +196,7 @@ async fn deliver_plainly<S: Handle<E>, E: Event>(
     cx: &mut Context<S>,
     turn: &mut Turn<'_>,
 ) -> Result<(), Halt> {
-    let mut is_over = !cx.begin_batch();
+    let mut is_over = !cx.begin_batch::<E>();
     let mut is_open = false;
     // A round is what one block has, or the turn until the next look at the clock.
     while !is_over {
@@ -276,7 +276,7 @@ async fn deliver_carefully<S: Handle<E>, E: Event>(
             break;
         };
         let allowance = Allowance::of(&source.rules, slot.stamp.accepted(), &mut time);
-        cx.begin(&slot.stamp, Try::FIRST, allowance.map(|it| it.until));
+        cx.begin::<E>(&slot.stamp, Try::FIRST, allowance.map(|it| it.until));
         let end = if allowance.is_some() || Context::<S>::is_traced() {
             attempt(slot, allowance, service, cx, &mut time).await?
         } else {
@@ -318,12 +318,12 @@ async fn deliver_current<S: Handle<E>, E: Event>(
         return Ok(());
     };
     if let Some(sentence) = held.sentence.clone() {
-        cx.begin_follow_up(&slot.stamp, what);
+        cx.begin_follow_up::<E>(&slot.stamp, what);
         return carry_out(source, slot, &sentence, cx).await;
     }
     let allowance = Allowance::of(&source.rules, held.accepted, time);
     let until = allowance.map(|allowance| allowance.until);
-    cx.begin(&slot.stamp, what, until);
+    cx.begin::<E>(&slot.stamp, what, until);
     let end = attempt(slot, allowance, service, cx, time).await?;
     if end == End::Later {
         open_up(source, allowance, cx, time);

@@ -207,7 +207,7 @@ impl<E: Event> EventErrand<E> {
         }
         let allowance = Allowance::of(&self.rules, self.accepted, &mut time);
         let until = allowance.map(|allowance| allowance.until);
-        cx.begin(&slot.stamp, self.what, until);
+        cx.begin::<E>(&slot.stamp, self.what, until);
         let done = async {
             let end = attempt(slot, allowance, service, cx, &mut time).await?;
             if end == End::Later {
@@ -225,7 +225,7 @@ impl<E: Event> EventErrand<E> {
         let (Some(slot), Some(sentence)) = (self.event.slot(), &self.sentence) else {
             return Ended::FollowedUp(None);
         };
-        cx.begin_follow_up(&slot.stamp, self.what);
+        cx.begin_follow_up::<E>(&slot.stamp, self.what);
         Ended::FollowedUp(follow_failure(&self.rules, slot, sentence, cx).await)
     }
 }

@@ -158,6 +158,82 @@ fn a_handler_that_waits_too_long_is_told_of_once_and_can_be_killed() {
     assert_eq!(told.field("message"), text);
 }
 
+/// Goes on for ever, beside its service.
+struct Zeal;
+impl Event for Zeal {
+    const NAME: &'static str = "z.later";
+}
+
+/// Keeps its service for ever.
+struct Queue;
+impl Event for Queue {
+    const NAME: &'static str = "b.block";
+}
+impl Message for Queue {
+    type Reply = ();
+}
+
+struct Desk;
+impl Service for Desk {}
+impl Handle<Zeal> for Desk {
+    async fn handle(&mut self, _: &Zeal, cx: &mut Context<Self>) -> Outcome {
+        cx.later(std::future::pending(), async |_, (), _| Ok(()));
+        Ok(())
+    }
+}
+impl Handle<Queue> for Desk {
+    async fn handle(&mut self, _: &Queue, _: &mut Context<Self>) -> Outcome {
+        std::future::pending().await
+    }
+}
+impl Answer<Queue> for Desk {
+    async fn answer(&mut self, _: Queue, _: &mut Context<Self>) -> Outcome {
+        std::future::pending().await
+    }
+}
+
+#[test]
+fn what_a_service_is_busy_with_is_told_apart_from_what_is_open_beside_it() {
+    use ::tracing::Level;
+    let witness = crate::tracing::watched("callboard::watchdog=warn", || {
+        for is_event in [true, false] {
+            paused(async {
+                let desk = service("desk", || Desk).on::<Zeal>().on::<Queue>();
+                let address = desk.address();
+                let root = Supervisor::one_for_one("shop").child(desk);
+                let watchdog = Watchdog::new().waiting_after(secs(10));
+                let builder = Board::builder().watchdog(watchdog).on_this_thread();
+                let board = builder.start(root).await.unwrap();
+                let open = board.publish(Zeal).await.unwrap().number();
+                let busy = if is_event {
+                    board.publish(Queue).await.unwrap().number()
+                } else {
+                    address.tell(Queue).await.unwrap();
+                    open + 1
+                };
+                let current = || board.inspect("shop/desk").unwrap().current;
+                let is_busy = || current().is_some_and(|now| now.event_id == Some(busy));
+                crate::support_lives::until(is_busy).await;
+                let row = board.ledger().delivery("shop/desk", "z.later").cloned();
+                assert_eq!(row.unwrap().in_flight, 1);
+                let event = current().unwrap().event;
+                assert_eq!(event.as_deref(), is_event.then_some("b.block"));
+                tokio::time::sleep(secs(60)).await;
+                board.shutdown(Duration::ZERO).await;
+            });
+        }
+    });
+    let told = witness.events("callboard::watchdog", Level::WARN);
+    let told: Vec<_> = told
+        .iter()
+        .map(|told| (told.field("event"), told.field("message")))
+        .collect();
+    let handler = "a handler has been waiting for long: set a timeout, or end it with Board::kill";
+    let answer = "an answer, hook or timer has been waiting for long: limit what it waits for, or \
+                  end it with Board::kill";
+    assert_eq!(told, [("b.block", handler), ("", answer)]);
+}
+
 /// Waits that long; of each key another instance.
 struct Wait(u64, Duration);
 impl Event for Wait {
