@@ -122,7 +122,7 @@ impl Contender for Tokio {
             done.wait().await;
         };
         let sample = runtime.block_on(clock.bursts_async(BURST * subscribers as u64, burst));
-        sample.noted("loses events of who lags")
+        sample.noted("receivers that lag lose events")
     }
 
     fn two_topics(&self, clock: Clock) -> Sample {
