@@ -123,62 +123,68 @@ impl<S: Service, L: Deliver<S>> Life<S, L> {
     }
 
     /// Works until an order or a failure ends the life.
-    async fn work(&mut self, service: &mut S, cx: &mut Context<S>) -> Exit {
-        loop {
-            self.begin_turn(cx);
-            while !self.pace.is_spent(&self.pulse.clock) {
-                if self.is_ending(cx) {
-                    return self.ending(cx);
-                }
-                if self.inbox.has_changes() {
-                    let ended = self.make_changes();
-                    ended.into_iter().for_each(|event| cx.laters.abandon(event));
-                }
-                let is_suspended = self.vitals.is_suspended();
-                if is_suspended && !cx.laters.has_finished() {
-                    self.pause(cx, || false).await;
-                    continue;
-                }
-                if cx.timers.next_due().is_some() || cx.laters.has_finished() {
-                    let done = Box::pin(self.do_beside(service, cx)).await;
-                    if let Err(exit) = done {
+    #[expect(
+        clippy::manual_async_fn,
+        reason = "an async function keeps room for its arguments twice"
+    )]
+    fn work(&mut self, service: &mut S, cx: &mut Context<S>) -> impl Future<Output = Exit> {
+        async move {
+            loop {
+                self.begin_turn(cx);
+                while !self.pace.is_spent(&self.pulse.clock) {
+                    if self.is_ending(cx) {
+                        return self.ending(cx);
+                    }
+                    if self.inbox.has_changes() {
+                        let ended = self.make_changes();
+                        ended.into_iter().for_each(|event| cx.laters.abandon(event));
+                    }
+                    let is_suspended = self.vitals.is_suspended();
+                    if is_suspended && !cx.laters.has_finished() {
+                        self.pause(cx, || false).await;
+                        continue;
+                    }
+                    if cx.timers.next_due().is_some() || cx.laters.has_finished() {
+                        let done = Box::pin(self.do_beside(service, cx)).await;
+                        if let Err(exit) = done {
+                            return exit;
+                        }
+                        if is_suspended || cx.is_interrupted() {
+                            continue;
+                        }
+                    }
+                    let version = self.crew_version();
+                    let below = self.below(cx);
+                    let next = self.next(below, cx);
+                    // What was seen may lie beyond a change of the crew that was not.
+                    let is_dry = next == Next::Nothing;
+                    if self.crew_version() != version || is_dry && self.has_finished() {
+                        continue;
+                    }
+                    let is_dry = is_dry && !cx.laters.has_events();
+                    if is_dry && cx.control.draining().is_some_and(|end| end <= below) {
+                        return Exit::Shutdown;
+                    }
+                    let (source, work) = match next {
+                        Next::Events { source, until } => (source, Work::Events { until }),
+                        Next::Held { source } => (source, Work::Held),
+                        Next::Aside { source } => (source, Work::Aside),
+                        Next::Letters { until } => {
+                            self.answer(until, service, cx).await;
+                            continue;
+                        }
+                        Next::Later(_) | Next::Nothing => {
+                            self.rest(next, cx, || false).await;
+                            continue;
+                        }
+                    };
+                    let delivered = self.deliver(source, work, service, cx).await;
+                    if let Err(exit) = self.follow(delivered, cx) {
                         return exit;
                     }
-                    if is_suspended || cx.is_interrupted() {
-                        continue;
-                    }
                 }
-                let version = self.crew_version();
-                let below = self.below(cx);
-                let next = self.next(below, cx);
-                // What was seen may lie beyond a change of the crew that was not.
-                let is_dry = next == Next::Nothing;
-                if self.crew_version() != version || is_dry && self.has_finished() {
-                    continue;
-                }
-                let is_dry = is_dry && !cx.laters.has_events();
-                if is_dry && cx.control.draining().is_some_and(|end| end <= below) {
-                    return Exit::Shutdown;
-                }
-                let (source, work) = match next {
-                    Next::Events { source, until } => (source, Work::Events { until }),
-                    Next::Held { source } => (source, Work::Held),
-                    Next::Aside { source } => (source, Work::Aside),
-                    Next::Letters { until } => {
-                        self.answer(until, service, cx).await;
-                        continue;
-                    }
-                    Next::Later(_) | Next::Nothing => {
-                        self.rest(next, cx, || false).await;
-                        continue;
-                    }
-                };
-                let delivered = self.deliver(source, work, service, cx).await;
-                if let Err(exit) = self.follow(delivered, cx) {
-                    return exit;
-                }
+                tokio::task::yield_now().await;
             }
-            tokio::task::yield_now().await;
         }
     }
 

@@ -127,17 +127,23 @@ impl<S: Handle<E>, E: Event, R: Deliver<S>> Deliver<S> for Then<Source<E>, R> {
         }
     }
 
-    async fn deliver(
+    #[expect(
+        clippy::manual_async_fn,
+        reason = "an async function keeps room for its arguments twice"
+    )]
+    fn deliver(
         &mut self,
         index: usize,
         work: Work,
         service: &mut S,
         cx: &mut Context<S>,
         turn: &mut Turn<'_>,
-    ) -> Result<(), Halt> {
-        match index.checked_sub(1) {
-            None => deliver(&mut self.first, work, service, cx, turn).await,
-            Some(index) => self.rest.deliver(index, work, service, cx, turn).await,
+    ) -> impl Future<Output = Result<(), Halt>> {
+        async move {
+            match index.checked_sub(1) {
+                None => deliver(&mut self.first, work, service, cx, turn).await,
+                Some(index) => self.rest.deliver(index, work, service, cx, turn).await,
+            }
         }
     }
 }
@@ -145,19 +151,25 @@ impl<S: Handle<E>, E: Event, R: Deliver<S>> Deliver<S> for Then<Source<E>, R> {
 /// Delivers from one source until its work, or the turn, is done.
 ///
 /// What it takes makes room; the life announces that when it waits, for whatever reason.
-pub(crate) async fn deliver<S: Handle<E>, E: Event>(
+#[expect(
+    clippy::manual_async_fn,
+    reason = "an async function keeps room for its arguments twice"
+)]
+pub(crate) fn deliver<S: Handle<E>, E: Event>(
     source: &mut Source<E>,
     work: Work,
     service: &mut S,
     cx: &mut Context<S>,
     turn: &mut Turn<'_>,
-) -> Result<(), Halt> {
-    match work {
-        Work::Events { until } if source.is_plain() && !Context::<S>::is_traced() => {
-            deliver_plainly(source, until, service, cx, turn).await
+) -> impl Future<Output = Result<(), Halt>> {
+    async move {
+        match work {
+            Work::Events { until } if source.is_plain() && !Context::<S>::is_traced() => {
+                deliver_plainly(source, until, service, cx, turn).await
+            }
+            // A box, so that a service at rest keeps no room for what is not done for each event.
+            _ => Box::pin(deliver_otherwise(source, work, service, cx, turn)).await,
         }
-        // A box, so that a service at rest keeps no room for what is not done for each event.
-        _ => Box::pin(deliver_otherwise(source, work, service, cx, turn)).await,
     }
 }
 
@@ -189,67 +201,73 @@ async fn deliver_otherwise<S: Handle<E>, E: Event>(
 ///
 /// This is the path that everything hurries along, so nothing is wrapped around the handler here:
 /// that alone took publishing to 100 services from 41 to 22 ns per delivery on a busy machine.
-async fn deliver_plainly<S: Handle<E>, E: Event>(
+#[expect(
+    clippy::manual_async_fn,
+    reason = "an async function keeps room for its arguments twice"
+)]
+fn deliver_plainly<S: Handle<E>, E: Event>(
     source: &mut Source<E>,
     until: u64,
     service: &mut S,
     cx: &mut Context<S>,
     turn: &mut Turn<'_>,
-) -> Result<(), Halt> {
-    let mut is_over = !cx.begin_batch::<E>();
-    let mut is_open = false;
-    // A round is what one block has, or the turn until the next look at the clock.
-    while !is_over {
-        let Some((block, at, mut run)) = source.cursor.run() else {
-            break;
-        };
-        let round = turn.pace.allow(at, turn.clock);
-        is_over = round.is_empty();
-        for slot in block.slots(round.clone()) {
-            if slot.stamp.number >= until {
-                is_over = true;
+) -> impl Future<Output = Result<(), Halt>> {
+    async move {
+        let mut is_over = !cx.begin_batch::<E>();
+        let mut is_open = false;
+        // A round is what one block has, or the turn until the next look at the clock.
+        while !is_over {
+            let Some((block, at, mut run)) = source.cursor.run() else {
                 break;
-            }
-            if !run.take() {
-                break;
-            }
-            cx.begin_next(slot.stamp.number, slot.stamp.cause());
-            if let Err(failure) = service.handle(&slot.event, cx).await {
-                return turn.fail(failure, run.since(&round));
-            }
-            if slot.stamp.watch.is_none() && !cx.is_stirred() {
-                run.note_handled();
-                continue;
-            }
-            if cx.has_more() {
-                match Box::pin(more(cx)).await {
-                    Ok(end) => is_open = end == End::Later,
-                    Err(failure) => return turn.fail(failure, run.since(&round)),
+            };
+            let round = turn.pace.allow(at, turn.clock);
+            is_over = round.is_empty();
+            for slot in block.slots(round.clone()) {
+                if slot.stamp.number >= until {
+                    is_over = true;
+                    break;
                 }
-                if is_open {
+                if !run.take() {
+                    break;
+                }
+                cx.begin_next(slot.stamp.number, slot.stamp.cause());
+                if let Err(failure) = service.handle(&slot.event, cx).await {
+                    return turn.fail(failure, run.since(&round));
+                }
+                if slot.stamp.watch.is_none() && !cx.is_stirred() {
+                    run.note_handled();
+                    continue;
+                }
+                if cx.has_more() {
+                    match Box::pin(more(cx)).await {
+                        Ok(end) => is_open = end == End::Later,
+                        Err(failure) => return turn.fail(failure, run.since(&round)),
+                    }
+                    if is_open {
+                        break;
+                    }
+                }
+                run.note_handled();
+                run.settle();
+                run.place.report(slot, Ending::after(1, Fate::Acknowledged));
+                // Whatever is due beside events comes first, once a handler has waited.
+                is_over = cx.look_up();
+                if is_over {
                     break;
                 }
             }
-            run.note_handled();
-            run.settle();
-            run.place.report(slot, Ending::after(1, Fate::Acknowledged));
-            // Whatever is due beside events comes first, once a handler has waited.
-            is_over = cx.look_up();
-            if is_over {
-                break;
+            if !is_open {
+                run.settle();
             }
+            turn.pace.count(run.since(&round));
+            drop(run);
+            if is_open {
+                open_up(source, None, cx, &mut Look::at(turn.clock));
+            }
+            is_over = is_over || is_open || !source.cursor.goes_on();
         }
-        if !is_open {
-            run.settle();
-        }
-        turn.pace.count(run.since(&round));
-        drop(run);
-        if is_open {
-            open_up(source, None, cx, &mut Look::at(turn.clock));
-        }
-        is_over = is_over || is_open || !source.cursor.goes_on();
+        Ok(())
     }
-    Ok(())
 }
 
 /// Delivers events each of which is looked at before and after.
