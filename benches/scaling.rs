@@ -3,7 +3,8 @@
 //! Unit: nanoseconds per delivery, and how many times the first row of its table. Prints Markdown:
 //!
 //! - subscribers, 1 to 1,000, of one topic;
-//! - topics, 1 to 16, each with one subscriber, published in turn;
+//! - topics, 1 to 16, each with one subscriber, published in turn: one burst over all of them, so
+//!   that there is a wake-up for ever fewer events, and a burst for each;
 //! - services, 10 to 100,000, all subscribed to one topic: beyond some 1,000 out of the caches;
 //! - arbiters, 1 and 2, with 100 subscribers spread over them, and a publisher elsewhere;
 //! - bytes of an event, 8 to 65,536, to 10 subscribers.
@@ -123,8 +124,8 @@ const DESKS: [fn() -> Desk; 16] = [
     desk::<8>, desk::<9>, desk::<10>, desk::<11>, desk::<12>, desk::<13>, desk::<14>, desk::<15>,
 ];
 
-/// The same number of events in all, however many topics they are spread over.
-fn to_topics(count: usize) -> Work<'static> {
+/// So many events in turn to some topics.
+fn to_topics(count: usize, events: u64) -> Work<'static> {
     let ground = Ground::new();
     let (mut root, mut presses) = (root(), Vec::new());
     for desk in DESKS.into_iter().take(count) {
@@ -134,9 +135,9 @@ fn to_topics(count: usize) -> Work<'static> {
     }
     let board = ground.board(root);
     let presses: Vec<_> = presses.iter().map(|press| press(&board)).collect();
-    Work::new(BURST, move || {
+    Work::new(events, move || {
         ground.run(async {
-            for number in 0..BURST {
+            for number in 0..events {
                 presses[number as usize % presses.len()](number);
             }
             board.settle().await.unwrap();
@@ -164,7 +165,10 @@ fn main() {
     };
     let readers = |count| publishing(count, BURST);
     table("subscribers", ROUNDS, rows(&[1, 10, 100, 1_000], &readers));
-    table("topics", ROUNDS, rows(&[1, 4, 16], &to_topics));
+    let shared = |count| to_topics(count, BURST);
+    table("topics, one burst", ROUNDS, rows(&[1, 4, 16], &shared));
+    let each = |count| to_topics(count, BURST * count as u64);
+    table("topics, a burst each", ROUNDS, rows(&[1, 4, 16], &each));
     let many = |count| publishing(count, SHORT_BURST);
     // A turn of the last takes a second.
     table(
