@@ -470,13 +470,15 @@ impl Wall {
             if busy() {
                 return None;
             }
-            let (settled, now) = if lock(&self.suspended).is_empty() && self.gauges.is_empty() {
-                (Ok(()), self.accepted_if_settled(&mut open)?)
-            } else {
-                // What is open may be held up; a ledger says by name where it is.
-                let ledger = self.ledger();
-                let settled = self.settled(&ledger).or_else(|| held(self).map(Err))?;
-                (settled, ledger.accepted())
+            let (settled, now) = match self.accepted_if_settled(&mut open) {
+                Some(accepted) => (Ok(()), accepted),
+                None if !self.may_be_held_up() => return None,
+                None => {
+                    // A ledger says by name where it is.
+                    let ledger = self.ledger();
+                    let settled = self.settled(&ledger).or_else(|| held(self).map(Err))?;
+                    (settled, ledger.accepted())
+                }
             };
             let is_so = self.pulse.numbers_given() == before || *accepted == Some(now);
             *accepted = Some(now);
@@ -489,6 +491,11 @@ impl Wall {
             look(&mut accepted).or_else(|| accepted.and_then(|_| look(&mut accepted)))
         };
         self.pulse.until(quiet).await
+    }
+
+    /// Whether a service is suspended, or a subscription has a guard: what is open may stay so.
+    fn may_be_held_up(&self) -> bool {
+        !lock(&self.suspended).is_empty() || !self.gauges.is_empty()
     }
 
     /// All that was ever accepted, if it is settled. Else notes where a subscription is open: while
