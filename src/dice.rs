@@ -38,10 +38,15 @@ impl Dice {
     }
 }
 
-fn fnv1a(text: &str) -> u64 {
-    text.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
-        (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
-    })
+/// A text as one word, the same in every run (FNV-1a).
+pub(crate) const fn fnv1a(text: &str) -> u64 {
+    let (mut hash, mut rest) = (0xcbf2_9ce4_8422_2325_u64, text.as_bytes());
+    // A loop, and not a fold: it runs in the compiler as well.
+    while let [first, others @ ..] = rest {
+        hash = (hash ^ *first as u64).wrapping_mul(0x0000_0100_0000_01b3);
+        rest = others;
+    }
+    hash
 }
 
 // The finalizer of SplitMix64: neighbouring seeds must not make neighbouring streams.

@@ -12,6 +12,8 @@ use std::num::NonZeroU64;
 
 use serde::{Deserialize, Serialize};
 
+use crate::dice::fnv1a;
+
 /// A fact, published to all who subscribe to it, and read in place: it is never cloned.
 ///
 /// ```
@@ -45,14 +47,12 @@ pub trait Event: Send + Sync + 'static {
     }
 }
 
-/// The name of an event type as one word, where only a word can be kept (FNV-1a). 0 is no name's.
+/// The name of an event type as one word, where only a word can be kept. 0 is no name's.
 pub(crate) const fn word_of(name: &str) -> u64 {
-    let (mut word, mut rest) = (0xcbf2_9ce4_8422_2325_u64, name.as_bytes());
-    while let [first, others @ ..] = rest {
-        word = (word ^ *first as u64).wrapping_mul(0x0000_0100_0000_01b3);
-        rest = others;
+    match fnv1a(name) {
+        0 => 1,
+        word => word,
     }
-    if word == 0 { 1 } else { word }
 }
 
 /// What an event or message is about, compared by equality.

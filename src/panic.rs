@@ -105,19 +105,24 @@ impl<T> Frail<T> {
     pub(crate) fn new(value: T) -> Self {
         Frail(Some(value))
     }
+
+    /// Takes it out, to be dropped without a guard; it is not to be used any more.
+    pub(crate) fn release(&mut self) -> Option<T> {
+        self.0.take()
+    }
 }
 
 impl<T> Deref for Frail<T> {
     type Target = T;
 
-    #[expect(clippy::expect_used, reason = "the value leaves only in `drop`")]
+    #[expect(clippy::expect_used, reason = "the value leaves only at the end")]
     fn deref(&self) -> &T {
         self.0.as_ref().expect("it is there until it is dropped")
     }
 }
 
 impl<T> DerefMut for Frail<T> {
-    #[expect(clippy::expect_used, reason = "the value leaves only in `drop`")]
+    #[expect(clippy::expect_used, reason = "the value leaves only at the end")]
     fn deref_mut(&mut self) -> &mut T {
         self.0.as_mut().expect("it is there until it is dropped")
     }

@@ -20,7 +20,7 @@ use crate::host::spin::note_run;
 use crate::host::{Begun, BoxedLife};
 use crate::insider::InsideOf;
 use crate::mailbox::doors::Doors;
-use crate::panic::guard;
+use crate::panic::{Frail, guard};
 use crate::service::control::Control;
 use crate::sync::Arc;
 use crate::vitals::Vitals;
@@ -28,16 +28,16 @@ use crate::waits::{Mark, Running};
 
 /// Something of the user's that is dropped under guard if a panic passes by: a second panic, in
 /// its drop, would abort the process.
-pub(crate) struct Kept<T>(Option<T>);
+pub(crate) struct Kept<T>(Frail<T>);
 
 impl<T> Kept<T> {
     pub(crate) fn new(value: T) -> Self {
-        Kept(Some(value))
+        Kept(Frail::new(value))
     }
 
     /// Drops it under guard: a panic has been caught, and another would hide it.
     pub(crate) fn bury(mut self) {
-        let value = self.0.take();
+        let value = self.0.release();
         let _ = guard(move || drop(value));
     }
 }
@@ -45,31 +45,22 @@ impl<T> Kept<T> {
 impl<T> Deref for Kept<T> {
     type Target = T;
 
-    #[expect(
-        clippy::expect_used,
-        reason = "the value leaves only when this is dropped"
-    )]
     fn deref(&self) -> &T {
-        self.0.as_ref().expect("it is kept until this is dropped")
+        &self.0
     }
 }
 
 impl<T> DerefMut for Kept<T> {
-    #[expect(
-        clippy::expect_used,
-        reason = "the value leaves only when this is dropped"
-    )]
     fn deref_mut(&mut self) -> &mut T {
-        self.0.as_mut().expect("it is kept until this is dropped")
+        &mut self.0
     }
 }
 
 impl<T> Drop for Kept<T> {
     fn drop(&mut self) {
-        let value = self.0.take();
         // Without a panic passing by, one in the drop is the life's exit, as any other.
-        if panicking() {
-            let _ = guard(move || drop(value));
+        if !panicking() {
+            drop(self.0.release());
         }
     }
 }
